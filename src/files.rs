@@ -39,7 +39,8 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
 /// # Errors
 /// As [`read`], and if it is not UTF-8.
 pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String> {
-    String::from_utf8(read(path, limit)?).map_err(|_| Error::new(ErrorKind::InvalidData, "it is not UTF-8 text"))
+    String::from_utf8(read(path, limit)?)
+        .map_err(|_| Error::new(ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
 /// Reads an open file to its end, at most `limit` bytes.
@@ -50,7 +51,10 @@ pub(crate) fn read_open(file: impl Read, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        return Err(Error::new(ErrorKind::FileTooLarge, format!("it is larger than {}", size(limit))));
+        return Err(Error::new(
+            ErrorKind::FileTooLarge,
+            format!("it is larger than {}", size(limit)),
+        ));
     }
     Ok(bytes)
 }
@@ -82,7 +86,11 @@ pub(crate) fn read_chunks(
 }
 
 fn size(limit: u64) -> String {
-    if limit.is_multiple_of(1 << 20) { format!("{} MiB", limit >> 20) } else { format!("{limit} bytes") }
+    if limit.is_multiple_of(1 << 20) {
+        format!("{} MiB", limit >> 20)
+    } else {
+        format!("{limit} bytes")
+    }
 }
 
 fn regular(kind: FileType) -> Result<()> {
@@ -135,6 +143,9 @@ mod tests {
         let error = read(&path, 99).expect_err("too large");
         assert_eq!(error.to_string(), "it is larger than 99 bytes");
         std::fs::write(&path, [0xFF]).expect("a file");
-        assert_eq!(read_text(&path, TEXT).expect_err("no text").to_string(), "it is not UTF-8 text");
+        assert_eq!(
+            read_text(&path, TEXT).expect_err("no text").to_string(),
+            "it is not UTF-8 text"
+        );
     }
 }

@@ -20,8 +20,11 @@ impl<'a> Nevra<'a> {
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
         let parts = Self::lenient(text);
-        let good = [parts.name, parts.version, parts.release, parts.arch].iter().all(|part| !part.is_empty());
-        (good && !parts.epoch.is_empty() && parts.epoch.bytes().all(|b| b.is_ascii_digit())).then_some(parts)
+        let good = [parts.name, parts.version, parts.release, parts.arch]
+            .iter()
+            .all(|part| !part.is_empty());
+        (good && !parts.epoch.is_empty() && parts.epoch.bytes().all(|b| b.is_ascii_digit()))
+            .then_some(parts)
     }
 
     /// Parses any text. Missing parts are empty: a manifest may come from another tool.
@@ -37,13 +40,21 @@ impl<'a> Nevra<'a> {
     /// `version-release`, without the epoch.
     #[must_use]
     pub fn version_release(&self) -> String {
-        if self.release.is_empty() { self.version.to_owned() } else { format!("{}-{}", self.version, self.release) }
+        if self.release.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}-{}", self.version, self.release)
+        }
     }
 
     /// `version-release`, with the epoch in front if it is not 0.
     #[must_use]
     pub fn evr(&self) -> String {
-        if self.epoch == "0" { self.version_release() } else { format!("{}:{}", self.epoch, self.version_release()) }
+        if self.epoch == "0" {
+            self.version_release()
+        } else {
+            format!("{}:{}", self.epoch, self.version_release())
+        }
     }
 }
 
@@ -54,7 +65,10 @@ mod tests {
     #[test]
     fn every_form_of_a_nevra_is_parsed() {
         let parts = Nevra::lenient("python3-foo-bar-1:2.0-3.el9.noarch");
-        assert_eq!((parts.name, parts.epoch, parts.version, parts.release, parts.arch), ("python3-foo-bar", "1", "2.0", "3.el9", "noarch"));
+        assert_eq!(
+            (parts.name, parts.epoch, parts.version, parts.release, parts.arch),
+            ("python3-foo-bar", "1", "2.0", "3.el9", "noarch")
+        );
         assert_eq!(parts.evr(), "1:2.0-3.el9");
         assert_eq!(Nevra::parse("python3-foo-bar-1:2.0-3.el9.noarch"), Some(parts));
         for odd in ["", "odd", "a-1.noarch", "-1-1.noarch", "a-x:1-1.noarch", "a-:1-1.noarch"] {

@@ -60,7 +60,10 @@ fn packet(bytes: &[u8]) -> Option<(Packet<'_>, &[u8])> {
     };
     let begin = 1 + header;
     let end = begin.checked_add(length)?;
-    Some((Packet { tag, body: bytes.get(begin..end)?, whole: bytes.get(..end)? }, bytes.get(end..)?))
+    Some((
+        Packet { tag, body: bytes.get(begin..end)?, whole: bytes.get(..end)? },
+        bytes.get(end..)?,
+    ))
 }
 
 /// A length of one, two or five bytes, and the number of those bytes. Keys and signatures have no
@@ -68,7 +71,9 @@ fn packet(bytes: &[u8]) -> Option<(Packet<'_>, &[u8])> {
 fn length(bytes: &[u8]) -> Option<(usize, usize)> {
     match *bytes.first()? {
         short @ 0..192 => Some((usize::from(short), 1)),
-        first @ 192..224 => Some(((usize::from(first) - 192) * 256 + usize::from(*bytes.get(1)?) + 192, 2)),
+        first @ 192..224 => {
+            Some(((usize::from(first) - 192) * 256 + usize::from(*bytes.get(1)?) + 192, 2))
+        }
         255 => Some((number(bytes.get(1..5)?), 5)),
         _ => None,
     }
@@ -93,7 +98,11 @@ pub(crate) struct Signature {
 pub(crate) fn signatures(bytes: &[u8]) -> Vec<Signature> {
     let made = |packet: &Packet<'_>| {
         let parts = Parts::read(packet.body)?;
-        Some(Signature { key_id: parts.issuer?, algorithm: algorithm(parts.algorithm), digest: digest(parts.digest) })
+        Some(Signature {
+            key_id: parts.issuer?,
+            algorithm: algorithm(parts.algorithm),
+            digest: digest(parts.digest),
+        })
     };
     packets(bytes).iter().filter(|packet| packet.tag == SIGNATURE).filter_map(made).collect()
 }
@@ -128,11 +137,19 @@ impl Parts {
             6 => 4,
             _ => return None,
         };
-        let mut parts = Self { kind: *body.get(1)?, algorithm: *body.get(2)?, digest: *body.get(3)?, ..Self::default() };
+        let mut parts = Self {
+            kind: *body.get(1)?,
+            algorithm: *body.get(2)?,
+            digest: *body.get(3)?,
+            ..Self::default()
+        };
         let hashed_end = (4 + wide).checked_add(number(body.get(4..4 + wide)?))?;
         parts.take(body.get(4 + wide..hashed_end)?, true)?;
         let unhashed = hashed_end + wide;
-        parts.take(body.get(unhashed..unhashed.checked_add(number(body.get(hashed_end..unhashed)?))?)?, false)?;
+        parts.take(
+            body.get(unhashed..unhashed.checked_add(number(body.get(hashed_end..unhashed)?))?)?,
+            false,
+        )?;
         Some(parts)
     }
 
@@ -201,7 +218,9 @@ impl Certificate {
         let mut found = Vec::new();
         for bytes in blocks(text) {
             let packets = packets(&bytes);
-            let begins: Vec<usize> = (0..packets.len()).filter(|at| packets.get(*at).is_some_and(|p| p.tag == PUBLIC_KEY)).collect();
+            let begins: Vec<usize> = (0..packets.len())
+                .filter(|at| packets.get(*at).is_some_and(|p| p.tag == PUBLIC_KEY))
+                .collect();
             for (number, begin) in begins.iter().enumerate() {
                 let end = begins.get(number + 1).copied().unwrap_or(packets.len());
                 found.extend(Self::read(packets.get(*begin..end).unwrap_or_default(), now));
@@ -216,20 +235,30 @@ impl Certificate {
         let first_subkey = packets.iter().position(is_key).unwrap_or(packets.len());
         let (primary, mut rest) = packets.split_at(first_subkey);
         let owner = key_id(&fingerprint(primary.first()?.body)?);
-        let key = key(primary, &owner, KEY_REVOCATION, |kind| CERTIFICATIONS.contains(&kind) || kind == DIRECT_KEY, now)?;
+        let key = key(
+            primary,
+            &owner,
+            KEY_REVOCATION,
+            |kind| CERTIFICATIONS.contains(&kind) || kind == DIRECT_KEY,
+            now,
+        )?;
         let mut kept: Vec<u8> = primary.iter().flat_map(|packet| packet.whole).copied().collect();
         let mut subkeys = Vec::new();
         while !rest.is_empty() {
             let end = rest.iter().skip(1).position(is_key).map_or(rest.len(), |at| at + 1);
             let (one, others) = rest.split_at(end);
             rest = others;
-            let subkey = self::key(one, &owner, SUBKEY_REVOCATION, |kind| kind == SUBKEY_BINDING, now);
+            let subkey =
+                self::key(one, &owner, SUBKEY_REVOCATION, |kind| kind == SUBKEY_BINDING, now);
             if subkey.as_ref().is_none_or(|subkey| subkey.invalid.is_none()) {
                 kept.extend(one.iter().flat_map(|packet| packet.whole));
             }
             subkeys.extend(subkey);
         }
-        let user_id = primary.iter().find(|packet| packet.tag == USER_ID).map(|packet| String::from_utf8_lossy(packet.body).into_owned());
+        let user_id = primary
+            .iter()
+            .find(|packet| packet.tag == USER_ID)
+            .map(|packet| String::from_utf8_lossy(packet.body).into_owned());
         Some(Self { primary: key, subkeys, user_id: user_id.unwrap_or_default(), packets: kept })
     }
 
@@ -246,7 +275,13 @@ impl Certificate {
 }
 
 /// A key from its packet and the signatures that follow it. Only signatures by its owner count.
-fn key(packets: &[Packet<'_>], owner: &str, revocation: u8, binds: impl Fn(u8) -> bool, now: u64) -> Option<Key> {
+fn key(
+    packets: &[Packet<'_>],
+    owner: &str,
+    revocation: u8,
+    binds: impl Fn(u8) -> bool,
+    now: u64,
+) -> Option<Key> {
     let (first, rest) = packets.split_first()?;
     let created = number(first.body.get(1..5)?) as u64;
     let signatures = rest.iter().filter(|packet| packet.tag == SIGNATURE);
@@ -255,23 +290,38 @@ fn key(packets: &[Packet<'_>], owner: &str, revocation: u8, binds: impl Fn(u8) -
         .filter(|parts| parts.issuer.as_deref().is_none_or(|issuer| issuer == owner))
         .collect();
     let newest = parts.iter().filter(|parts| binds(parts.kind)).max_by_key(|parts| parts.created);
-    let end = newest.and_then(|parts| parts.lifetime).filter(|seconds| *seconds > 0).map(|seconds| created + seconds);
+    let end = newest
+        .and_then(|parts| parts.lifetime)
+        .filter(|seconds| *seconds > 0)
+        .map(|seconds| created + seconds);
     let invalid = if parts.iter().any(|parts| parts.kind == revocation) {
         Some(Invalid::Revoked)
     } else {
         end.filter(|end| *end <= now).map(Invalid::Expired)
     };
-    Some(Key { fingerprint: fingerprint(first.body)?, algorithm: algorithm(*first.body.get(5)?), invalid })
+    Some(Key {
+        fingerprint: fingerprint(first.body)?,
+        algorithm: algorithm(*first.body.get(5)?),
+        invalid,
+    })
 }
 
 /// The fingerprint of a key's packet, in upper-case digits.
 fn fingerprint(body: &[u8]) -> Option<String> {
     let length = u32::try_from(body.len()).ok()?.to_be_bytes();
     Some(match *body.first()? {
-        4 => hex::encode_upper(sha1::Sha1::new().chain_update([0x99]).chain_update(&length[2..]).chain_update(body).finalize()),
+        4 => hex::encode_upper(
+            sha1::Sha1::new()
+                .chain_update([0x99])
+                .chain_update(&length[2..])
+                .chain_update(body)
+                .finalize(),
+        ),
         version @ (5 | 6) => {
             let begin = [if version == 5 { 0x9A } else { 0x9B }];
-            hex::encode_upper(<sha2::Sha256 as sha2::Digest>::digest([&begin[..], &length, body].concat()))
+            hex::encode_upper(<sha2::Sha256 as sha2::Digest>::digest(
+                [&begin[..], &length, body].concat(),
+            ))
         }
         _ => return None,
     })
@@ -284,7 +334,8 @@ fn blocks(text: &str) -> Vec<Vec<u8>> {
     while lines.any(|line| line == BEGIN) {
         let body: Vec<&str> = lines.by_ref().take_while(|line| *line != END).collect();
         let headers = body.iter().position(|line| line.is_empty()).map_or(0, |at| at + 1);
-        let data: String = body.iter().skip(headers).take_while(|line| !line.starts_with('=')).copied().collect();
+        let data: String =
+            body.iter().skip(headers).take_while(|line| !line.starts_with('=')).copied().collect();
         found.extend(STANDARD.decode(data));
     }
     found
@@ -347,15 +398,25 @@ mod tests {
             params.build().unwrap().generate(rand::thread_rng()).unwrap().to_public_key()
         };
         let keys = ["a <a@x.invalid>", "b <b@x.invalid>"].map(made);
-        let text: String = keys.iter().map(|key| key.to_armored_string(ArmorOptions::default()).unwrap() + "\nnotes\n").collect();
+        let text: String = keys
+            .iter()
+            .map(|key| key.to_armored_string(ArmorOptions::default()).unwrap() + "\nnotes\n")
+            .collect();
         let found = Certificate::parse_all(&text, u64::MAX);
         assert_eq!(found.len(), 2);
         for (key, found) in keys.iter().zip(&found) {
             let fingerprint = format!("{:X}", key.fingerprint());
-            assert_eq!(found.primary, Key { fingerprint: fingerprint.clone(), algorithm: "EdDSA", invalid: None });
+            assert_eq!(
+                found.primary,
+                Key { fingerprint: fingerprint.clone(), algorithm: "EdDSA", invalid: None }
+            );
             assert_eq!(key_id(&fingerprint), fingerprint[24..].to_lowercase());
             assert_eq!(found.user_id.as_bytes(), key.details.users[0].id.id());
-            let (again, _) = <pgp::composed::SignedPublicKey as pgp::composed::Deserializable>::from_string(&found.armored()).unwrap();
+            let (again, _) =
+                <pgp::composed::SignedPublicKey as pgp::composed::Deserializable>::from_string(
+                    &found.armored(),
+                )
+                .unwrap();
             assert_eq!(again, *key);
         }
     }
@@ -370,13 +431,27 @@ mod tests {
         body.extend([0, 0, 0, 0]);
         let packet = [&[0xC2, u8::try_from(body.len()).unwrap()][..], &body].concat();
         let found = signatures(&packet);
-        assert_eq!(found, [Signature { key_id: "0123456789abcdef".into(), algorithm: "Ed25519", digest: "SHA256" }]);
+        assert_eq!(
+            found,
+            [Signature {
+                key_id: "0123456789abcdef".into(),
+                algorithm: "Ed25519",
+                digest: "SHA256"
+            }]
+        );
         assert!((0..packet.len()).all(|end| signatures(&packet[..end]).is_empty()));
     }
 
     #[test]
     fn lengths_beyond_the_end_of_a_packet_are_refused() {
-        for bytes in [&[0xC2, 255, 255, 255, 255, 255, 4][..], &[0x9A, 255, 255, 255, 255], &[0xC2, 224, 1], &[0x9B, 1], &[0xC2], &[]] {
+        for bytes in [
+            &[0xC2, 255, 255, 255, 255, 255, 4][..],
+            &[0x9A, 255, 255, 255, 255],
+            &[0xC2, 224, 1],
+            &[0x9B, 1],
+            &[0xC2],
+            &[],
+        ] {
             assert!(packets(bytes).is_empty(), "{bytes:?}");
         }
         // Subpackets that are longer than their signature.

@@ -20,7 +20,12 @@ pub(crate) fn blocks<'a>(text: &'a str, label: &str) -> Vec<&'a str> {
 #[must_use]
 pub(crate) fn decode(text: &str, label: &str) -> Vec<Vec<u8>> {
     let bare = |block: &str| block.split_whitespace().collect::<String>();
-    let decode = |block: &str| base64::engine::general_purpose::STANDARD.decode(bare(block)).ok().filter(|bytes| !bytes.is_empty());
+    let decode = |block: &str| {
+        base64::engine::general_purpose::STANDARD
+            .decode(bare(block))
+            .ok()
+            .filter(|bytes| !bytes.is_empty())
+    };
     blocks(text, label).into_iter().map(decode).collect::<Option<_>>().unwrap_or_default()
 }
 
@@ -30,11 +35,18 @@ mod tests {
 
     #[test]
     fn only_whole_blocks_of_the_label_count() {
-        let text = "x\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----\nAAAB\n-----END CERTIFICATE-----\n";
+        let text = "x\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n-----BEGIN \
+                    CERTIFICATE-----\nAAAB\n-----END CERTIFICATE-----\n";
         assert_eq!(blocks(text, "CERTIFICATE"), ["AAAA", "AAAB"]);
         assert_eq!(decode(text, "CERTIFICATE"), [vec![0, 0, 0], vec![0, 0, 1]]);
         assert!(blocks("-----BEGIN CERTIFICATE-----\nAAAA\n", "CERTIFICATE").is_empty());
-        assert!(blocks("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "CERTIFICATE").is_empty());
-        assert!(decode("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "CERTIFICATE").is_empty());
+        assert!(
+            blocks("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "CERTIFICATE")
+                .is_empty()
+        );
+        assert!(
+            decode("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "CERTIFICATE")
+                .is_empty()
+        );
     }
 }

@@ -44,29 +44,41 @@ pub(crate) fn open(path: &Path) -> Result<File> {
     let directory = match File::options().read(true).custom_flags(flags.bits()).open(path) {
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
             let message = format!("using the cache {}: it is not a directory", path.display());
-            return Err(Failure::new(ExitCode::Usage, message).hint("use a directory: --cache DIR").into());
+            return Err(Failure::new(ExitCode::Usage, message)
+                .hint("use a directory: --cache DIR")
+                .into());
         }
         opened => opened.with_context(|| format!("opening the cache {}", path.display()))?,
     };
-    let meta = directory.metadata().with_context(|| format!("examining the cache {}", path.display()))?;
+    let meta =
+        directory.metadata().with_context(|| format!("examining the cache {}", path.display()))?;
     check_owner(path, &meta)?;
     let names = std::fs::read_dir(fd_path(&directory))
-        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<Vec<_>, _>>())
+        .and_then(|entries| {
+            entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<Vec<_>, _>>()
+        })
         .with_context(|| format!("reading the cache {}", path.display()))?;
     let empty = names.iter().all(|name| name == LOST);
     let mode = meta.permissions().mode();
     if mode & 0o022 != 0 && !empty {
-        let message = format!("using the cache {}: other users can write there (mode {:04o})", path.display(), mode & 0o7777);
+        let message = format!(
+            "using the cache {}: other users can write there (mode {:04o})",
+            path.display(),
+            mode & 0o7777
+        );
         return Err(Failure::new(ExitCode::Host, message)
             .hint(format!(
-                "remove it, and osimg creates a new one; if no one else wrote there: chmod -R go-w {}",
+                "remove it, and osimg creates a new one; if no one else wrote there: chmod -R \
+                 go-w {}",
                 crate::process::quote(&path.display().to_string())
             ))
             .into());
     }
     if mode & 0o077 != 0 && (empty || names.iter().any(|name| name == VIEWS)) {
         let private = Permissions::from_mode(0o700);
-        directory.set_permissions(private).with_context(|| format!("removing others' access to the cache {}", path.display()))?;
+        directory
+            .set_permissions(private)
+            .with_context(|| format!("removing others' access to the cache {}", path.display()))?;
     }
     Ok(directory)
 }
@@ -91,11 +103,17 @@ pub(crate) fn display_path(path: &Path) -> String {
 pub(crate) fn regular(directory: &File, below: &Path) -> Result<Option<File>> {
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV);
+        .resolve(
+            ResolveFlag::RESOLVE_BENEATH
+                | ResolveFlag::RESOLVE_NO_SYMLINKS
+                | ResolveFlag::RESOLVE_NO_XDEV,
+        );
     let opening = || format!("opening {}", below.display());
     let file = match openat2(directory, below, how) {
         Ok(fd) => File::from(fd),
-        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENXIO | Errno::EXDEV) => return Ok(None),
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENXIO | Errno::EXDEV) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error).with_context(opening),
     };
     Ok(file.metadata().with_context(opening)?.is_file().then_some(file))
@@ -105,9 +123,12 @@ pub(crate) fn regular(directory: &File, below: &Path) -> Result<Option<File>> {
 pub(crate) fn remove(directory: &File, below: &Path) {
     let (Some(parent), Some(name)) = (below.parent(), below.file_name()) else { return };
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV);
+    let how =
+        OpenHow::new().flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC).resolve(
+            ResolveFlag::RESOLVE_BENEATH
+                | ResolveFlag::RESOLVE_NO_SYMLINKS
+                | ResolveFlag::RESOLVE_NO_XDEV,
+        );
     if let Ok(parent) = openat2(directory, parent, how) {
         let _ = unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir);
     }
@@ -117,18 +138,31 @@ fn check_owner(path: &Path, meta: &Metadata) -> Result<()> {
     if meta.uid() == nix::unistd::geteuid().as_raw() {
         return Ok(());
     }
-    let message = format!("using the cache {}: it belongs to another user (id {})", path.display(), meta.uid());
-    Err(Failure::new(ExitCode::Host, message).hint("use a directory that belongs to you: --cache DIR").into())
+    let message = format!(
+        "using the cache {}: it belongs to another user (id {})",
+        path.display(),
+        meta.uid()
+    );
+    Err(Failure::new(ExitCode::Host, message)
+        .hint("use a directory that belongs to you: --cache DIR")
+        .into())
 }
 
 /// Refuses a path that contains a symbolic link of another user, who could redirect us.
 fn links(path: &Path) -> Result<()> {
     let own = nix::unistd::geteuid().as_raw();
     for part in path.ancestors().filter(|part| !part.as_os_str().is_empty()) {
-        let meta = part.symlink_metadata().with_context(|| format!("examining {}", part.display()))?;
+        let meta =
+            part.symlink_metadata().with_context(|| format!("examining {}", part.display()))?;
         if meta.is_symlink() && meta.uid() != own && meta.uid() != 0 {
-            let message = format!("using the cache {}: {} is a link of another user", path.display(), part.display());
-            return Err(Failure::new(ExitCode::Host, message).hint("use a directory that belongs to you: --cache DIR").into());
+            let message = format!(
+                "using the cache {}: {} is a link of another user",
+                path.display(),
+                part.display()
+            );
+            return Err(Failure::new(ExitCode::Host, message)
+                .hint("use a directory that belongs to you: --cache DIR")
+                .into());
         }
     }
     Ok(())
@@ -179,7 +213,10 @@ mod tests {
         }
         assert_eq!(std::fs::read_to_string(victim.join("file")).unwrap(), "precious");
         assert!(regular(&directory, Path::new("file")).unwrap().is_some());
-        assert_eq!(display_path(&fd_path(&directory).join("file")), own.canonicalize().unwrap().join("file").display().to_string());
+        assert_eq!(
+            display_path(&fd_path(&directory).join("file")),
+            own.canonicalize().unwrap().join("file").display().to_string()
+        );
         remove(&directory, Path::new("file"));
         assert!(!own.join("file").exists());
     }

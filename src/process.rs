@@ -22,7 +22,9 @@ pub use osimg_sandbox::{CommandLine, find_program, quote};
 /// [`ExitCode::Host`] if the program is missing. If it fails, the error has the last lines of its
 /// output. If a signal asks to stop, the program is ended too.
 pub fn run(program: &str, arguments: &[&OsStr]) -> Result<()> {
-    let path = find_program(program).ok_or_else(|| Failure::new(ExitCode::Host, format!("{program} is not installed on this host")))?;
+    let path = find_program(program).ok_or_else(|| {
+        Failure::new(ExitCode::Host, format!("{program} is not installed on this host"))
+    })?;
     let mut output = tempfile::tempfile().with_context(|| format!("starting {program}"))?;
     #[expect(clippy::disallowed_methods, reason = "the only place that runs host programs")]
     let mut child = std::process::Command::new(path)
@@ -54,7 +56,11 @@ pub fn run(program: &str, arguments: &[&OsStr]) -> Result<()> {
     let mut text = Vec::new();
     output.take(SHOWN_OUTPUT).read_to_end(&mut text)?;
     let tail = String::from_utf8_lossy(&text);
-    Err(Failure::new(ExitCode::Space, format!("{program} ended with {status}: {}", tail.trim_end())).into())
+    Err(Failure::new(
+        ExitCode::Space,
+        format!("{program} ended with {status}: {}", tail.trim_end()),
+    )
+    .into())
 }
 
 /// How often a running program is polled.
@@ -78,12 +84,17 @@ fn smallest_limit(groups: &str, read: impl Fn(&Path) -> Option<String>) -> Optio
         let (Some(controllers), Some(group)) = (fields.next(), fields.next()) else { continue };
         let places: &[(&str, &str)] = match controllers {
             "" => &[("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/unified", "memory.max")],
-            names if names.split(',').any(|name| name == "memory") => &[("/sys/fs/cgroup/memory", "memory.limit_in_bytes")],
+            names if names.split(',').any(|name| name == "memory") => {
+                &[("/sys/fs/cgroup/memory", "memory.limit_in_bytes")]
+            }
             _ => continue,
         };
         for (mount, file) in places {
             for above in Path::new(group.trim_start_matches('/')).ancestors() {
-                limits.extend(read(&Path::new(mount).join(above).join(file)).and_then(|text| text.trim().parse::<u64>().ok()));
+                limits.extend(
+                    read(&Path::new(mount).join(above).join(file))
+                        .and_then(|text| text.trim().parse::<u64>().ok()),
+                );
             }
         }
     }
@@ -149,9 +160,12 @@ pub fn catch_signals(interrupt: Interrupt) -> Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::flag::{register, register_conditional_shutdown};
     let flags = FLAGS.get_or_init(Flags::default);
-    let ignored = ignored_signals(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
-    let signals = [(SIGINT, &flags.interrupt), (SIGTERM, &flags.terminate), (SIGHUP, &flags.hang_up)];
-    for (signal, flag) in signals.into_iter().filter(|(signal, _)| ignored >> (signal - 1) & 1 == 0) {
+    let ignored =
+        ignored_signals(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
+    let signals =
+        [(SIGINT, &flags.interrupt), (SIGTERM, &flags.terminate), (SIGHUP, &flags.hang_up)];
+    for (signal, flag) in signals.into_iter().filter(|(signal, _)| ignored >> (signal - 1) & 1 == 0)
+    {
         if signal == SIGINT && interrupt == Interrupt::Command {
             // A handler, not SIG_IGN, which the command would inherit.
             register(signal, Arc::default())?;
@@ -262,7 +276,9 @@ mod tests {
             "/sys/fs/cgroup/a/b/memory.max" => Some("max\n".to_owned()),
             "/sys/fs/cgroup/a/memory.max" => Some("1000\n".to_owned()),
             "/sys/fs/cgroup/memory/c/memory.limit_in_bytes" => Some("500\n".to_owned()),
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes" => Some("9223372036854771712\n".to_owned()),
+            "/sys/fs/cgroup/memory/memory.limit_in_bytes" => {
+                Some("9223372036854771712\n".to_owned())
+            }
             _ => None,
         };
         assert_eq!(smallest_limit("0::/a/b\n", files), Some(1000));

@@ -98,7 +98,15 @@ impl Report {
         } else {
             None
         };
-        Step { report: self, name: name.to_owned(), began: Instant::now(), cpu: cpu_seconds(), bar, unit: Mutex::new(None), closed: false }
+        Step {
+            report: self,
+            name: name.to_owned(),
+            began: Instant::now(),
+            cpu: cpu_seconds(),
+            bar,
+            unit: Mutex::new(None),
+            closed: false,
+        }
     }
 
     /// Writes something worth knowing.
@@ -257,11 +265,18 @@ impl Step<'_> {
         let seconds = self.began.elapsed().as_secs_f64();
         let cpu = cpu_seconds() - self.cpu;
         let round = |seconds: f64| (seconds * 1000.0).round() / 1000.0;
-        lock(&self.report.timings).push(Timing { step: self.name.clone(), seconds: round(seconds), cpu_seconds: round(cpu) });
+        lock(&self.report.timings).push(Timing {
+            step: self.name.clone(),
+            seconds: round(seconds),
+            cpu_seconds: round(cpu),
+        });
         if self.report.verbosity >= Verbosity::Normal {
             let head = self.report.paint("32", "osimg");
             let dash = if summary.is_empty() { "" } else { ": " };
-            write_stderr(&head, &format!(": {}{dash}{} ({seconds:.1} s)", self.name, secrets::url(summary)));
+            write_stderr(
+                &head,
+                &format!(": {}{dash}{} ({seconds:.1} s)", self.name, secrets::url(summary)),
+            );
         }
     }
 
@@ -296,20 +311,27 @@ fn cpu_seconds() -> f64 {
         .into_iter()
         .filter_map(|who| getrusage(who).ok())
         .map(|usage| usage.user_time() + usage.system_time())
-        .map(|time| std::time::Duration::from_micros(time.num_microseconds().unsigned_abs()).as_secs_f64())
+        .map(|time| {
+            std::time::Duration::from_micros(time.num_microseconds().unsigned_abs()).as_secs_f64()
+        })
         .sum()
 }
 
 fn spinner_style() -> ProgressStyle {
-    ProgressStyle::with_template("{spinner} {prefix} ({elapsed}) {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner())
+    ProgressStyle::with_template("{spinner} {prefix} ({elapsed}) {wide_msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
 fn bar_style(unit: Unit) -> ProgressStyle {
     let template = match unit {
-        Unit::Bytes => "{spinner} {prefix} [{bar:24}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} eta {eta} {wide_msg}",
+        Unit::Bytes => {
+            "{spinner} {prefix} [{bar:24}] {binary_bytes}/{binary_total_bytes} \
+             {binary_bytes_per_sec} eta {eta} {wide_msg}"
+        }
         Unit::Items => "{spinner} {prefix} [{bar:24}] {pos}/{len} ({elapsed}) eta {eta} {wide_msg}",
     };
-    ProgressStyle::with_template(template).map_or_else(|_| ProgressStyle::default_bar(), |s| s.progress_chars("=> "))
+    ProgressStyle::with_template(template)
+        .map_or_else(|_| ProgressStyle::default_bar(), |s| s.progress_chars("=> "))
 }
 
 /// A failure as a document has it.
@@ -327,7 +349,10 @@ pub struct Failed {
 /// The one document of a verb: its result, a failure, or a result whose last fields are the
 /// failure.
 fn with_failure(document: Option<String>, failure: Option<&Failed>) -> Option<String> {
-    let Some(failure) = failure.and_then(|failure| serde_json::to_string_pretty(failure).ok()) else { return document };
+    let Some(failure) = failure.and_then(|failure| serde_json::to_string_pretty(failure).ok())
+    else {
+        return document;
+    };
     let head = document.as_deref().and_then(|document| document.strip_suffix("\n}"));
     let tail = failure.strip_prefix("{\n");
     match head.zip(tail) {
@@ -362,10 +387,15 @@ mod tests {
     #[test]
     fn a_result_and_a_failure_are_one_document() {
         let failure = Failed { error: "odd\n\"x\"".into(), code: 9, hint: None };
-        let result = serde_json::to_string_pretty(&serde_json::json!({ "nodes": [{ "name": "a" }] })).unwrap();
+        let result =
+            serde_json::to_string_pretty(&serde_json::json!({ "nodes": [{ "name": "a" }] }))
+                .unwrap();
         for (document, both) in [
             (None, serde_json::json!({ "error": "odd\n\"x\"", "code": 9 })),
-            (Some(result.clone()), serde_json::json!({ "nodes": [{ "name": "a" }], "error": "odd\n\"x\"", "code": 9 })),
+            (
+                Some(result.clone()),
+                serde_json::json!({ "nodes": [{ "name": "a" }], "error": "odd\n\"x\"", "code": 9 }),
+            ),
             (Some("{}".to_owned()), serde_json::json!({ "error": "odd\n\"x\"", "code": 9 })),
         ] {
             let whole = with_failure(document, Some(&failure)).unwrap();

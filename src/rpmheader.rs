@@ -65,10 +65,14 @@ pub(crate) mod tag {
 pub(crate) fn signatures(header: &Header<'_>) -> Vec<Signature> {
     let mut found = Vec::new();
     for tag in [tag::RSA_HEADER, tag::DSA_HEADER].iter().chain(&tag::OLD_SIGNATURES) {
-        found.extend(header.binary(*tag).ok().flatten().map(openpgp::signatures).unwrap_or_default());
+        found.extend(
+            header.binary(*tag).ok().flatten().map(openpgp::signatures).unwrap_or_default(),
+        );
     }
     for text in header.texts(tag::OPENPGP).unwrap_or_default().iter().take(MOST_SIGNATURES) {
-        found.extend(STANDARD.decode(text).map(|bytes| openpgp::signatures(&bytes)).unwrap_or_default());
+        found.extend(
+            STANDARD.decode(text).map(|bytes| openpgp::signatures(&bytes)).unwrap_or_default(),
+        );
     }
     found
 }
@@ -123,13 +127,16 @@ fn read_header(file: &mut (impl Read + Seek), file_size: u64) -> Result<Vec<u8>>
     ensure!(length as u64 + 8 <= rest, "a header is larger than its file");
     let mut bytes = vec![0; length];
     bytes.get_mut(..8).unwrap_or_default().copy_from_slice(sizes);
-    file.read_exact(bytes.get_mut(8..).unwrap_or_default()).context("the file ends within a header")?;
+    file.read_exact(bytes.get_mut(8..).unwrap_or_default())
+        .context("the file ends within a header")?;
     Ok(bytes)
 }
 
 /// The length of a header in bytes, from the sizes at its start; both are checked.
 fn length(bytes: &[u8]) -> Result<usize> {
-    let (Some(tags), Some(size)) = (word(bytes, 0), word(bytes, 4)) else { bail!("a header is truncated") };
+    let (Some(tags), Some(size)) = (word(bytes, 0), word(bytes, 4)) else {
+        bail!("a header is truncated")
+    };
     let (tags, size) = (usize::try_from(tags)?, usize::try_from(size)?);
     ensure!((1..=MOST_TAGS).contains(&tags), "a header has {tags} tags");
     ensure!(size <= LARGEST_STORE, "a header has {size} bytes of values");
@@ -167,16 +174,31 @@ impl<'a> Header<'a> {
         let mut index = HashMap::with_capacity(tags);
         let mut taken = 0;
         for at in (8..).step_by(ENTRY).take(tags) {
-            let words = (word(bytes, at), word(bytes, at + 4), word(bytes, at + 8), word(bytes, at + 12));
-            let (Some(tag), Some(kind), Some(offset), Some(count)) = words else { bail!("a header's index is truncated") };
-            let place = IndexEntry { kind, offset: usize::try_from(offset)?, count: usize::try_from(count)? };
-            let Some(width) = width(kind) else { bail!("tag {tag} of a header has the unknown type {kind}") };
+            let words =
+                (word(bytes, at), word(bytes, at + 4), word(bytes, at + 8), word(bytes, at + 12));
+            let (Some(tag), Some(kind), Some(offset), Some(count)) = words else {
+                bail!("a header's index is truncated")
+            };
+            let place = IndexEntry {
+                kind,
+                offset: usize::try_from(offset)?,
+                count: usize::try_from(count)?,
+            };
+            let Some(width) = width(kind) else {
+                bail!("tag {tag} of a header has the unknown type {kind}")
+            };
             // No overflow: the type is 64 bits wide, the numbers are 32.
             let bytes = place.count.saturating_mul(width);
             taken += bytes;
-            ensure!(place.offset.saturating_add(bytes) <= store.len(), "tag {tag} of a header points outside of it");
+            ensure!(
+                place.offset.saturating_add(bytes) <= store.len(),
+                "tag {tag} of a header points outside of it"
+            );
             ensure!(taken <= store.len(), "the values of a header overlap");
-            ensure!(kind == BINARY || place.count <= MOST_VALUES, "tag {tag} of a header has {count} values");
+            ensure!(
+                kind == BINARY || place.count <= MOST_VALUES,
+                "tag {tag} of a header has {count} values"
+            );
             index.insert(tag, place);
         }
         Ok(Self { index, store })
@@ -201,13 +223,20 @@ impl<'a> Header<'a> {
     /// The values of a text tag; empty if the tag is missing.
     pub(crate) fn texts(&self, tag: u32) -> Result<Vec<&'a [u8]>> {
         let Some(place) = self.index.get(&tag) else { return Ok(Vec::new()) };
-        ensure!(matches!(place.kind, STRING | STRINGS | TRANSLATED), "tag {tag} of a header is not a text");
+        ensure!(
+            matches!(place.kind, STRING | STRINGS | TRANSLATED),
+            "tag {tag} of a header is not a text"
+        );
         self.strings(*place).with_context(|| format!("tag {tag} of a header is truncated"))
     }
 
     /// The text of a tag, the first one if there are translations; empty if the tag is missing.
     pub(crate) fn text(&self, tag: u32) -> Result<String> {
-        Ok(self.texts(tag)?.first().map(|text| String::from_utf8_lossy(text).into_owned()).unwrap_or_default())
+        Ok(self
+            .texts(tag)?
+            .first()
+            .map(|text| String::from_utf8_lossy(text).into_owned())
+            .unwrap_or_default())
     }
 
     /// The numbers of a tag; empty if the tag is missing.
@@ -220,13 +249,20 @@ impl<'a> Header<'a> {
             _ => bail!("tag {tag} of a header is not a number"),
         };
         let end = place.offset + place.count * width;
-        let bytes = self.store.get(place.offset..end).with_context(|| format!("tag {tag} of a header is truncated"))?;
-        Ok(bytes.chunks_exact(width).map(|number| number.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))).collect())
+        let bytes = self
+            .store
+            .get(place.offset..end)
+            .with_context(|| format!("tag {tag} of a header is truncated"))?;
+        Ok(bytes
+            .chunks_exact(width)
+            .map(|number| number.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+            .collect())
     }
 
     /// `name-epoch:version-release.arch`; the epoch is always present.
     pub(crate) fn nevra(&self) -> Result<String> {
-        let [name, version, release] = [tag::NAME, tag::VERSION, tag::RELEASE].map(|tag| self.text(tag));
+        let [name, version, release] =
+            [tag::NAME, tag::VERSION, tag::RELEASE].map(|tag| self.text(tag));
         let (name, epoch) = (name?, self.number(tag::EPOCH)?.unwrap_or(0));
         ensure!(!name.is_empty(), "a header has no name");
         Ok(format!("{name}-{epoch}:{}-{}.{}", version?, release?, self.text(tag::ARCH)?))
@@ -246,7 +282,9 @@ impl<'a> Header<'a> {
     pub(crate) fn bytes(&self, tag: u32) -> Result<&'a [u8]> {
         let Some(place) = self.index.get(&tag) else { return Ok(&[]) };
         ensure!(matches!(place.kind, CHAR | INT8), "tag {tag} of a header is not a list of bytes");
-        self.store.get(place.offset..place.offset + place.count).with_context(|| format!("tag {tag} of a header is truncated"))
+        self.store
+            .get(place.offset..place.offset + place.count)
+            .with_context(|| format!("tag {tag} of a header is truncated"))
     }
 
     /// The bytes of a binary tag; `None` if the tag is missing.
@@ -277,8 +315,10 @@ mod tests {
 
     #[test]
     fn values_are_read_according_to_their_types() {
-        let bytes =
-            header(&[(1000, 6, 0, 1), (1, 8, 0, 2), (2, 3, 8, 2), (3, 5, 8, 1), (4, 7, 8, 3)], b"bash\0ab\0\0\x01\0\x02\0\0\0\x03--");
+        let bytes = header(
+            &[(1000, 6, 0, 1), (1, 8, 0, 2), (2, 3, 8, 2), (3, 5, 8, 1), (4, 7, 8, 3)],
+            b"bash\0ab\0\0\x01\0\x02\0\0\0\x03--",
+        );
         let header = Header::parse(&bytes).unwrap();
         assert_eq!(header.text(1000).unwrap(), "bash");
         assert_eq!(header.texts(1).unwrap(), [b"bash".as_slice(), b"ab"]);
@@ -286,24 +326,38 @@ mod tests {
         assert_eq!(header.number(3).unwrap(), Some(0x0001_0002_0000_0003));
         assert_eq!(header.binary(4).unwrap(), Some(b"\0\x01\0".as_slice()));
         assert_eq!(header.number(5).unwrap(), None);
-        assert!(header.numbers(1000).is_err() && header.text(2).is_err() && header.binary(2).is_err());
+        assert!(
+            header.numbers(1000).is_err() && header.text(2).is_err() && header.binary(2).is_err()
+        );
     }
 
     #[test]
     fn an_index_that_points_outside_its_header_or_overlaps_is_refused() {
         let store = b"123456789012";
-        for (kind, offset, count) in
-            [(4, 0, 0x4000_0000), (4, 0, u32::MAX), (5, 8, 1), (3, 12, 1), (6, 13, 1), (7, u32::MAX, 1), (4, 0x8000_0000, 0), (10, 0, 1)]
-        {
+        for (kind, offset, count) in [
+            (4, 0, 0x4000_0000),
+            (4, 0, u32::MAX),
+            (5, 8, 1),
+            (3, 12, 1),
+            (6, 13, 1),
+            (7, u32::MAX, 1),
+            (4, 0x8000_0000, 0),
+            (10, 0, 1),
+        ] {
             for tag in [62, 63, 1000] {
-                assert!(Header::parse(&header(&[(tag, kind, offset, count)], store)).is_err(), "{kind} {offset} {count}");
+                assert!(
+                    Header::parse(&header(&[(tag, kind, offset, count)], store)).is_err(),
+                    "{kind} {offset} {count}"
+                );
             }
         }
         // Each one fits; together they have a hundred times the bytes of the store.
         assert!(Header::parse(&header(&[(1, 7, 0, 12); 100], store)).is_err());
         // A text without its NUL.
         assert!(Header::parse(&header(&[(1000, 6, 0, 1)], b"bash")).unwrap().text(1000).is_err());
-        assert!(Header::parse(&header(&[(1000, 8, 0, 3)], b"bash\0")).unwrap().texts(1000).is_err());
+        assert!(
+            Header::parse(&header(&[(1000, 8, 0, 3)], b"bash\0")).unwrap().texts(1000).is_err()
+        );
         let whole = header(&[(1, 4, 0, 1)], &[0, 0, 0, 7]);
         assert!((0..whole.len()).all(|end| Header::parse(&whole[..end]).is_err()));
         assert!(Header::parse(&[0xFF; 64]).is_err());
@@ -313,7 +367,8 @@ mod tests {
     #[test]
     fn both_headers_of_a_package_are_read_and_a_shorter_file_is_refused() {
         let with_magic = |bytes: &[u8]| [&MAGIC[..], &[0; 4], bytes].concat();
-        let (signatures, main) = (header(&[(268, 7, 0, 3)], b"sig"), header(&[(1000, 6, 0, 1)], b"bash\0"));
+        let (signatures, main) =
+            (header(&[(268, 7, 0, 3)], b"sig"), header(&[(1000, 6, 0, 1)], b"bash\0"));
         let mut file = [&[0; 96][..], &with_magic(&signatures)].concat();
         file.resize(file.len().next_multiple_of(8), 0);
         file.extend(with_magic(&main));

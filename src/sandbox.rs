@@ -11,10 +11,11 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::process;
 
 pub use osimg_sandbox::{
-    API_FILE_SYSTEMS, Access, BUILD_ROOT, Backing, Clock, Devices, Ids, InstallRoot, Isolation, Kind, Limits, Mount, Network, NotStarted,
-    Outcome, OwnedFile, Owners, Plan, Probe, Sandbox, Status, Stream, SubordinateIds, Terminal, ToolRoot, USUAL_IDS, View, become_root,
-    check_runnable, drop_host_privileges, end_processes_in, mount_below, mount_memory, pin, probe, remove_content, remove_tree,
-    unmount_memory, unpin,
+    API_FILE_SYSTEMS, Access, BUILD_ROOT, Backing, Clock, Devices, Ids, InstallRoot, Isolation,
+    Kind, Limits, Mount, Network, NotStarted, Outcome, OwnedFile, Owners, Plan, Probe, Sandbox,
+    Status, Stream, SubordinateIds, Terminal, ToolRoot, USUAL_IDS, View, become_root,
+    check_runnable, drop_host_privileges, end_processes_in, mount_below, mount_memory, pin, probe,
+    remove_content, remove_tree, unmount_memory, unpin,
 };
 
 /// osimg's own directory inside the sandbox: configuration, HOME, cache.
@@ -45,15 +46,24 @@ pub fn choose_isolation(demanded: Option<Isolation>) -> Result<Vec<String>> {
         return Err(failed("containing packages on this machine".into()).into());
     };
     if let Some(demanded) = demanded.filter(|demanded| *demanded < best) {
-        return Err(failed(format!("containing packages by the isolation `{}`", demanded.name())).into());
+        return Err(
+            failed(format!("containing packages by the isolation `{}`", demanded.name())).into()
+        );
     }
     let chosen = *CHOSEN.get_or_init(|| demanded.unwrap_or(best));
     Ok(match chosen {
         Isolation::Full => Vec::new(),
         Isolation::Container => {
-            vec!["this container forbids namespaces: packages are contained by it, not inside it (isolation container)".to_owned()]
+            vec![
+                "this container forbids namespaces: packages are contained by it, not inside it \
+                 (isolation container)"
+                    .to_owned(),
+            ]
         }
-        Isolation::UserNamespace => vec![format!("{reasons}: packages see this container's own /proc and /sys (isolation user-namespace)")],
+        Isolation::UserNamespace => vec![format!(
+            "{reasons}: packages see this container's own /proc and /sys (isolation \
+             user-namespace)"
+        )],
     })
 }
 
@@ -89,7 +99,11 @@ const WATCHED_TURN: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// As [`Sandbox::run`], and when a signal asks osimg to stop.
-pub fn run(plan: &Plan, limits: Limits, on_line: &mut dyn FnMut(Stream, &str) -> Result<()>) -> Result<Outcome> {
+pub fn run(
+    plan: &Plan,
+    limits: Limits,
+    on_line: &mut dyn FnMut(Stream, &str) -> Result<()>,
+) -> Result<Outcome> {
     turning(plan, limits, TURN, &mut || Ok(()), on_line)
 }
 
@@ -115,5 +129,10 @@ fn turning(
     on_line: &mut dyn FnMut(Stream, &str) -> Result<()>,
 ) -> Result<Outcome> {
     let mut on_turn = || process::check_stop().and_then(|()| on_turn());
-    Sandbox::default().with_isolation(isolation()).run_watched(plan, limits, osimg_sandbox::Turns { on_turn: &mut on_turn, every }, on_line)
+    Sandbox::default().with_isolation(isolation()).run_watched(
+        plan,
+        limits,
+        osimg_sandbox::Turns { on_turn: &mut on_turn, every },
+        on_line,
+    )
 }

@@ -31,7 +31,16 @@ const HARMLESS: [&str; 14] = [
     "mirrorlist",
 ];
 /// The environment variables for proxies. They may contain a password.
-const PROXIES: [&str; 8] = ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY"];
+const PROXIES: [&str; 8] = [
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "all_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "FTP_PROXY",
+    "ALL_PROXY",
+];
 
 static SECRETS: OnceLock<Mutex<Vec<String>>> = OnceLock::new();
 
@@ -41,7 +50,8 @@ pub fn conceal(secret: &str) {
     if secret.len() < SHORTEST {
         return;
     }
-    let mut known = SECRETS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known =
+        SECRETS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     // Its JSON form too: services answer in JSON.
     let quoted = serde_json::Value::from(secret).to_string();
     for form in [secret, quoted.trim_matches('"')] {
@@ -75,7 +85,10 @@ pub fn url(address: &str) -> String {
 ///
 /// # Errors
 /// When the serializer fails.
-pub fn serialize_url<S: serde::Serializer>(address: &str, serializer: S) -> Result<S::Ok, S::Error> {
+pub fn serialize_url<S: serde::Serializer>(
+    address: &str,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&url(address))
 }
 
@@ -83,7 +96,10 @@ pub fn serialize_url<S: serde::Serializer>(address: &str, serializer: S) -> Resu
 ///
 /// # Errors
 /// When the serializer fails.
-pub fn serialize_optional_url<S: serde::Serializer>(address: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+pub fn serialize_optional_url<S: serde::Serializer>(
+    address: &Option<String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match address {
         Some(address) => serializer.serialize_some(&url(address)),
         None => serializer.serialize_none(),
@@ -94,7 +110,10 @@ pub fn serialize_optional_url<S: serde::Serializer>(address: &Option<String>, se
 ///
 /// # Errors
 /// When the serializer fails.
-pub fn serialize_urls<S: serde::Serializer>(addresses: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+pub fn serialize_urls<S: serde::Serializer>(
+    addresses: &[String],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(addresses.iter().map(|address| url(address)))
 }
 
@@ -119,7 +138,11 @@ fn urls(text: &str) -> Cow<'_, str> {
     if !text.contains("://") {
         return Cow::Borrowed(text);
     }
-    let ends = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '<' | '>' | '\\' | '`' | ')' | '|');
+    let ends = |c: char| {
+        c.is_whitespace()
+            || c.is_control()
+            || matches!(c, '"' | '\'' | '<' | '>' | '\\' | '`' | ')' | '|')
+    };
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
@@ -135,7 +158,8 @@ fn urls(text: &str) -> Cow<'_, str> {
 
 /// The part of a URL after `://`, with its secrets masked.
 fn url_without_secrets(url: &str) -> String {
-    let (place, query) = url.split_once('?').map_or((url, None), |(place, query)| (place, Some(query)));
+    let (place, query) =
+        url.split_once('?').map_or((url, None), |(place, query)| (place, Some(query)));
     let (host, path) = place.split_at(place.find('/').unwrap_or(place.len()));
     let host = match host.rsplit_once('@') {
         // The mask has the same length, so that an underline below it still fits.
@@ -146,7 +170,9 @@ fn url_without_secrets(url: &str) -> String {
     let parameters: Vec<String> = query
         .split('&')
         .map(|parameter| match parameter.split_once('=') {
-            Some((name, value)) if HARMLESS.contains(&name) || value.starts_with('$') => format!("{name}={value}"),
+            Some((name, value)) if HARMLESS.contains(&name) || value.starts_with('$') => {
+                format!("{name}={value}")
+            }
             Some((name, _)) => format!("{name}={MASK}"),
             None => parameter.to_owned(),
         })
@@ -162,7 +188,10 @@ mod tests {
     fn only_users_passwords_and_parameters_of_urls_are_masked() {
         for (text, shown) in [
             ("get https://ann:secret@host/a failed", "get https://**********@host/a failed"),
-            ("\"https://host/x?token=abc&arch=x86_64\"", "\"https://host/x?token=***&arch=x86_64\""),
+            (
+                "\"https://host/x?token=abc&arch=x86_64\"",
+                "\"https://host/x?token=***&arch=x86_64\"",
+            ),
             (
                 "https://mirrors.invalid/list?repo=baseos-$releasever&arch=$basearch",
                 "https://mirrors.invalid/list?repo=baseos-$releasever&arch=$basearch",

@@ -92,8 +92,16 @@ mod tests {
             ("a\nb\tc", r"a\nb\tc", "a\nb\tc"),
             ("a\r\nb\rc\r", r"a\r\nb\rc\r", "a\nb\\rc"),
             ("\u{9b}2J\u{7f}\0", r"\u{9b}2J\u{7f}\u{0}", r"\u{9b}2J\u{7f}\u{0}"),
-            ("user\u{202e}gpj.exe\u{2066}", r"user\u{202e}gpj.exe\u{2066}", r"user\u{202e}gpj.exe\u{2066}"),
-            ("zero\u{200b}width\u{feff}", r"zero\u{200b}width\u{feff}", r"zero\u{200b}width\u{feff}"),
+            (
+                "user\u{202e}gpj.exe\u{2066}",
+                r"user\u{202e}gpj.exe\u{2066}",
+                r"user\u{202e}gpj.exe\u{2066}",
+            ),
+            (
+                "zero\u{200b}width\u{feff}",
+                r"zero\u{200b}width\u{feff}",
+                r"zero\u{200b}width\u{feff}",
+            ),
         ] {
             assert_eq!(line(text), one);
             assert_eq!(lines(text), many);
@@ -103,7 +111,8 @@ mod tests {
 
     #[test]
     fn an_escaped_document_has_the_same_value() {
-        let value = serde_json::json!({ "\u{9b}key": "a\n\u{1b}\u{7f}\u{202e}\u{e0041}日", "n": [1, 2] });
+        let value =
+            serde_json::json!({ "\u{9b}key": "a\n\u{1b}\u{7f}\u{202e}\u{e0041}日", "n": [1, 2] });
         let text = serde_json::to_string_pretty(&value).unwrap();
         let shown = json(&text);
         assert!(!shown.contains(|c: char| is_hidden(c) && c != '\n'), "{shown}");

@@ -70,11 +70,15 @@ impl Workdir {
             Place::Under(directory) => directory,
         };
         if !base.is_dir() {
-            return Err(Failure::new(ExitCode::Usage, format!("the directory for the workdir, {}, does not exist", base.display()))
-                .hint(format!("make it: mkdir -p {}", base.display()))
-                .into());
+            return Err(Failure::new(
+                ExitCode::Usage,
+                format!("the directory for the workdir, {}, does not exist", base.display()),
+            )
+            .hint(format!("make it: mkdir -p {}", base.display()))
+            .into());
         }
-        let base = OpenDirectory::open(base).with_context(|| format!("opening {}", base.display()))?;
+        let base =
+            OpenDirectory::open(base).with_context(|| format!("opening {}", base.display()))?;
         leftovers::sweep(&base);
         let own = OwnDirectory::make(base)?;
         let used = match pin(&*own.lock) {
@@ -146,7 +150,12 @@ impl Workdir {
             let say = crate::report::bytes;
             return Err(Failure::new(
                 ExitCode::Space,
-                format!("the image needs {} in {}, which has {} free", say(needed), self.path().display(), say(free)),
+                format!(
+                    "the image needs {} in {}, which has {} free",
+                    say(needed),
+                    self.path().display(),
+                    say(free)
+                ),
             )
             .hint("name a larger place: --workdir DIR")
             .into());
@@ -185,7 +194,8 @@ impl Workdir {
     pub fn finish(mut self, failed: bool) -> Result<Option<PathBuf>> {
         self.done = true;
         if self.keep == Keep::Always || (self.keep == Keep::OnFailure && failed) {
-            std::fs::write(self.used.join(KEPT), "").with_context(|| format!("keeping {}", self.path().display()))?;
+            std::fs::write(self.used.join(KEPT), "")
+                .with_context(|| format!("keeping {}", self.path().display()))?;
             return Ok(Some(self.path().to_owned()));
         }
         self.remove()?;
@@ -228,7 +238,8 @@ mod tests {
     #[test]
     fn a_workdir_that_is_not_kept_leaves_nothing() {
         let base = tempfile::tempdir().expect("a temporary directory");
-        let workdir = Workdir::create(&Place::Under(base.path().into()), Keep::Never).expect("workdir");
+        let workdir =
+            Workdir::create(&Place::Under(base.path().into()), Keep::Never).expect("workdir");
         std::fs::create_dir_all(workdir.root().join("a/b")).expect("content");
         assert_eq!(workdir.finish(true).expect("finished"), None);
         assert_eq!(std::fs::read_dir(base.path()).expect("base").count(), 0);
@@ -237,7 +248,8 @@ mod tests {
     #[test]
     fn only_its_owner_can_look_into_a_workdir() {
         let base = tempfile::tempdir().expect("a temporary directory");
-        let workdir = Workdir::create(&Place::Under(base.path().into()), Keep::Always).expect("workdir");
+        let workdir =
+            Workdir::create(&Place::Under(base.path().into()), Keep::Always).expect("workdir");
         let mode = |path: &Path| path.metadata().expect("metadata").permissions().mode() & 0o7777;
         assert_eq!(mode(workdir.path()), 0o700);
         // What becomes the image's / is another matter.
@@ -249,7 +261,8 @@ mod tests {
     #[test]
     fn a_failed_workdir_is_kept_when_asked() {
         let base = tempfile::tempdir().expect("a temporary directory");
-        let workdir = Workdir::create(&Place::Under(base.path().into()), Keep::OnFailure).expect("workdir");
+        let workdir =
+            Workdir::create(&Place::Under(base.path().into()), Keep::OnFailure).expect("workdir");
         let kept = workdir.finish(true).expect("finished").expect("kept");
         assert!(kept.join("root").is_dir());
     }
@@ -260,7 +273,8 @@ mod tests {
         let victim = base.path().join("victim");
         std::fs::create_dir_all(victim.join("root")).expect("victim");
         std::fs::write(victim.join("root/file"), "precious").expect("file");
-        let workdir = Workdir::create(&Place::Under(base.path().into()), Keep::Never).expect("workdir");
+        let workdir =
+            Workdir::create(&Place::Under(base.path().into()), Keep::Never).expect("workdir");
         std::fs::create_dir_all(workdir.root().join("etc")).expect("content");
         let (path, moved) = (workdir.path().to_owned(), base.path().join("moved"));
         std::fs::rename(&path, &moved).expect("moved");
@@ -275,9 +289,12 @@ mod tests {
     #[test]
     fn where_any_user_can_replace_it_no_workdir_is_made() {
         let base = tempfile::tempdir().expect("a temporary directory");
-        let allow = |mode: u32| std::fs::set_permissions(base.path(), PermissionsExt::from_mode(mode)).expect("a mode");
+        let allow = |mode: u32| {
+            std::fs::set_permissions(base.path(), PermissionsExt::from_mode(mode)).expect("a mode")
+        };
         allow(0o777);
-        let error = Workdir::create(&Place::Under(base.path().into()), Keep::Never).expect_err("refused");
+        let error =
+            Workdir::create(&Place::Under(base.path().into()), Keep::Never).expect_err("refused");
         assert_eq!(crate::error::exit_code(&error), ExitCode::Usage);
         assert_eq!(std::fs::read_dir(base.path()).expect("base").count(), 0);
         allow(0o1777);
@@ -287,7 +304,8 @@ mod tests {
     #[test]
     fn what_fits_nowhere_is_refused_with_figures() {
         let base = tempfile::tempdir().expect("a temporary directory");
-        let mut workdir = Workdir::create(&Place::Under(base.path().into()), Keep::Never).expect("workdir");
+        let mut workdir =
+            Workdir::create(&Place::Under(base.path().into()), Keep::Never).expect("workdir");
         let error = workdir.reserve(u64::MAX).expect_err("too much");
         assert_eq!(crate::error::exit_code(&error), ExitCode::Space);
     }

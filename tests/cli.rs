@@ -5,7 +5,11 @@
 use std::process::{Command, Output};
 
 fn osimg(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_osimg")).args(arguments).env_remove("SOURCE_DATE_EPOCH").output().expect("osimg runs")
+    Command::new(env!("CARGO_BIN_EXE_osimg"))
+        .args(arguments)
+        .env_remove("SOURCE_DATE_EPOCH")
+        .output()
+        .expect("osimg runs")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -26,7 +30,11 @@ fn help_fits_a_terminal_and_names_every_verb() {
         assert!(help.contains(verb), "{verb}");
     }
     for arguments in [vec!["-h"], vec!["build", "-h"], vec!["pack", "-h"], vec!["plan", "-h"]] {
-        let output = Command::new(env!("CARGO_BIN_EXE_osimg")).args(&arguments).env("COLUMNS", "80").output().expect("osimg runs");
+        let output = Command::new(env!("CARGO_BIN_EXE_osimg"))
+            .args(&arguments)
+            .env("COLUMNS", "80")
+            .output()
+            .expect("osimg runs");
         for line in text(&output.stdout).lines() {
             assert!(line.chars().count() <= 100, "{arguments:?}: {line}");
         }
@@ -35,7 +43,12 @@ fn help_fits_a_terminal_and_names_every_verb() {
 
 #[test]
 fn a_wrong_command_line_is_exit_code_2() {
-    for arguments in [vec!["frobnicate"], vec!["build"], vec!["build", "x.yum", "--format", "zip"], vec!["pack", "/", "-o"]] {
+    for arguments in [
+        vec!["frobnicate"],
+        vec!["build"],
+        vec!["build", "x.yum", "--format", "zip"],
+        vec!["pack", "/", "-o"],
+    ] {
         assert_eq!(osimg(&arguments).status.code(), Some(2), "{arguments:?}");
     }
 }
@@ -53,7 +66,9 @@ fn a_misspelt_command_is_shown_with_its_position_and_a_fix() {
 
 #[test]
 fn a_recipe_that_is_missing_or_not_text_is_named() {
-    for (path, part) in [("/nonexistent.yum", "does not exist"), ("/", "directory"), ("/usr/bin/env", "binary")] {
+    for (path, part) in
+        [("/nonexistent.yum", "does not exist"), ("/", "directory"), ("/usr/bin/env", "binary")]
+    {
         let output = osimg(&["plan", path]);
         assert_eq!(output.status.code(), Some(3), "{path}");
         assert!(text(&output.stderr).contains(part), "{path}: {}", text(&output.stderr));
@@ -66,7 +81,12 @@ fn plan_shows_transactions_repositories_and_sandbox_without_root() {
     let output = osimg(&["plan", &path, "--repo", "r=https://example.invalid/r"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let stderr = text(&output.stdout);
-    for part in ["group install 'Minimal Install'", "install cloud-init", "r: https://example.invalid/r", "package manager"] {
+    for part in [
+        "group install 'Minimal Install'",
+        "install cloud-init",
+        "r: https://example.invalid/r",
+        "package manager",
+    ] {
         assert!(stderr.contains(part), "{part} is missing in:\n{stderr}");
     }
 }
@@ -92,16 +112,24 @@ fn plan_shows_every_kind_of_statement_and_the_commands_of_each_transaction() {
         "autoremove c",
         "mark install d",
     ];
-    let (_dir, path) = recipe(&format!("install base\nts run\n{}\nts run\nmark install d\nts run\n", statements[..16].join("\n")));
+    let (_dir, path) = recipe(&format!(
+        "install base\nts run\n{}\nts run\nmark install d\nts run\n",
+        statements[..16].join("\n")
+    ));
     let key = format!("/nonexistent.asc={}", "A".repeat(40));
     let arguments = ["plan", &path, "--repo", "r=https://example.invalid/r", "--key", &key];
     let output = osimg(&arguments);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let stderr = text(&output.stdout);
     for statement in statements {
-        assert!(stderr.contains(&format!("\n  {statement}\n")), "{statement} is missing in:\n{stderr}");
+        assert!(
+            stderr.contains(&format!("\n  {statement}\n")),
+            "{statement} is missing in:\n{stderr}"
+        );
     }
-    let value: serde_json::Value = serde_json::from_slice(&osimg(&[&arguments[..], &["--json"]].concat()).stdout).expect("JSON");
+    let value: serde_json::Value =
+        serde_json::from_slice(&osimg(&[&arguments[..], &["--json"]].concat()).stdout)
+            .expect("JSON");
     let commands = value["commands"].as_array().expect("commands");
     if commands.is_empty() {
         // plan reports that no image can be built here. Where all tests must run, one can be built.
@@ -110,12 +138,23 @@ fn plan_shows_every_kind_of_statement_and_the_commands_of_each_transaction() {
         assert!(stderr.contains(&format!("commands\n  none: {why}")), "{stderr}");
         return;
     }
-    let phases: Vec<_> = commands.iter().map(|c| (c["transaction"].as_u64(), c["phase"].as_str(), c["network"].as_str())).collect();
-    let of = |number| [(Some(number), Some("download"), Some("host")), (Some(number), Some("install"), Some("none"))];
+    let phases: Vec<_> = commands
+        .iter()
+        .map(|c| (c["transaction"].as_u64(), c["phase"].as_str(), c["network"].as_str()))
+        .collect();
+    let of = |number| {
+        [
+            (Some(number), Some("download"), Some("host")),
+            (Some(number), Some("install"), Some("none")),
+        ]
+    };
     assert_eq!(phases, [of(1), of(2), of(3)].concat());
-    for part in
-        ["/buildroot is the install root", "while packages are installed: no network", "/osimg/cache is ", "transaction 3, install: "]
-    {
+    for part in [
+        "/buildroot is the install root",
+        "while packages are installed: no network",
+        "/osimg/cache is ",
+        "transaction 3, install: ",
+    ] {
         assert!(stderr.contains(part), "{part} is missing in:\n{stderr}");
     }
 }
@@ -134,7 +173,11 @@ fn a_tarball_name_that_anaconda_cannot_unpack_is_refused_with_the_reason() {
     let tree = dir.path().to_string_lossy().into_owned();
     let output = osimg(&["pack", &tree, "-o", "/tmp/x.tar.zst"]);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("Anaconda does not unpack zstd"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("Anaconda does not unpack zstd"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]
@@ -146,9 +189,13 @@ fn pack_writes_a_tarball_that_gnu_tar_reads_and_prints_only_its_path() {
     let out = dir.path().join("os.tar.gz");
     let output = osimg(&["pack", &tree.to_string_lossy(), "-o", &out.to_string_lossy(), "-q"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert_eq!(text(&output.stdout).trim(), out.canonicalize().expect("the tarball").to_string_lossy());
+    assert_eq!(
+        text(&output.stdout).trim(),
+        out.canonicalize().expect("the tarball").to_string_lossy()
+    );
     assert!(output.stderr.is_empty());
-    let listed = Command::new("tar").args(["-tf", &out.to_string_lossy()]).output().expect("tar runs");
+    let listed =
+        Command::new("tar").args(["-tf", &out.to_string_lossy()]).output().expect("tar runs");
     assert_eq!(text(&listed.stdout).lines().collect::<Vec<_>>(), ["./", "./etc/", "./etc/motd"]);
 }
 
@@ -166,8 +213,12 @@ fn a_failure_as_json_is_one_object_with_error_code_and_hint() {
     let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
     std::fs::write(path("r.yum"), "instal x\nts run\n").expect("a recipe");
     std::fs::write(path("clouds.yaml"), "clouds: {}\n").expect("a file");
-    let (recipe, missing, out, absent) =
-        (path("r.yum"), path("missing.tgz"), format!("dir:{}", path("out")), format!("dir:{}", path("absent")));
+    let (recipe, missing, out, absent) = (
+        path("r.yum"),
+        path("missing.tgz"),
+        format!("dir:{}", path("out")),
+        format!("dir:{}", path("absent")),
+    );
     let cases: [&[&str]; 18] = [
         &["plan", &recipe],
         &["build", &missing],
@@ -202,10 +253,15 @@ fn a_failure_as_json_is_one_object_with_error_code_and_hint() {
                 .expect("osimg runs");
             let code = output.status.code().expect("an exit code");
             assert!((2..=10).contains(&code), "{arguments:?}: {output:?}");
-            let document: serde_json::Value =
-                serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {output:?}"));
+            let document: serde_json::Value = serde_json::from_slice(&output.stdout)
+                .unwrap_or_else(|e| panic!("{arguments:?}: {e}: {output:?}"));
             assert_eq!(document["code"], code, "{arguments:?}");
-            assert!(document["error"].as_str().is_some_and(|text| !text.is_empty() && !text.starts_with("error")), "{document}");
+            assert!(
+                document["error"]
+                    .as_str()
+                    .is_some_and(|text| !text.is_empty() && !text.starts_with("error")),
+                "{document}"
+            );
             assert!(document.get("hint").is_none_or(serde_json::Value::is_string), "{document}");
             assert!(!output.stderr.is_empty(), "{arguments:?}: the user reads it too");
         }
@@ -225,7 +281,12 @@ fn a_recipe_comes_from_standard_input_and_a_signal_ends_the_wait_for_it() {
     };
     let (_dir, path) = recipe("install bash\nts run\n");
     let mut piped = start(&["plan", "-", "--json"]);
-    piped.stdin.take().expect("a pipe").write_all(&std::fs::read(&path).expect("the recipe")).expect("written");
+    piped
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(&std::fs::read(&path).expect("the recipe"))
+        .expect("written");
     let piped = piped.wait_with_output().expect("osimg ends");
     let read = osimg(&["plan", &path, "--json"]);
     assert_eq!(piped.status.code(), read.status.code(), "{}", text(&piped.stderr));
@@ -241,8 +302,11 @@ fn a_recipe_comes_from_standard_input_and_a_signal_ends_the_wait_for_it() {
     let id = nix::unistd::Pid::from_raw(waiting.id().try_into().expect("a process id"));
     let handles = || {
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or_default().trim();
-        u64::from_str_radix(caught, 16).unwrap_or(0) & (1 << (nix::sys::signal::Signal::SIGINT as u64 - 1)) != 0
+        let caught =
+            status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or_default().trim();
+        u64::from_str_radix(caught, 16).unwrap_or(0)
+            & (1 << (nix::sys::signal::Signal::SIGINT as u64 - 1))
+            != 0
     };
     let began = std::time::Instant::now();
     while !handles() {

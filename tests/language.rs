@@ -47,7 +47,10 @@ const CHECKED: &[&str] = &[
 fn texts(top: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for place in CHECKED {
-        for entry in walkdir::WalkDir::new(top.join(place)).into_iter().filter_entry(|entry| entry.file_name() != "target") {
+        for entry in walkdir::WalkDir::new(top.join(place))
+            .into_iter()
+            .filter_entry(|entry| entry.file_name() != "target")
+        {
             let path = entry.expect("a readable tree").into_path();
             let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
             if ["rs", "py", "md", "toml", "yum", "html"].contains(&ending) {
@@ -62,7 +65,8 @@ fn texts(top: &Path) -> Vec<PathBuf> {
 fn has_phrase(text: &str, phrase: &str) -> bool {
     let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-');
     text.match_indices(phrase).any(|(at, _)| {
-        let (before, after) = (text[..at].chars().next_back(), text[at + phrase.len()..].chars().next());
+        let (before, after) =
+            (text[..at].chars().next_back(), text[at + phrase.len()..].chars().next());
         !is_word(before) && !is_word(after) && !text[..at].ends_with("there ")
     })
 }
@@ -78,7 +82,10 @@ fn texts_and_names_use_plain_english() {
         for (number, line) in text.lines().enumerate() {
             for (phrase, plain) in PHRASES.iter().filter(|(phrase, _)| has_phrase(line, phrase)) {
                 let name = file.strip_prefix(top).expect("a file of the project").display();
-                wrong.push(format!("{name}:{}: write \"{plain}\" instead of \"{phrase}\"", number + 1));
+                wrong.push(format!(
+                    "{name}:{}: write \"{plain}\" instead of \"{phrase}\"",
+                    number + 1
+                ));
             }
         }
     }
@@ -87,8 +94,15 @@ fn texts_and_names_use_plain_english() {
 
 #[test]
 fn phrases_are_found_only_as_whole_words() {
-    assert!(has_phrase("this is no file, but", "is no file") && !has_phrase("there is no file", "is no file"));
-    assert!(!has_phrase("the folders_of", "folders") && !has_phrase("a canewood", "anew") && !has_phrase("sub-folder", "folder"));
+    assert!(
+        has_phrase("this is no file, but", "is no file")
+            && !has_phrase("there is no file", "is no file")
+    );
+    assert!(
+        !has_phrase("the folders_of", "folders")
+            && !has_phrase("a canewood", "anew")
+            && !has_phrase("sub-folder", "folder")
+    );
 }
 
 /// Comments and documents have at most 100 columns. Tables and command blocks may be wider.
@@ -105,10 +119,20 @@ fn prose_has_at_most_a_hundred_columns() {
             if line.chars().count() <= 100 {
                 continue;
             }
-            let comment = line.trim_start().starts_with("//") && !line.contains("://") && !line.trim_start().starts_with("//! |");
-            let paragraph = is_document && !in_block && !line.starts_with("    ") && !line.starts_with('|') && !line.contains("://");
+            let comment = line.trim_start().starts_with("//")
+                && !line.contains("://")
+                && !line.trim_start().starts_with("//! |");
+            let paragraph = is_document
+                && !in_block
+                && !line.starts_with("    ")
+                && !line.starts_with('|')
+                && !line.contains("://");
             if comment || paragraph {
-                wide.push(format!("{}:{}", file.strip_prefix(top).expect("a file of the project").display(), number + 1));
+                wide.push(format!(
+                    "{}:{}",
+                    file.strip_prefix(top).expect("a file of the project").display(),
+                    number + 1
+                ));
             }
         }
     }

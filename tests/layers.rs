@@ -28,7 +28,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sandbox", &["error", "process"]),
     (
         "packages",
-        &["error", "process", "report", "recipe", "sandbox", "nevra", "openat", "private", "http", "calendar", "openpgp", "rpmheader"],
+        &[
+            "error",
+            "process",
+            "report",
+            "recipe",
+            "sandbox",
+            "nevra",
+            "openat",
+            "private",
+            "http",
+            "calendar",
+            "openpgp",
+            "rpmheader",
+        ],
     ),
     ("customise", &["error", "report", "process", "recipe", "sandbox", "pem", "calendar"]),
     ("finish", &["error", "recipe", "sandbox", "openat"]),
@@ -36,15 +49,46 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("archive", &["error", "process", "calendar"]),
     ("contents", &["error", "archive", "openpgp", "rpmheader"]),
     ("verify", &["error", "report", "finish", "selinux", "archive", "contents", "http"]),
-    ("set", &["error", "process", "archive", "customise", "packages", "report", "sandbox", "verify"]),
+    (
+        "set",
+        &["error", "process", "archive", "customise", "packages", "report", "sandbox", "verify"],
+    ),
     ("installer", &["error", "report", "private", "process", "recipe", "archive", "set", "http"]),
     ("percent", &[]),
     ("http", &["error", "process", "percent"]),
     (
         "registry",
-        &["openat", "error", "recipe", "report", "process", "calendar", "cloud", "archive", "set", "installer", "http", "percent"],
+        &[
+            "openat",
+            "error",
+            "recipe",
+            "report",
+            "process",
+            "calendar",
+            "cloud",
+            "archive",
+            "set",
+            "installer",
+            "http",
+            "percent",
+        ],
     ),
-    ("deploy", &["error", "report", "process", "cloud", "recipe", "archive", "set", "installer", "registry", "http", "percent"]),
+    (
+        "deploy",
+        &[
+            "error",
+            "report",
+            "process",
+            "cloud",
+            "recipe",
+            "archive",
+            "set",
+            "installer",
+            "registry",
+            "http",
+            "percent",
+        ],
+    ),
     ("sbom", &["error", "recipe", "set", "calendar", "nevra", "percent"]),
     ("inspect", &["error", "report", "archive", "contents", "sbom", "nevra"]),
     ("diff", &["error", "report", "contents", "inspect"]),
@@ -120,8 +164,11 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
 }
 
 fn module_of(file: &Path) -> String {
-    let below = file.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).expect("a file of src");
-    let first = below.components().next().expect("a name").as_os_str().to_string_lossy().into_owned();
+    let below = file
+        .strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+        .expect("a file of src");
+    let first =
+        below.components().next().expect("a name").as_os_str().to_string_lossy().into_owned();
     first.trim_end_matches(".rs").to_owned()
 }
 
@@ -131,7 +178,12 @@ fn used(text: &str) -> BTreeSet<String> {
         .filter(|line| !line.trim_start().starts_with("//"))
         .flat_map(|line| {
             line.match_indices("crate::")
-                .map(|(at, _)| line[at + 7..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>())
+                .map(|(at, _)| {
+                    line[at + 7..]
+                        .chars()
+                        .take_while(|c| c.is_alphanumeric() || *c == '_')
+                        .collect::<String>()
+                })
                 .collect::<Vec<_>>()
         })
         .filter(|name| !name.is_empty())
@@ -140,7 +192,8 @@ fn used(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn modules_use_only_modules_of_earlier_layers() {
-    let allowed: BTreeMap<&str, BTreeSet<&str>> = MAY_USE.iter().map(|(module, uses)| (*module, uses.iter().copied().collect())).collect();
+    let allowed: BTreeMap<&str, BTreeSet<&str>> =
+        MAY_USE.iter().map(|(module, uses)| (*module, uses.iter().copied().collect())).collect();
     let mut wrong = Vec::new();
     let files = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     assert!(files.len() > 40, "the sources were found");
@@ -154,7 +207,10 @@ fn modules_use_only_modules_of_earlier_layers() {
             continue;
         };
         for name in used(&std::fs::read_to_string(&file).expect("a source")) {
-            if name != module && !allowed.contains(name.as_str()) && !ANYWHERE.contains(&name.as_str()) {
+            if name != module
+                && !allowed.contains(name.as_str())
+                && !ANYWHERE.contains(&name.as_str())
+            {
                 wrong.push(format!("{} uses {name}", file.display()));
             }
         }
@@ -166,12 +222,24 @@ fn modules_use_only_modules_of_earlier_layers() {
 fn every_source_file_states_its_purpose_in_its_first_line() {
     for file in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
         let text = std::fs::read_to_string(&file).expect("a source");
-        assert!(text.starts_with("//! "), "{} begins with {:?}", file.display(), text.lines().next());
+        assert!(
+            text.starts_with("//! "),
+            "{} begins with {:?}",
+            file.display(),
+            text.lines().next()
+        );
     }
 }
 
 /// Calls that open a file by its name.
-const OPENING: [&str; 6] = ["fs::read(", "fs::read_to_string(", "File::open(", "OpenOptions::new(", "File::options(", "fs::copy("];
+const OPENING: [&str; 6] = [
+    "fs::read(",
+    "fs::read_to_string(",
+    "File::open(",
+    "OpenOptions::new(",
+    "File::options(",
+    "fs::copy(",
+];
 /// Sources that may do so, and why. All others use `files`, which refuses a FIFO or a device and
 /// enforces a size limit. The kernel's own files (/proc, /sys, /dev) may be opened anywhere.
 const MAY_OPEN: &[(&str, &str)] = &[
@@ -189,7 +257,8 @@ fn files_are_opened_in_one_place() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut wrong = Vec::new();
     for file in sources(&directory) {
-        let name = file.strip_prefix(&directory).expect("a file of src").to_string_lossy().into_owned();
+        let name =
+            file.strip_prefix(&directory).expect("a file of src").to_string_lossy().into_owned();
         if MAY_OPEN.iter().any(|(allowed, _)| *allowed == name) || name.ends_with("tests.rs") {
             continue;
         }
@@ -197,13 +266,21 @@ fn files_are_opened_in_one_place() {
         // A module's tests are at its end.
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         for (number, line) in code.lines().enumerate() {
-            let kernel = ["\"/proc/", "\"/sys/", "\"/dev/"].iter().any(|place| line.contains(place));
-            if !kernel && !line.trim_start().starts_with("//") && OPENING.iter().any(|call| line.contains(call)) {
+            let kernel =
+                ["\"/proc/", "\"/sys/", "\"/dev/"].iter().any(|place| line.contains(place));
+            if !kernel
+                && !line.trim_start().starts_with("//")
+                && OPENING.iter().any(|call| line.contains(call))
+            {
                 wrong.push(format!("src/{name}:{}: {}", number + 1, line.trim()));
             }
         }
     }
-    assert!(wrong.is_empty(), "use files::open, files::read or files::read_text:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "use files::open, files::read or files::read_text:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]
@@ -212,7 +289,11 @@ fn only_the_http_module_connects_to_servers() {
     for file in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
         let text = std::fs::read_to_string(&file).expect("a source");
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        let found = code.filter(|line| ["ureq::", "TcpStream", "UdpSocket", "to_socket_addrs"].iter().any(|word| line.contains(word)));
+        let found = code.filter(|line| {
+            ["ureq::", "TcpStream", "UdpSocket", "to_socket_addrs"]
+                .iter()
+                .any(|word| line.contains(word))
+        });
         if module_of(&file) != "http" && found.count() > 0 {
             wrong.push(file.display().to_string());
         }
@@ -224,7 +305,12 @@ fn only_the_http_module_connects_to_servers() {
 fn percent_encoding_is_implemented_once() {
     for file in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
         let text = std::fs::read_to_string(&file).expect("a source");
-        assert!(module_of(&file) == "percent" || !text.contains("%{byte:02X}") && !text.contains("%{b:02X}"), "{}", file.display());
+        assert!(
+            module_of(&file) == "percent"
+                || !text.contains("%{byte:02X}") && !text.contains("%{b:02X}"),
+            "{}",
+            file.display()
+        );
     }
 }
 
@@ -236,7 +322,10 @@ fn every_sleep_is_ended_by_a_signal() {
     for file in sources(&directory) {
         let below = file.strip_prefix(&directory).expect("a file of src").display().to_string();
         let text = std::fs::read_to_string(&file).expect("a source");
-        assert!(exempt.contains(&below.as_str()) || !text.contains("thread::sleep"), "{below}: use process::pause");
+        assert!(
+            exempt.contains(&below.as_str()) || !text.contains("thread::sleep"),
+            "{below}: use process::pause"
+        );
     }
 }
 
@@ -244,7 +333,8 @@ fn every_sleep_is_ended_by_a_signal() {
 fn modules(root: &Path) -> BTreeMap<Vec<String>, PathBuf> {
     let path_of = |file: &Path| {
         let below = file.strip_prefix(root).expect("a file of the tree").with_extension("");
-        let mut names: Vec<String> = below.iter().map(|name| name.to_string_lossy().into_owned()).collect();
+        let mut names: Vec<String> =
+            below.iter().map(|name| name.to_string_lossy().into_owned()).collect();
         if names.last().is_some_and(|name| ["mod", "lib", "main"].contains(&name.as_str())) {
             names.pop();
         }
@@ -259,7 +349,8 @@ fn paths(text: &str) -> Vec<(bool, Vec<String>)> {
         let mut path = prefix.to_vec();
         let mut at = 0;
         loop {
-            let name: String = rest[at..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let name: String =
+                rest[at..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             at += name.len();
             if !name.is_empty() {
                 path.push(name);
@@ -274,7 +365,8 @@ fn paths(text: &str) -> Vec<(bool, Vec<String>)> {
             }
             at += 1;
             loop {
-                at += rest[at..].len() - rest[at..].trim_start_matches(|c: char| c.is_whitespace() || c == ',').len();
+                at += rest[at..].len()
+                    - rest[at..].trim_start_matches(|c: char| c.is_whitespace() || c == ',').len();
                 if rest[at..].is_empty() || rest[at..].starts_with('}') {
                     return at + 1;
                 }
@@ -308,11 +400,16 @@ fn dependencies(root: &Path) -> BTreeMap<PathBuf, BTreeSet<PathBuf>> {
     for (own, file) in &modules {
         let text = std::fs::read_to_string(file).expect("a source");
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-        let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]).collect();
+        let code: String = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .flat_map(|line| [line, "\n"])
+            .collect();
         let mut uses = BTreeSet::new();
         for (is_crate, path) in paths(&code) {
             let ups = path.iter().take_while(|name| *name == "super").count();
-            let mut place: Vec<String> = if is_crate { Vec::new() } else { own[..own.len().saturating_sub(ups)].to_vec() };
+            let mut place: Vec<String> =
+                if is_crate { Vec::new() } else { own[..own.len().saturating_sub(ups)].to_vec() };
             for name in path.iter().skip(if is_crate { 1 } else { ups }) {
                 place.push(name.clone());
                 if !modules.contains_key(&place) {
@@ -348,7 +445,11 @@ fn on_cycles(graph: &BTreeMap<PathBuf, BTreeSet<PathBuf>>) -> Vec<String> {
         }
         false
     };
-    graph.keys().filter(|file| reaches_itself(file)).map(|file| file.display().to_string()).collect()
+    graph
+        .keys()
+        .filter(|file| reaches_itself(file))
+        .map(|file| file.display().to_string())
+        .collect()
 }
 
 #[test]
@@ -360,7 +461,11 @@ fn there_are_no_cycles_between_files() {
     }
     for root in roots {
         let graph = dependencies(&root);
-        assert!(graph.values().any(|uses| !uses.is_empty()), "{}: no file uses another", root.display());
+        assert!(
+            graph.values().any(|uses| !uses.is_empty()),
+            "{}: no file uses another",
+            root.display()
+        );
         let cycles = on_cycles(&graph);
         assert!(cycles.is_empty(), "these files are on a cycle:\n{}", cycles.join("\n"));
     }
@@ -369,7 +474,11 @@ fn there_are_no_cycles_between_files() {
 #[test]
 fn groups_of_names_are_expanded_as_the_compiler_does() {
     let found: BTreeSet<String> =
-        paths("use super::super::{a, b::{C, self}, d as e};\nx(crate::f::g(1))").into_iter().map(|(_, path)| path.join("/")).collect();
-    let expected = ["super/super/a", "super/super/b/C", "super/super/b/self", "super/super/d", "crate/f/g"];
+        paths("use super::super::{a, b::{C, self}, d as e};\nx(crate::f::g(1))")
+            .into_iter()
+            .map(|(_, path)| path.join("/"))
+            .collect();
+    let expected =
+        ["super/super/a", "super/super/b/C", "super/super/b/self", "super/super/d", "crate/f/g"];
     assert_eq!(found, expected.iter().map(|path| (*path).to_owned()).collect());
 }

@@ -22,14 +22,19 @@ fn every_ready_recipe_is_valid_and_pins_full_fingerprints() {
     let found = recipes();
     assert!(found.len() >= 8, "{found:?}");
     for path in found {
-        let recipe = Recipe::load(&path, None).unwrap_or_else(|error| panic!("{}: {error:#}", path.display()));
-        let transactions = recipe.script.transactions().unwrap_or_else(|error| panic!("{}: {error:#}", path.display()));
+        let recipe = Recipe::load(&path, None)
+            .unwrap_or_else(|error| panic!("{}: {error:#}", path.display()));
+        let transactions = recipe
+            .script
+            .transactions()
+            .unwrap_or_else(|error| panic!("{}: {error:#}", path.display()));
         assert_eq!(transactions.len(), 1, "{}", path.display());
         let packages = &recipe.settings.packages;
         assert!(!packages.repositories.is_empty(), "{} names no repository", path.display());
         assert!(!packages.keys.is_empty(), "{} pins no key", path.display());
         assert_eq!(packages.verify, Verify::Strict, "{}", path.display());
-        let wanted: Vec<&str> = transactions[0].install.iter().map(|spec| spec.text.as_str()).collect();
+        let wanted: Vec<&str> =
+            transactions[0].install.iter().map(|spec| spec.text.as_str()).collect();
         for needed in ["cloud-init", "kernel", "grub2-efi-x64", "shim-x64", "efibootmgr", "curl"] {
             assert!(wanted.contains(&needed), "{} lacks {needed}", path.display());
         }

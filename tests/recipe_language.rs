@@ -43,15 +43,27 @@ fn every_form_that_dnf_shell_accepts_is_accepted() {
         ("a comment", "# it's a `comment\ninstall a", "install a\n"),
         ("an indented comment", "  # x\n\t# 'y\ninstall a", "install a\n"),
         ("a comment without a blank", "#install b\ninstall a", "install a\n"),
-        ("carriage returns before line feeds", "install a\r\n\r\n# x\r\nts run\r\n", "install a\nts run\n"),
+        (
+            "carriage returns before line feeds",
+            "install a\r\n\r\n# x\r\nts run\r\n",
+            "install a\nts run\n",
+        ),
         ("single quotes", "group install 'A B'", "group install 'A B'\n"),
         ("double quotes", "group install \"A B\"", "group install 'A B'\n"),
         ("a backslash before a blank", "group install A\\ B", "group install 'A B'\n"),
         ("a quoted hash", "group install '#1'", "group install '#1'\n"),
         ("a hash inside a word", "install a#b", "install 'a#b'\n"),
         ("names outside of ASCII", "group install Büro", "group install Büro\n"),
-        ("conditions in quotes", "install 'a >= 1.2' '(b if c)'", "install 'a >= 1.2' '(b if c)'\n"),
-        ("quoted dollars are meant", "install '/usr/lib/A$B.class'", "install '/usr/lib/A$B.class'\n"),
+        (
+            "conditions in quotes",
+            "install 'a >= 1.2' '(b if c)'",
+            "install 'a >= 1.2' '(b if c)'\n",
+        ),
+        (
+            "quoted dollars are meant",
+            "install '/usr/lib/A$B.class'",
+            "install '/usr/lib/A$B.class'\n",
+        ),
     ];
     for (name, text, expected) in table {
         assert_eq!(canonical(text), expected, "{name}");
@@ -75,14 +87,22 @@ fn mistakes_that_dnf_ignores_are_errors_with_position_and_fix() {
         ("ts run #go", "1:8: a comment after a command", "`ts run`"),
         ("install 'hello", "1:9: an unclosed quote", "close it on the same line"),
         ("install \"hello\\", "1:9: an unclosed quote", "close it"),
-        ("install hello \\\ninstall b", "1:15: a backslash at the end of a line", "`install hello`"),
+        (
+            "install hello \\\ninstall b",
+            "1:15: a backslash at the end of a line",
+            "`install hello`",
+        ),
         ("install a; ts run", "1:9: `a;` contains `;`", "every command on a separate line"),
         ("install a && ts run", "1:11: `&&` contains `&`", "every command on a separate line"),
         ("install $PACKAGES", "1:9: `$PACKAGES` contains `$`", "not expanded"),
         ("install `cat list`", "1:9: ``cat` contains ```", "not expanded"),
         ("install ~/a.rpm", "1:9: `~` is not expanded", "full path"),
         ("install a > log", "1:11: `>` contains `>`", "quotes"),
-        ("install kernel-{core,modules}", "1:9: `kernel-{core,modules}` contains `{`", "every name separately"),
+        (
+            "install kernel-{core,modules}",
+            "1:9: `kernel-{core,modules}` contains `{`",
+            "every name separately",
+        ),
         ("install a, b", "1:9: `a,` begins or ends with a comma", "separated by blanks"),
         ("INSTALL hello", "1:1: unknown command `INSTALL`", "`install hello`"),
         ("TS RUN", "1:1: unknown command `TS`", "`ts run`"),
@@ -99,27 +119,55 @@ fn mistakes_that_dnf_ignores_are_errors_with_position_and_fix() {
         ("yum install hello -y", "1:1: a line begins with `yum`", "`install hello`"),
         ("rpm -ivh hello.rpm", "1:1: a line begins with `rpm`", "`install hello.rpm`"),
         ("rpm --import KEY", "1:1: a line begins with `rpm`", "[[packages.key]]"),
-        ("install \u{201c}hello\u{201d}", "1:9: `\u{201c}hello\u{201d}` has typographic quotes", "plain quotes"),
-        ("group install \u{2018}Minimal Install\u{2019}", "1:15: `\u{2018}Minimal` has typographic quotes", "plain quotes"),
+        (
+            "install \u{201c}hello\u{201d}",
+            "1:9: `\u{201c}hello\u{201d}` has typographic quotes",
+            "plain quotes",
+        ),
+        (
+            "group install \u{2018}Minimal Install\u{2019}",
+            "1:15: `\u{2018}Minimal` has typographic quotes",
+            "plain quotes",
+        ),
         ("sudo dnf install hello", "1:1: a line begins with `sudo`", "`install hello`"),
         ("%packages", "1:1: `%packages` is kickstart syntax", "one command per line"),
-        ("install -cloud-init", "1:9: `-cloud-init` looks like kickstart's exclusion", "`config exclude cloud-init`"),
+        (
+            "install -cloud-init",
+            "1:9: `-cloud-init` looks like kickstart's exclusion",
+            "`config exclude cloud-init`",
+        ),
         ("install --nogpgcheck hello", "1:9: the option `--nogpgcheck`", "[[packages.key]]"),
         ("install -x y", "1:9: the option `-x`", "`config exclude NAME`"),
         ("install --setopt=best=0 a", "1:9: the option `--setopt=best=0`", "`config KEY VALUE`"),
         ("install --enablerepo=x a", "1:9: the option `--enablerepo=x`", "`repo enable ID`"),
-        ("install --installroot=/x a", "1:9: the option `--installroot=/x`", "sets the install root"),
+        (
+            "install --installroot=/x a",
+            "1:9: the option `--installroot=/x`",
+            "sets the install root",
+        ),
         ("install -y a", "1:9: the option `-y`", "never asks"),
         ("-y install a", "1:1: the line begins with the option `-y`", "never asks"),
         ("install", "1:1: `install` needs a name", "`install NAME`"),
         ("install ''", "1:9: an empty name", "remove the quotes"),
         ("install *", "1:9: `*` is not a package", "cannot contain everything"),
         ("install foo = 1.2", "1:13: `=` is not a package", "one word"),
-        ("install 'Minimal Install'", "1:9: `Minimal Install` is not a package name", "`group install 'Minimal Install'`"),
+        (
+            "install 'Minimal Install'",
+            "1:9: `Minimal Install` is not a package name",
+            "`group install 'Minimal Install'`",
+        ),
         ("group install @core", "1:15: a group name has no `@` here", "`install @core`"),
-        ("group 'Minimal Install'", "1:7: unknown word `Minimal Install` after `group`", "`group install 'Minimal Install'`"),
+        (
+            "group 'Minimal Install'",
+            "1:7: unknown word `Minimal Install` after `group`",
+            "`group install 'Minimal Install'`",
+        ),
         ("group install", "1:1: the group is missing", "group install"),
-        ("group remove --with-optional a", "1:14: `--with-optional` is an option of `group install`", "remove it"),
+        (
+            "group remove --with-optional a",
+            "1:14: `--with-optional` is an option of `group install`",
+            "remove it",
+        ),
         ("swap a", "1:1: `swap` needs two names but has 1", "`swap OLD NEW`"),
         ("swap a b c", "1:1: `swap` needs two names but has 3", "`swap OLD NEW`"),
         ("ts rum", "1:4: unknown word `rum` after `ts`", "did you mean `ts run`?"),
@@ -129,11 +177,19 @@ fn mistakes_that_dnf_ignores_are_errors_with_position_and_fix() {
         ("repo enable a,b", "1:13: `a,b` is not a repository id", "separate ids by blanks"),
         ("config exclude a b", "1:18: `config` needs exactly one value", "`config exclude a,b`"),
         ("config exclude=a", "1:8: an equals sign", "`config exclude a`"),
-        ("config installroot /x", "1:8: a recipe cannot set `installroot`", "sets the install root"),
+        (
+            "config installroot /x",
+            "1:8: a recipe cannot set `installroot`",
+            "sets the install root",
+        ),
         ("config reposdir /x", "1:8: a recipe cannot set `reposdir`", "osimg decides"),
         ("config gpgcheck 0", "1:17: `gpgcheck` cannot be turned off", "[[packages.key]]"),
         ("config updates.gpgcheck 0", "1:25: `gpgcheck` cannot be turned off", "[[packages.key]]"),
-        ("config install_weak_deps maybe", "1:26: `install_weak_deps` must be 1 or 0", "`config install_weak_deps 1`"),
+        (
+            "config install_weak_deps maybe",
+            "1:26: `install_weak_deps` must be 1 or 0",
+            "`config install_weak_deps 1`",
+        ),
         ("config nonsense 1", "1:8: unknown configuration key `nonsense`", "a recipe can set"),
         ("config best", "1:8: `best` needs a value", "`config KEY VALUE`"),
         ("shell", "1:1: a shell inside a recipe", "remove it"),
@@ -161,20 +217,65 @@ fn mistakes_that_dnf_ignores_are_errors_with_position_and_fix() {
 #[test]
 fn every_command_and_alias_of_dnf_and_yum_is_known() {
     let table: &[(&str, &[&str], &str)] = &[
-        ("install a", &["install", "in", "localinstall", "install-n", "install-na", "install-nevra"], "a"),
-        ("remove a", &["remove", "erase", "rm", "remove-n", "remove-na", "remove-nevra", "erase-n", "erase-na", "erase-nevra"], "a"),
+        (
+            "install a",
+            &["install", "in", "localinstall", "install-n", "install-na", "install-nevra"],
+            "a",
+        ),
+        (
+            "remove a",
+            &[
+                "remove",
+                "erase",
+                "rm",
+                "remove-n",
+                "remove-na",
+                "remove-nevra",
+                "erase-n",
+                "erase-na",
+                "erase-nevra",
+            ],
+            "a",
+        ),
         ("upgrade a", &["upgrade", "update", "up", "upgrade-to", "update-to", "localupdate"], "a"),
         ("upgrade", &["upgrade", "update", "up"], ""),
         ("upgrade-minimal", &["upgrade-minimal", "update-minimal", "up-min"], ""),
-        ("upgrade-minimal --security a", &["upgrade-minimal", "update-minimal", "up-min"], "a --security"),
+        (
+            "upgrade-minimal --security a",
+            &["upgrade-minimal", "update-minimal", "up-min"],
+            "a --security",
+        ),
         ("downgrade a", &["downgrade", "dg"], "a"),
         ("reinstall a", &["reinstall", "rei"], "a"),
         ("autoremove", &["autoremove"], ""),
-        ("distro-sync", &["distro-sync", "distrosync", "distribution-synchronization", "dsync", "distupgrade"], ""),
+        (
+            "distro-sync",
+            &["distro-sync", "distrosync", "distribution-synchronization", "dsync", "distupgrade"],
+            "",
+        ),
         ("swap a @b", &["swap"], "a @b"),
-        ("group install a", &["group install", "groups install", "grp install", "groupinstall", "groupupdate"], "a"),
-        ("group install --with-optional a", &["group install", "groupinstall"], "a --with-optional"),
-        ("group remove a", &["group remove", "group erase", "groups remove", "grp erase", "groupremove", "grouperase"], "a"),
+        (
+            "group install a",
+            &["group install", "groups install", "grp install", "groupinstall", "groupupdate"],
+            "a",
+        ),
+        (
+            "group install --with-optional a",
+            &["group install", "groupinstall"],
+            "a --with-optional",
+        ),
+        (
+            "group remove a",
+            &[
+                "group remove",
+                "group erase",
+                "groups remove",
+                "grp erase",
+                "groupremove",
+                "grouperase",
+            ],
+            "a",
+        ),
         ("group upgrade a", &["group upgrade", "group update", "grp update"], "a"),
         ("group mark install a", &["group mark install", "groups mark-install"], "a"),
         ("group mark remove a", &["group mark remove", "grp mark-remove"], "a"),
@@ -200,16 +301,22 @@ fn every_command_and_alias_of_dnf_and_yum_is_known() {
     ];
     for (expected, heads, tail) in table {
         for head in *heads {
-            assert_eq!(canonical(&format!("{head} {tail}")), format!("{expected}\n"), "{head} {tail}");
+            assert_eq!(
+                canonical(&format!("{head} {tail}")),
+                format!("{expected}\n"),
+                "{head} {tail}"
+            );
         }
     }
 }
 
 #[test]
 fn queries_are_accepted_with_a_note_and_do_nothing() {
-    let plain = "list ls info if search se provides whatprovides wp prov repolist repoinfo repoquery rq check check-update deplist \
-                 updateinfo history hist help alias grouplist groupinfo";
-    let mut queries: Vec<String> = plain.split_whitespace().map(|name| format!("{name} --installed x")).collect();
+    let plain = "list ls info if search se provides whatprovides wp prov repolist repoinfo \
+                 repoquery rq check check-update deplist updateinfo history hist help alias \
+                 grouplist groupinfo";
+    let mut queries: Vec<String> =
+        plain.split_whitespace().map(|name| format!("{name} --installed x")).collect();
     let longer = [
         "group",
         "group list",
@@ -236,8 +343,11 @@ fn queries_are_accepted_with_a_note_and_do_nothing() {
 #[test]
 fn all_errors_of_a_recipe_are_reported_at_once_in_the_order_of_their_lines() {
     let shown = errors("install -a --b c,\nisntall -x\nconfig installroot /\n");
-    let places: Vec<&str> =
-        shown.lines().filter_map(|line| line.strip_prefix("r.yum:")).map(|line| line.split(": ").next().unwrap()).collect();
+    let places: Vec<&str> = shown
+        .lines()
+        .filter_map(|line| line.strip_prefix("r.yum:"))
+        .map(|line| line.split(": ").next().unwrap())
+        .collect();
     assert_eq!(places, ["1:9", "1:12", "1:16", "2:1", "2:9", "3:8"]);
 }
 
@@ -280,7 +390,9 @@ fn errors_are_shown_with_their_line_an_underline_and_a_fix() {
 #[test]
 fn capitalised_words_after_group_install_raise_a_warning() {
     let script = parse("group install Minimal Install\n");
-    assert!(matches!(script.diagnostics(), [d] if d.severity == Severity::Warning && d.text.contains("`group install 'Minimal Install'`")));
+    assert!(
+        matches!(script.diagnostics(), [d] if d.severity == Severity::Warning && d.text.contains("`group install 'Minimal Install'`"))
+    );
     assert_eq!(parse("group install core base\n").diagnostics(), []);
 }
 
@@ -299,12 +411,15 @@ fn scripts_as_in_the_tests_of_dnf_are_read() {
         "install hello\nrun\ninstall world\nremove hello\nrun\nexit",
         "install hello hello-extra other\nrun\nremove hello-extra\ninstall other-extra\nrun\nexit",
         "group install Demo-Group\nrun\nexit",
-        "group install Demo-Group\nrun\nrepo enable updates third-updates\ngroup upgrade Demo-Group\nrun\nexit",
-        "group install Demo-Group\nrun\nrepo enable updates third-updates\ngroup update Demo-Group\nrun\nexit",
+        "group install Demo-Group\nrun\nrepo enable updates third-updates\ngroup upgrade \
+         Demo-Group\nrun\nexit",
+        "group install Demo-Group\nrun\nrepo enable updates third-updates\ngroup update \
+         Demo-Group\nrun\nexit",
         "group install Demo-Group\nrun\ngroup remove Demo-Group\nrun\nexit",
         "group install NoSuchGroup\nrun\nexit",
         "group remove NoSuchGroup\nrun\nexit",
-        "install hello-devel hello\nrun\nswap hello\\* other\\*\nrun\ninstall hello-devel\nrun\nexit",
+        "install hello-devel hello\nrun\nswap hello\\* other\\*\nrun\ninstall \
+         hello-devel\nrun\nexit",
         "groupinstall demo-set\nrun\ninstall hello-devel\nrun\nswap @demo-set @other-set\nrun",
         "repo enable updates\nupgrade hello\nrun\nexit",
         "repo enable updates\nupdate hello\nrun\nexit",

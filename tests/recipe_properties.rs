@@ -18,9 +18,11 @@ fn parse(text: &str) -> Script {
 #[expect(clippy::disallowed_methods, reason = "the reference runs outside the sandbox")]
 fn words_are_split_as_pythons_shlex_splits_them() {
     let mut runner = TestRunner::deterministic();
-    let strategy = "install( ([a-z]{1,3}|'[a-z #;\\\\]{0,4}'|\"([a-z '$]|\\\\[a-z\"\\\\]){0,4}\"|\\\\[ a-z'\"\\\\]){1,4}){1,5}";
+    let strategy = "install( ([a-z]{1,3}|'[a-z #;\\\\]{0,4}'|\"([a-z \
+                    '$]|\\\\[a-z\"\\\\]){0,4}\"|\\\\[ a-z'\"\\\\]){1,4}){1,5}";
     let strategy = proptest::string::string_regex(strategy).unwrap();
-    let lines: Vec<String> = (0..2000).map(|_| strategy.new_tree(&mut runner).unwrap().current()).collect();
+    let lines: Vec<String> =
+        (0..2000).map(|_| strategy.new_tree(&mut runner).unwrap().current()).collect();
     let mut good = Vec::new();
     for line in &lines {
         if let Ok(script) = Script::parse(line, "r.yum")
@@ -32,10 +34,18 @@ fn words_are_split_as_pythons_shlex_splits_them() {
         }
     }
     assert!(good.len() > 200, "only {} of the lines are good", good.len());
-    let program = "import shlex,sys,json\nfor l in sys.stdin.read().split('\\n'): print(json.dumps(shlex.split(l)[1:]))";
-    let child = std::process::Command::new("python3").args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let program = "import shlex,sys,json\nfor l in sys.stdin.read().split('\\n'): \
+                   print(json.dumps(shlex.split(l)[1:]))";
+    let child = std::process::Command::new("python3")
+        .args(["-c", program])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
     let Ok(mut child) = child else {
-        assert!(std::env::var_os("OSIMG_REQUIRE_PRIVILEGED").is_none_or(|v| v != "1"), "python3 is missing");
+        assert!(
+            std::env::var_os("OSIMG_REQUIRE_PRIVILEGED").is_none_or(|v| v != "1"),
+            "python3 is missing"
+        );
         println!("SKIPPED: python3 is missing");
         return;
     };
@@ -43,8 +53,11 @@ fn words_are_split_as_pythons_shlex_splits_them() {
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
-    let answers: Vec<Vec<String>> =
-        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let answers: Vec<Vec<String>> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(answers.len(), good.len());
     for ((line, words), answer) in good.into_iter().zip(answers) {
         assert_eq!(words, answer, "{line}");
@@ -63,7 +76,8 @@ fn a_line_of_a_megabyte_and_a_file_with_many_errors_are_read_quickly() {
     let one = "x".repeat(1_000_000);
     for text in [words, options, quote, typos, hashes, one] {
         let began = Instant::now();
-        let message_size = Script::parse(&text, "r.yum").err().map_or(0, |errors| errors.to_string().len());
+        let message_size =
+            Script::parse(&text, "r.yum").err().map_or(0, |errors| errors.to_string().len());
         assert!(began.elapsed() < limit, "{} took {:?}", &text[..20], began.elapsed());
         assert!(message_size < 100_000, "{message_size} bytes of message");
     }
@@ -107,7 +121,8 @@ fn line() -> impl Strategy<Value = String> {
         Just("1".to_owned()),
         Just("a\\ b".to_owned()),
     ];
-    (head, prop::collection::vec(word, 0..4)).prop_map(|(head, words)| format!("{head} {}", words.join(" ")))
+    (head, prop::collection::vec(word, 0..4))
+        .prop_map(|(head, words)| format!("{head} {}", words.join(" ")))
 }
 
 /// The kinds of a script's statements without positions, to compare texts that differ only in

@@ -3,15 +3,16 @@
 use osimg::error::{ExitCode, exit_code, render};
 use osimg::recipe::customizations::{Data, OwnerName};
 use osimg::recipe::{
-    Bootstrap, Choices, Format, Initramfs, KeySource, Level, MachineId, ManagerChoice, Recipe, RepositorySource, ScriptSource,
-    SelinuxChoice, Settings, Verify, Visibility,
+    Bootstrap, Choices, Format, Initramfs, KeySource, Level, MachineId, ManagerChoice, Recipe,
+    RepositorySource, ScriptSource, SelinuxChoice, Settings, Verify, Visibility,
 };
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 fn parse(text: &str) -> Settings {
-    Settings::parse(text, "s.toml", Path::new("/srv/recipes")).unwrap_or_else(|errors| panic!("{text}\n{errors}"))
+    Settings::parse(text, "s.toml", Path::new("/srv/recipes"))
+        .unwrap_or_else(|errors| panic!("{text}\n{errors}"))
 }
 
 fn errors(text: &str) -> String {
@@ -122,24 +123,53 @@ visibility = "shared"
 #[test]
 fn every_key_is_read_and_paths_are_relative_to_the_settings_file() {
     let s = parse(FULL);
-    assert_eq!((s.image.name.as_deref(), s.image.version.as_deref()), (Some("centos"), Some("9.5")));
+    assert_eq!(
+        (s.image.name.as_deref(), s.image.version.as_deref()),
+        (Some("centos"), Some("9.5"))
+    );
     assert_eq!(s.image.sbom, [osimg::recipe::SbomKind::Spdx]);
-    assert!(s.image.sign[0].starts_with("minisign:/") && s.image.sign[0].ends_with("/osimg.key"), "{:?}", s.image.sign);
-    assert_eq!((s.image.formats.clone(), s.image.level), (vec![Format::Tgz, Format::Txz], Level::Best));
-    assert_eq!((s.image.source_date_epoch, s.image.properties["os_distro"].as_str()), (Some(1_700_000_000), "centos"));
+    assert!(
+        s.image.sign[0].starts_with("minisign:/") && s.image.sign[0].ends_with("/osimg.key"),
+        "{:?}",
+        s.image.sign
+    );
+    assert_eq!(
+        (s.image.formats.clone(), s.image.level),
+        (vec![Format::Tgz, Format::Txz], Level::Best)
+    );
+    assert_eq!(
+        (s.image.source_date_epoch, s.image.properties["os_distro"].as_str()),
+        (Some(1_700_000_000), "centos")
+    );
     let p = &s.packages;
-    assert_eq!((p.manager, p.verify, p.timeout), (ManagerChoice::Dnf5, Verify::DigestOnly, Some(Duration::from_secs(5400))));
+    assert_eq!(
+        (p.manager, p.verify, p.timeout),
+        (ManagerChoice::Dnf5, Verify::DigestOnly, Some(Duration::from_secs(5400)))
+    );
     assert_eq!(
         (p.releasever.as_deref(), p.arch.as_deref(), p.dbpath.as_deref()),
         (Some("9"), Some("x86_64"), Some("/usr/lib/sysimage/rpm"))
     );
-    assert_eq!((p.install_weak_deps, p.docs, p.bootstrap.clone()), (Some(false), Some(false), Bootstrap::Made));
-    assert_eq!((p.languages.as_deref(), p.vars["stream"].as_str()), (Some(&["en".to_owned(), "de".to_owned()][..]), "9-stream"));
+    assert_eq!(
+        (p.install_weak_deps, p.docs, p.bootstrap.clone()),
+        (Some(false), Some(false), Bootstrap::Made)
+    );
+    assert_eq!(
+        (p.languages.as_deref(), p.vars["stream"].as_str()),
+        (Some(&["en".to_owned(), "de".to_owned()][..]), "9-stream")
+    );
     let r = &p.repositories[0];
-    let urls = vec!["https://mirror.example/$stream/".to_owned(), "file:///srv/recipes/repo".to_owned()];
+    let urls =
+        vec!["https://mirror.example/$stream/".to_owned(), "file:///srv/recipes/repo".to_owned()];
     assert_eq!(r.source, RepositorySource::Baseurl(urls));
-    assert_eq!((r.enabled, r.priority, r.cost, r.signed_metadata, r.module_hotfixes), (false, Some(10), Some(500), true, true));
-    assert_eq!((r.ca.clone(), r.password_file.clone()), (Some(PathBuf::from("/srv/recipes/ca.pem")), Some(PathBuf::from("/etc/secret"))));
+    assert_eq!(
+        (r.enabled, r.priority, r.cost, r.signed_metadata, r.module_hotfixes),
+        (false, Some(10), Some(500), true, true)
+    );
+    assert_eq!(
+        (r.ca.clone(), r.password_file.clone()),
+        (Some(PathBuf::from("/srv/recipes/ca.pem")), Some(PathBuf::from("/etc/secret")))
+    );
     assert!(p.repositories[1].enabled);
     assert_eq!(p.keys[0].source, KeySource::File("/srv/recipes/keys/centos.asc".into()));
     assert_eq!(p.keys[0].fingerprint, "99DB70FAE1D7CE227FB6488205B555B38483C65D");
@@ -147,21 +177,51 @@ fn every_key_is_read_and_paths_are_relative_to_the_settings_file() {
     assert_eq!((f.machine_id, f.initramfs), (MachineId::Uninitialized, Initramfs::AsPackaged));
     assert_eq!(f.selinux, SelinuxChoice::Policy("/srv/recipes/fc".into()));
     let c = &s.customizations;
-    assert_eq!((c.hostname.as_deref(), c.fips, c.remove.as_slice()), (Some("node.example"), true, &["/usr/share/doc/*".to_owned()][..]));
-    assert_eq!((c.timezone.timezone.as_deref(), c.timezone.ntpservers.as_slice()), (Some("Europe/Berlin"), &["a.example".to_owned()][..]));
+    assert_eq!(
+        (c.hostname.as_deref(), c.fips, c.remove.as_slice()),
+        (Some("node.example"), true, &["/usr/share/doc/*".to_owned()][..])
+    );
+    assert_eq!(
+        (c.timezone.timezone.as_deref(), c.timezone.ntpservers.as_slice()),
+        (Some("Europe/Berlin"), &["a.example".to_owned()][..])
+    );
     assert_eq!(c.services.enabled, ["sshd.service"]);
-    assert_eq!((c.users[0].name.as_str(), c.users[0].password.as_deref(), c.users[0].expires), ("jane", Some("!"), Some(20_000)));
+    assert_eq!(
+        (c.users[0].name.as_str(), c.users[0].password.as_deref(), c.users[0].expires),
+        ("jane", Some("!"), Some(20_000))
+    );
     let file = &c.files[0];
-    assert_eq!((file.mode, file.user.clone(), file.group.clone()), (Some(0o640), OwnerName::Id(0), OwnerName::Name("adm".into())));
-    assert_eq!((file.data.clone(), file.place.as_str()), (Data::Source("/srv/recipes/motd".into()), "s.toml:79"));
+    assert_eq!(
+        (file.mode, file.user.clone(), file.group.clone()),
+        (Some(0o640), OwnerName::Id(0), OwnerName::Name("adm".into()))
+    );
+    assert_eq!(
+        (file.data.clone(), file.place.as_str()),
+        (Data::Source("/srv/recipes/motd".into()), "s.toml:79")
+    );
     assert_eq!(c.cacerts.files, [PathBuf::from("/srv/recipes/ca.pem")]);
-    assert_eq!((s.scripts[0].name.as_str(), s.scripts[0].timeout), ("script-1", Some(Duration::from_secs(300))));
+    assert_eq!(
+        (s.scripts[0].name.as_str(), s.scripts[0].timeout),
+        ("script-1", Some(Duration::from_secs(300)))
+    );
     // The installer would write its own over the image's.
     let install = &s.deploy.install;
-    assert_eq!((install.language.as_deref(), install.timezone.as_deref()), (Some("de_DE.UTF-8"), Some("Europe/Berlin")));
-    assert_eq!((install.keyboard.as_deref(), install.kernel_arguments.as_deref()), (Some("de"), Some("quiet nosmt fips=1")));
-    assert_eq!((s.deploy.kernel.as_deref(), s.deploy.ramdisk.as_deref()), (Some("/srv/recipes/vmlinuz"), Some("3f2a")));
-    assert_eq!((s.registry.url.as_deref(), s.registry.visibility), (Some("glance:lab"), Some(Visibility::Shared)));
+    assert_eq!(
+        (install.language.as_deref(), install.timezone.as_deref()),
+        (Some("de_DE.UTF-8"), Some("Europe/Berlin"))
+    );
+    assert_eq!(
+        (install.keyboard.as_deref(), install.kernel_arguments.as_deref()),
+        (Some("de"), Some("quiet nosmt fips=1"))
+    );
+    assert_eq!(
+        (s.deploy.kernel.as_deref(), s.deploy.ramdisk.as_deref()),
+        (Some("/srv/recipes/vmlinuz"), Some("3f2a"))
+    );
+    assert_eq!(
+        (s.registry.url.as_deref(), s.registry.visibility),
+        (Some("glance:lab"), Some(Visibility::Shared))
+    );
 }
 
 #[test]
@@ -175,16 +235,25 @@ fn an_empty_file_means_the_defaults() {
 fn settings_are_written_as_json_for_the_manifest() {
     let json = serde_json::to_value(parse(FULL)).unwrap();
     assert_eq!(json["packages"]["timeout"], 5400);
-    assert_eq!(json["packages"]["repositories"][0]["source"]["baseurl"][1], "file:///srv/recipes/repo");
+    assert_eq!(
+        json["packages"]["repositories"][0]["source"]["baseurl"][1],
+        "file:///srv/recipes/repo"
+    );
     assert_eq!(json["finish"]["selinux"], "policy=/srv/recipes/fc");
-    assert_eq!((json["image"]["level"].as_str(), json["packages"]["verify"].as_str()), (Some("best"), Some("digest-only")));
+    assert_eq!(
+        (json["image"]["level"].as_str(), json["packages"]["verify"].as_str()),
+        (Some("best"), Some("digest-only"))
+    );
 }
 
 #[test]
 fn wrong_settings_are_reported_with_position_and_fix() {
     let repo = |rest: &str| format!("[[packages.repository]]\nid = \"a\"\n{rest}\n");
-    let customization = |rest: &str, message, hint| (format!("[customizations]\n{rest}\n"), message, hint);
-    let user = |rest: &str, message, hint| (format!("[[customizations.user]]\nname = \"jane\"\n{rest}\n"), message, hint);
+    let customization =
+        |rest: &str, message, hint| (format!("[customizations]\n{rest}\n"), message, hint);
+    let user = |rest: &str, message, hint| {
+        (format!("[[customizations.user]]\nname = \"jane\"\n{rest}\n"), message, hint)
+    };
     let fingerprint = "0123456789012345678901234567890123456789";
     let table: Vec<(String, &str, &str)> = vec![
         ("[image]\nnam = \"x\"".into(), "2:1: unknown key `nam` in [image]", "did you mean `name`?"),
@@ -278,9 +347,13 @@ fn wrong_settings_are_reported_with_position_and_fix() {
     ];
     for (text, message, hint) in table {
         let shown = errors(&text);
-        assert!(shown.lines().any(|line| line.starts_with(&format!("s.toml:{message}"))), "{text}\ngot\n{shown}");
         assert!(
-            hint.is_empty() || shown.lines().any(|line| line.starts_with("hint: ") && line.contains(hint)),
+            shown.lines().any(|line| line.starts_with(&format!("s.toml:{message}"))),
+            "{text}\ngot\n{shown}"
+        );
+        assert!(
+            hint.is_empty()
+                || shown.lines().any(|line| line.starts_with("hint: ") && line.contains(hint)),
             "{text}\nwas shown\n{shown}"
         );
     }
@@ -289,12 +362,22 @@ fn wrong_settings_are_reported_with_position_and_fix() {
 #[test]
 fn all_unknown_keys_and_all_wrong_values_are_reported_at_once() {
     assert_eq!(errors("[image]\na = 1\nb = 2\n[finish]\nc = 3").matches("unknown key").count(), 3);
-    assert_eq!(errors("[image]\nlevel = 13\n[packages]\ntimeout = \"x\"\narch = \"\"").matches("s.toml:").count(), 3);
+    assert_eq!(
+        errors("[image]\nlevel = 13\n[packages]\ntimeout = \"x\"\narch = \"\"")
+            .matches("s.toml:")
+            .count(),
+        3
+    );
 }
 
 #[test]
 fn a_wrong_setting_is_shown_in_its_line() {
-    let expected = ["s.toml:2:1: unknown key `nam` in [image]", "  nam = \"x\"", "  ^^^", "hint: did you mean `name`?"];
+    let expected = [
+        "s.toml:2:1: unknown key `nam` in [image]",
+        "  nam = \"x\"",
+        "  ^^^",
+        "hint: did you mean `name`?",
+    ];
     assert_eq!(errors("[image]\nnam = \"x\"\n"), expected.join("\n"));
 }
 
@@ -304,15 +387,25 @@ fn a_recipe_is_loaded_with_the_settings_next_to_it_or_with_the_given_ones() {
     let recipe = directory.path().join("base.yum");
     std::fs::write(&recipe, "install a\n").unwrap();
     let without_settings = Recipe::load(&recipe, None).unwrap();
-    assert_eq!((without_settings.settings.clone(), without_settings.name().as_str()), (Settings::default(), "base"));
-    std::fs::write(directory.path().join("base.toml"), "[customizations.cacerts]\nfiles = [\"ca.pem\"]\n").unwrap();
+    assert_eq!(
+        (without_settings.settings.clone(), without_settings.name().as_str()),
+        (Settings::default(), "base")
+    );
+    std::fs::write(
+        directory.path().join("base.toml"),
+        "[customizations.cacerts]\nfiles = [\"ca.pem\"]\n",
+    )
+    .unwrap();
     let loaded = Recipe::load(&recipe, None).unwrap();
     assert_eq!(loaded.settings.customizations.cacerts.files, [directory.path().join("ca.pem")]);
     let other = directory.path().join("other.toml");
     std::fs::write(&other, "[image]\nname = \"x\"\n").unwrap();
     assert_eq!(Recipe::load(&recipe, Some(&other)).unwrap().name(), "x");
     let missing = Recipe::load(&recipe, Some(Path::new("/nonexistent.toml"))).unwrap_err();
-    assert_eq!(render(&missing), "error: reading settings /nonexistent.toml: the file does not exist");
+    assert_eq!(
+        render(&missing),
+        "error: reading settings /nonexistent.toml: the file does not exist"
+    );
 }
 
 #[test]
@@ -359,7 +452,11 @@ proptest! {
 }
 
 /// A directory with files, and a recipe loaded from it.
-fn load(files: &[(&str, &str)], blueprint: bool, choices: &Choices) -> (tempfile::TempDir, Result<Recipe, String>) {
+fn load(
+    files: &[(&str, &str)],
+    blueprint: bool,
+    choices: &Choices,
+) -> (tempfile::TempDir, Result<Recipe, String>) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     for (name, text) in files {
         let path = directory.path().join(name);
@@ -367,30 +464,47 @@ fn load(files: &[(&str, &str)], blueprint: bool, choices: &Choices) -> (tempfile
         std::fs::write(path, text).expect("a file");
     }
     let blueprint = blueprint.then(|| directory.path().join("blueprint.toml"));
-    let loaded = Recipe::load_with(&directory.path().join("image.yum"), None, blueprint.as_deref(), choices);
-    let shown = loaded.map_err(|error| render(&error).replace(&format!("{}/", directory.path().display()), ""));
+    let loaded =
+        Recipe::load_with(&directory.path().join("image.yum"), None, blueprint.as_deref(), choices);
+    let shown = loaded
+        .map_err(|error| render(&error).replace(&format!("{}/", directory.path().display()), ""));
     (directory, shown)
 }
 
 fn set(pairs: &[(&str, &str)]) -> Choices {
-    Choices { set: pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(), ..Choices::default() }
+    Choices {
+        set: pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        ..Choices::default()
+    }
 }
 
 #[test]
 fn included_settings_lie_below_and_lists_are_appended() {
     let files = [
         ("image.yum", "install a\nts run\n"),
-        ("image.toml", "include = [\"bases/el.toml\"]\n[image]\nname = \"own\"\n[customizations.services]\nenabled = [\"own\"]\n"),
+        (
+            "image.toml",
+            "include = [\"bases/el.toml\"]\n[image]\nname = \
+             \"own\"\n[customizations.services]\nenabled = [\"own\"]\n",
+        ),
         (
             "bases/el.toml",
-            "include = [\"common.toml\"]\n[image]\nname = \"el\"\nversion = \"9\"\n[customizations.cacerts]\nfiles = [\"ca.pem\"]\n",
+            "include = [\"common.toml\"]\n[image]\nname = \"el\"\nversion = \
+             \"9\"\n[customizations.cacerts]\nfiles = [\"ca.pem\"]\n",
         ),
-        ("bases/common.toml", "include = [\"el.toml\"]\n[customizations]\nhostname = \"common\"\nservices.enabled = [\"common\"]\n"),
+        (
+            "bases/common.toml",
+            "include = [\"el.toml\"]\n[customizations]\nhostname = \"common\"\nservices.enabled = \
+             [\"common\"]\n",
+        ),
     ];
     let (directory, recipe) = load(&files, false, &Choices::default());
     let recipe = recipe.unwrap();
     let settings = &recipe.settings;
-    assert_eq!((settings.image.name.as_deref(), settings.image.version.as_deref()), (Some("own"), Some("9")));
+    assert_eq!(
+        (settings.image.name.as_deref(), settings.image.version.as_deref()),
+        (Some("own"), Some("9"))
+    );
     assert_eq!(settings.customizations.services.enabled, ["common.service", "own.service"]);
     assert_eq!(settings.customizations.cacerts.files, [directory.path().join("bases/ca.pem")]);
     let origin = |key: &str| {
@@ -398,7 +512,11 @@ fn included_settings_lie_below_and_lists_are_appended() {
         entry.origin.rsplit('/').next().unwrap().to_owned()
     };
     assert_eq!(
-        [origin("image.name"), origin("image.version"), origin("customizations.services.enabled[0]")],
+        [
+            origin("image.name"),
+            origin("image.version"),
+            origin("customizations.services.enabled[0]")
+        ],
         ["image.toml:3", "el.toml:4", "common.toml:4"]
     );
 }
@@ -407,13 +525,29 @@ fn included_settings_lie_below_and_lists_are_appended() {
 fn an_error_of_an_included_file_names_that_file() {
     let main = ("image.toml", "include = [\"base.toml\"]\n");
     let recipe = ("image.yum", "install a\n");
-    let shown = |base: &str| load(&[recipe, main, ("base.toml", base)], false, &Choices::default()).1.unwrap_err();
-    assert!(shown("\n[image]\nnam = \"x\"\n").contains("base.toml:3:1: unknown key `nam` in [image]"));
-    assert!(shown("[customizations]\nhostname = \"a_b\"").contains("base.toml:2:12: `a_b` is not a host name"));
+    let shown = |base: &str| {
+        load(&[recipe, main, ("base.toml", base)], false, &Choices::default()).1.unwrap_err()
+    };
+    assert!(
+        shown("\n[image]\nnam = \"x\"\n").contains("base.toml:3:1: unknown key `nam` in [image]")
+    );
+    assert!(
+        shown("[customizations]\nhostname = \"a_b\"")
+            .contains("base.toml:2:12: `a_b` is not a host name")
+    );
     assert!(shown("[image").contains("base.toml:1:"), "{}", shown("[image"));
     assert!(shown("[packages]\nreleasever = 9\n").contains("base.toml:2:14: invalid type"));
-    let missing = load(&[recipe, ("image.toml", "\ninclude = [\"none.toml\"]\n")], false, &Choices::default()).1.unwrap_err();
-    assert!(missing.contains("image.toml:2: including") && missing.contains("none.toml"), "{missing}");
+    let missing = load(
+        &[recipe, ("image.toml", "\ninclude = [\"none.toml\"]\n")],
+        false,
+        &Choices::default(),
+    )
+    .1
+    .unwrap_err();
+    assert!(
+        missing.contains("image.toml:2: including") && missing.contains("none.toml"),
+        "{missing}"
+    );
 }
 
 #[test]
@@ -422,25 +556,40 @@ fn variables_come_from_the_settings_the_listed_environment_and_the_command_line(
         ("image.yum", "# ${NOTHING}\ninstall app-${RELEASE}\nts run\n"),
         (
             "image.toml",
-            "[vars]\nRELEASE = \"1\"\nSITE = \"lab\"\nfrom_environment = [\"PATH\"]\n\
-             [customizations]\nhostname = \"node.${SITE}\"\n[[customizations.files]]\npath = \"/etc/x\"\ndata = \"$${SITE} ${PATH}\"\n\
-             [[script]]\nrun = \"echo ${HOME}\"\n",
+            "[vars]\nRELEASE = \"1\"\nSITE = \"lab\"\nfrom_environment = \
+             [\"PATH\"]\n[customizations]\nhostname = \
+             \"node.${SITE}\"\n[[customizations.files]]\npath = \"/etc/x\"\ndata = \"$${SITE} \
+             ${PATH}\"\n[[script]]\nrun = \"echo ${HOME}\"\n",
         ),
     ];
     let recipe = load(&files, false, &set(&[("SITE", "prod")])).1.unwrap();
     assert_eq!(recipe.script.transactions().unwrap()[0].install[0].text, "app-1");
     let c = &recipe.settings.customizations;
     assert_eq!(c.hostname.as_deref(), Some("node.prod"));
-    assert_eq!(c.files[0].data, Data::Text(format!("${{SITE}} {}", std::env::var("PATH").unwrap())));
+    assert_eq!(
+        c.files[0].data,
+        Data::Text(format!("${{SITE}} {}", std::env::var("PATH").unwrap()))
+    );
     assert_eq!(recipe.settings.scripts[0].source, ScriptSource::Run("echo ${HOME}".into()));
     // Nothing is read from the environment that is not listed.
     let shown = |settings: &str, choices: &Choices| {
-        load(&[("image.yum", "install ${HOME}\n"), ("image.toml", settings)], false, choices).1.unwrap_err()
+        load(&[("image.yum", "install ${HOME}\n"), ("image.toml", settings)], false, choices)
+            .1
+            .unwrap_err()
     };
-    assert!(shown("", &Choices::default()).contains("image.yum:1:9: the variable `HOME` is not set"), "{}", shown("", &Choices::default()));
+    assert!(
+        shown("", &Choices::default()).contains("image.yum:1:9: the variable `HOME` is not set"),
+        "{}",
+        shown("", &Choices::default())
+    );
     let unset = shown("[image]\nname = \"${X}\"\n", &Choices::default());
-    assert!(unset.contains("image.toml:2:8: the variable `X` is not set") && unset.contains("--set X=VALUE"), "{unset}");
-    let unused = load(&[("image.yum", "install a\n")], false, &set(&[("TYPO", "x")])).1.unwrap_err();
+    assert!(
+        unset.contains("image.toml:2:8: the variable `X` is not set")
+            && unset.contains("--set X=VALUE"),
+        "{unset}"
+    );
+    let unused =
+        load(&[("image.yum", "install a\n")], false, &set(&[("TYPO", "x")])).1.unwrap_err();
     assert!(unused.contains("--set TYPO"), "{unused}");
 }
 
@@ -450,47 +599,79 @@ fn a_profile_lies_over_the_rest_when_it_is_chosen() {
         ("image.yum", "install a\n"),
         (
             "image.toml",
-            "[image]\nname = \"plain\"\n[customizations.kernel]\nappend = \"quiet\"\n[profile.debug.image]\nname = \"debug\"\n\
-             [profile.debug.customizations.services]\nenabled = [\"debug-shell\"]\n",
+            "[image]\nname = \"plain\"\n[customizations.kernel]\nappend = \
+             \"quiet\"\n[profile.debug.image]\nname = \
+             \"debug\"\n[profile.debug.customizations.services]\nenabled = [\"debug-shell\"]\n",
         ),
     ];
     let plain = load(&files, false, &Choices::default()).1.unwrap().settings;
-    assert_eq!((plain.image.name.as_deref(), plain.customizations.services.enabled.len()), (Some("plain"), 0));
+    assert_eq!(
+        (plain.image.name.as_deref(), plain.customizations.services.enabled.len()),
+        (Some("plain"), 0)
+    );
     let choose = |name: &str| Choices { profiles: vec![name.to_owned()], ..Choices::default() };
     let debug = load(&files, false, &choose("debug")).1.unwrap().settings;
-    assert_eq!((debug.image.name.as_deref(), debug.customizations.services.enabled.len()), (Some("debug"), 1));
+    assert_eq!(
+        (debug.image.name.as_deref(), debug.customizations.services.enabled.len()),
+        (Some("debug"), 1)
+    );
     assert_eq!(debug.customizations.kernel.append.as_deref(), Some("quiet"));
     let unknown = load(&files, false, &choose("debgu")).1.unwrap_err();
-    assert!(unknown.contains("there is no profile `debgu`") && unknown.contains("did you mean `debug`?"), "{unknown}");
-    let wrong = load(&[("image.yum", "install a\n"), ("image.toml", "[profile.x.image]\nnam = \"y\"\n")], false, &Choices::default());
-    assert!(wrong.1.unwrap_err().contains("image.toml:2:1: unknown key `nam`"), "profiles that are not chosen are checked too");
+    assert!(
+        unknown.contains("there is no profile `debgu`")
+            && unknown.contains("did you mean `debug`?"),
+        "{unknown}"
+    );
+    let wrong = load(
+        &[("image.yum", "install a\n"), ("image.toml", "[profile.x.image]\nnam = \"y\"\n")],
+        false,
+        &Choices::default(),
+    );
+    assert!(
+        wrong.1.unwrap_err().contains("image.toml:2:1: unknown key `nam`"),
+        "profiles that are not chosen are checked too"
+    );
 }
 
 #[test]
 fn an_included_recipe_stands_for_its_lines_and_errors_name_it() {
     let recipe = load(
-        &[("image.yum", "include parts/base.yum\ninstall b\nts run\n"), ("parts/base.yum", "# base\ninstall a\n")],
+        &[
+            ("image.yum", "include parts/base.yum\ninstall b\nts run\n"),
+            ("parts/base.yum", "# base\ninstall a\n"),
+        ],
         false,
         &Choices::default(),
     );
     let recipe = recipe.1.unwrap();
     assert_eq!(recipe.script.to_string(), "install a\ninstall b\nts run\n");
-    let wrong =
-        load(&[("image.yum", "install x\ninclude base.yum\n"), ("base.yum", "\ninstal a\n")], false, &Choices::default()).1.unwrap_err();
+    let wrong = load(
+        &[("image.yum", "install x\ninclude base.yum\n"), ("base.yum", "\ninstal a\n")],
+        false,
+        &Choices::default(),
+    )
+    .1
+    .unwrap_err();
     assert!(wrong.contains("base.yum:2:1: "), "{wrong}");
-    let wrong =
-        load(&[("image.yum", "include base.yum\n\ninstal a\n"), ("base.yum", "install b\ninstall c\n")], false, &Choices::default());
+    let wrong = load(
+        &[("image.yum", "include base.yum\n\ninstal a\n"), ("base.yum", "install b\ninstall c\n")],
+        false,
+        &Choices::default(),
+    );
     let wrong = wrong.1.unwrap_err();
     assert!(wrong.contains("image.yum:3:1: "), "{wrong}");
 }
 
 #[test]
 fn a_blueprint_brings_packages_for_the_recipe_and_customizations_for_the_settings() {
-    let blueprint = "name = \"web server\"\ndescription = \"x\"\nversion = \"0.0.1\"\ndistro = \"rhel-9.4\"\n\
-        [[packages]]\nname = \"nginx\"\nversion = \"1.*\"\n[[modules]]\nname = \"tmux\"\nversion = \"*\"\n[[groups]]\nname = \"anaconda-tools\"\n\
-        [[enabled_modules]]\nname = \"nodejs\"\nstream = \"20\"\n\
-        [customizations]\nhostname = \"web\"\n[customizations.kernel]\nname = \"kernel-rt\"\nappend = \"nosmt=force\"\n\
-        [[customizations.user]]\nname = \"admin\"\ngroups = [\"wheel\"]\n[customizations.firewall]\nports = [\"80:tcp\"]\n";
+    let blueprint = "name = \"web server\"\ndescription = \"x\"\nversion = \"0.0.1\"\ndistro = \
+                     \"rhel-9.4\"\n[[packages]]\nname = \"nginx\"\nversion = \
+                     \"1.*\"\n[[modules]]\nname = \"tmux\"\nversion = \"*\"\n[[groups]]\nname = \
+                     \"anaconda-tools\"\n[[enabled_modules]]\nname = \"nodejs\"\nstream = \
+                     \"20\"\n[customizations]\nhostname = \"web\"\n[customizations.kernel]\nname \
+                     = \"kernel-rt\"\nappend = \"nosmt=force\"\n[[customizations.user]]\nname = \
+                     \"admin\"\ngroups = [\"wheel\"]\n[customizations.firewall]\nports = \
+                     [\"80:tcp\"]\n";
     let files = [
         ("image.yum", "group install core\nts run\n"),
         ("image.toml", "[customizations]\nhostname = \"own\"\n"),
@@ -499,18 +680,38 @@ fn a_blueprint_brings_packages_for_the_recipe_and_customizations_for_the_setting
     let recipe = load(&files, true, &Choices::default()).1.unwrap();
     assert_eq!(
         recipe.script.to_string(),
-        "module enable nodejs:20\ngroup install core\ninstall nginx-1.*\ninstall tmux\ninstall @anaconda-tools\ninstall kernel-rt\nts run\n"
+        "module enable nodejs:20\ngroup install core\ninstall nginx-1.*\ninstall tmux\ninstall \
+         @anaconda-tools\ninstall kernel-rt\nts run\n"
     );
     let settings = &recipe.settings;
-    assert_eq!((settings.image.name.as_deref(), settings.packages.releasever.as_deref()), (Some("web-server"), Some("9")));
-    assert_eq!((settings.customizations.hostname.as_deref(), settings.customizations.users[0].name.as_str()), (Some("own"), "admin"));
+    assert_eq!(
+        (settings.image.name.as_deref(), settings.packages.releasever.as_deref()),
+        (Some("web-server"), Some("9"))
+    );
+    assert_eq!(
+        (
+            settings.customizations.hostname.as_deref(),
+            settings.customizations.users[0].name.as_str()
+        ),
+        (Some("own"), "admin")
+    );
     assert_eq!(settings.customizations.kernel.append.as_deref(), Some("nosmt=force"));
-    let refused = |text: &str| load(&[("image.yum", "install a\n"), ("blueprint.toml", text)], true, &Choices::default()).1.unwrap_err();
+    let refused = |text: &str| {
+        load(&[("image.yum", "install a\n"), ("blueprint.toml", text)], true, &Choices::default())
+            .1
+            .unwrap_err()
+    };
     for (text, message) in [
-        ("name = \"x\"\n[[containers]]\nsource = \"quay.io/x\"\n", "blueprint.toml:2:3: `containers` of a blueprint"),
+        (
+            "name = \"x\"\n[[containers]]\nsource = \"quay.io/x\"\n",
+            "blueprint.toml:2:3: `containers` of a blueprint",
+        ),
         ("[[customizations.filesystem]]\nmountpoint = \"/\"\n", "unknown key `filesystem`"),
         ("[customizations]\nfdo = {}\n", "blueprint.toml:2:1: unknown key `fdo`"),
-        ("[[customizations.user]]\nname = \"a\"\npassword = \"plain\"\n", "blueprint.toml:3:12: `password` is not a hash"),
+        (
+            "[[customizations.user]]\nname = \"a\"\npassword = \"plain\"\n",
+            "blueprint.toml:3:12: `password` is not a hash",
+        ),
         ("[[packages]]\nversion = \"1\"\n", "an entry of `packages` without its `name`"),
         ("distro = \"rhel\"\n", "`rhel` does not end with a release"),
     ] {

@@ -59,7 +59,8 @@ pub fn complete(directory: &Path, layer: &Layer<'_>, architecture: &str) -> Resu
     let blobs = directory.join("blobs/sha256");
     let doing = || format!("writing the OCI layout {}", directory.display());
     fs::create_dir_all(&blobs).or_fail(ExitCode::Space, doing())?;
-    fs::rename(directory.join(LAYER), blobs.join(layer.sha256)).or_fail(ExitCode::Space, doing())?;
+    fs::rename(directory.join(LAYER), blobs.join(layer.sha256))
+        .or_fail(ExitCode::Space, doing())?;
     let created = crate::calendar::rfc3339(layer.created);
     let config = json!({
         "created": created,
@@ -81,7 +82,11 @@ pub fn complete(directory: &Path, layer: &Layer<'_>, architecture: &str) -> Resu
     manifest["platform"] = json!({ "architecture": architecture, "os": "linux" });
     manifest["annotations"] = json!({ "org.opencontainers.image.ref.name": "latest" });
     let index = json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [manifest] });
-    write(&directory.join("oci-layout"), json!({ "imageLayoutVersion": "1.0.0" }).to_string().as_bytes()).with_context(doing)?;
+    write(
+        &directory.join("oci-layout"),
+        json!({ "imageLayoutVersion": "1.0.0" }).to_string().as_bytes(),
+    )
+    .with_context(doing)?;
     // The index is last: without it there is no layout.
     write(&directory.join("index.json"), index.to_string().as_bytes()).with_context(doing)?;
     process::check_stop()
@@ -95,9 +100,12 @@ pub fn check_new(path: &Path) -> Result<()> {
     if path.symlink_metadata().is_err() {
         return Ok(());
     }
-    Err(Failure::new(ExitCode::Usage, format!("writing the OCI layout {}: it exists already", path.display()))
-        .hint("remove it first, or choose another name")
-        .into())
+    Err(Failure::new(
+        ExitCode::Usage,
+        format!("writing the OCI layout {}: it exists already", path.display()),
+    )
+    .hint("remove it first, or choose another name")
+    .into())
 }
 
 /// Writes a document under its digest; returns its descriptor.
@@ -109,6 +117,9 @@ fn blob(blobs: &Path, media_type: &str, document: &Value) -> Result<Value> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = File::create_new(path).with_context(|| format!("creating {}", path.display()))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).with_context(|| format!("writing {}", path.display()))
+    let mut file =
+        File::create_new(path).with_context(|| format!("creating {}", path.display()))?;
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .with_context(|| format!("writing {}", path.display()))
 }

@@ -43,8 +43,12 @@ pub fn is_image_name(path: &Path) -> bool {
 /// When tar2sqfs is missing or fails, and as [`write_tree`].
 pub fn write_image(tree: &Path, image: &Path, options: &Options<'_>) -> Result<(Summary, Written)> {
     let doing = || format!("writing the image {}", image.display());
-    let directory = image.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let temporary = tempfile::Builder::new().prefix(".osimg-").tempfile_in(directory).or_fail(ExitCode::Space, doing())?;
+    let directory =
+        image.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let temporary = tempfile::Builder::new()
+        .prefix(".osimg-")
+        .tempfile_in(directory)
+        .or_fail(ExitCode::Space, doing())?;
     // xz is smaller; gzip is what the fast level is for.
     let compressor = if options.level == Level::Fast { "gzip" } else { "xz" };
     let jobs = options.jobs.to_string();
@@ -56,17 +60,28 @@ pub fn write_image(tree: &Path, image: &Path, options: &Options<'_>) -> Result<(
         command.env("SOURCE_DATE_EPOCH", "0");
     }
     let mut messages = tempfile::tempfile().with_context(doing)?;
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(messages.try_clone()?).spawn().with_context(doing)?;
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(messages.try_clone()?)
+        .spawn()
+        .with_context(doing)?;
     let sink = child.stdin.take().with_context(doing)?;
-    let packed = write_tree(tree, vec![Output { format: Format::Tar, sink: Box::new(sink) }], options);
+    let packed =
+        write_tree(tree, vec![Output { format: Format::Tar, sink: Box::new(sink) }], options);
     if packed.is_err() {
         // Its messages explain a pipe that it closed.
         let _ = child.kill();
     }
     let status = child.wait().with_context(doing)?;
-    let stopped_early = packed.as_ref().err().is_some_and(|error| matches!(error.reason(), super::Reason::Io(_)));
+    let stopped_early =
+        packed.as_ref().err().is_some_and(|error| matches!(error.reason(), super::Reason::Io(_)));
     if (packed.is_ok() || stopped_early) && !status.success() {
-        return Err(Failure::new(ExitCode::Space, format!("{}: tar2sqfs ended with {status}{}", doing(), said(&mut messages)?)).into());
+        return Err(Failure::new(
+            ExitCode::Space,
+            format!("{}: tar2sqfs ended with {status}{}", doing(), said(&mut messages)?),
+        )
+        .into());
     }
     let summary = packed.with_context(doing)?;
     let file = files::open(temporary.path()).with_context(doing)?;
@@ -99,7 +114,11 @@ impl Image {
         let messages = tempfile::tempfile().with_context(doing)?;
         // Through the descriptor: no name of the user's is an option of the program.
         let mut command = program("sqfs2tar")?;
-        command.args(["--root-becomes", ".", "/dev/stdin"]).stdin(file.try_clone()?).stdout(Stdio::piped()).stderr(messages.try_clone()?);
+        command
+            .args(["--root-becomes", ".", "/dev/stdin"])
+            .stdin(file.try_clone()?)
+            .stdout(Stdio::piped())
+            .stderr(messages.try_clone()?);
         Ok(Some(Self { child: command.spawn().with_context(doing)?, messages }))
     }
 
@@ -121,7 +140,11 @@ impl Image {
             return Ok(());
         }
         let said = said(&mut self.messages)?;
-        Err(Failure::new(ExitCode::Unexpected, format!("reading the image: sqfs2tar ended with {status}{said}")).into())
+        Err(Failure::new(
+            ExitCode::Unexpected,
+            format!("reading the image: sqfs2tar ended with {status}{said}"),
+        )
+        .into())
     }
 }
 
@@ -139,10 +162,14 @@ pub fn measured(mut file: impl Read) -> Result<Written> {
     Ok(Written { bytes, sha256: hex::encode(sum.finalize()) })
 }
 
-#[expect(clippy::disallowed_methods, reason = "its standard input or output is a stream, which process::run does not have")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "its standard input or output is a stream, which process::run does not have"
+)]
 fn program(name: &str) -> Result<Command> {
-    let path = process::find_program(name)
-        .ok_or_else(|| Failure::new(ExitCode::Host, format!("there is no program {name} on this host")).hint(HINT))?;
+    let path = process::find_program(name).ok_or_else(|| {
+        Failure::new(ExitCode::Host, format!("there is no program {name} on this host")).hint(HINT)
+    })?;
     let mut command = Command::new(path);
     command.env_clear().env("LC_ALL", "C.UTF-8");
     Ok(command)

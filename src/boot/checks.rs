@@ -33,7 +33,12 @@ pub enum Depth {
 ///
 /// # Errors
 /// If they cannot be written.
-pub fn install(root: &InstallRoot, policy: Option<&FileContexts>, units: &[String], depth: Depth) -> Result<()> {
+pub fn install(
+    root: &InstallRoot,
+    policy: Option<&FileContexts>,
+    units: &[String],
+    depth: Depth,
+) -> Result<()> {
     root.directory(Path::new(WANTED_BY), 0o755)?;
     // Without an id systemd treats this as the first boot and applies all presets. On an installed
     // node it does not.
@@ -46,8 +51,9 @@ pub fn install(root: &InstallRoot, policy: Option<&FileContexts>, units: &[Strin
 
 fn unit() -> String {
     format!(
-        "[Unit]\nDescription=osimg's checks of the booted image\n\n[Service]\nType=simple\nExecStart=/bin/sh /{SCRIPT}\n\
-         TimeoutStopSec=1\n\n[Install]\nWantedBy=multi-user.target\n"
+        "[Unit]\nDescription=osimg's checks of the booted \
+         image\n\n[Service]\nType=simple\nExecStart=/bin/sh \
+         /{SCRIPT}\nTimeoutStopSec=1\n\n[Install]\nWantedBy=multi-user.target\n"
     )
 }
 
@@ -170,24 +176,36 @@ impl Checks {
     #[must_use]
     pub fn read(results: &Results, depth: Depth, shipped: &BTreeSet<PathBuf>) -> Self {
         let lines = |name: &str| results.section(name).map(|s| s.lines.clone()).unwrap_or_default();
-        let with_tool =
-            |name: &str| results.section(name).filter(|section| section.status.is_some_and(|s| s != 127)).map(|s| s.lines.clone());
+        let with_tool = |name: &str| {
+            results
+                .section(name)
+                .filter(|section| section.status.is_some_and(|s| s != 127))
+                .map(|s| s.lines.clone())
+        };
         let rpm = results.section("rpm").filter(|section| section.status.is_some_and(|s| s != 127));
         Self {
             state: lines("state").into_iter().next().unwrap_or_else(|| "unknown".into()),
             failed_units: lines("failed"),
-            inactive_units: lines("units").into_iter().filter(|line| !line.ends_with(" active")).collect(),
+            inactive_units: lines("units")
+                .into_iter()
+                .filter(|line| !line.ends_with(" active"))
+                .collect(),
             selinux: selinux(results, shipped),
             capabilities: with_tool("capabilities"),
             acls: with_tool("acls").map(|lines| acls(&lines)),
-            rpm: rpm.map(|section| Verified { depth, complete: section.status != Some(124), lines: section.lines.clone() }),
+            rpm: rpm.map(|section| Verified {
+                depth,
+                complete: section.status != Some(124),
+                lines: section.lines.clone(),
+            }),
         }
     }
 }
 
 fn selinux(results: &Results, shipped: &BTreeSet<PathBuf>) -> SeLinux {
     let lines = |name: &str| results.section(name).map(|s| s.lines.as_slice()).unwrap_or_default();
-    let checked = results.section("labels").is_some_and(|section| matches!(section.status, Some(0 | 1)));
+    let checked =
+        results.section("labels").is_some_and(|section| matches!(section.status, Some(0 | 1)));
     let (wrong_labels, wrong_labels_of_new_files) = lines("labels")
         .iter()
         .filter_map(|line| relabelled(line).map(|path| (path, line)))
@@ -207,19 +225,29 @@ fn selinux(results: &Results, shipped: &BTreeSet<PathBuf>) -> SeLinux {
         wrong_labels_of_new_files,
         labels_checked: checked,
         denials: denials.len(),
-        denials_of_unlabelled: denials.iter().filter(|line| concerns_unlabelled(line)).cloned().collect(),
+        denials_of_unlabelled: denials
+            .iter()
+            .filter(|line| concerns_unlabelled(line))
+            .cloned()
+            .collect(),
     }
 }
 
 /// The path in restorecon's output, `Would relabel PATH from A to B` since libselinux 2.5.
 fn relabelled(line: &str) -> Option<&str> {
-    line.strip_prefix("Would relabel ")?.rsplit_once(" to ")?.0.rsplit_once(" from ").map(|(path, _)| path)
+    line.strip_prefix("Would relabel ")?
+        .rsplit_once(" to ")?
+        .0
+        .rsplit_once(" from ")
+        .map(|(path, _)| path)
 }
 
 /// Whether a denial concerns a file without a proper label.
 fn concerns_unlabelled(line: &str) -> bool {
     let target = line.split_whitespace().find_map(|word| word.strip_prefix("tcontext="));
-    target.and_then(|context| context.split(':').nth(2)).is_some_and(|kind| ["unlabeled_t", "default_t", "file_t"].contains(&kind))
+    target
+        .and_then(|context| context.split(':').nth(2))
+        .is_some_and(|kind| ["unlabeled_t", "default_t", "file_t"].contains(&kind))
 }
 
 /// getfacl's output as one line per file: the path and its entries, without comments.
@@ -251,38 +279,59 @@ mod tests {
     #[test]
     fn wrong_labels_of_shipped_and_of_new_files_are_distinguished() {
         let results = results(
-            "@osimg begin selinux\npermissive\nsystem_u:system_r:init_t:s0\n@osimg end selinux 0\n@osimg begin labels\n\
-             Would relabel /etc/a from b to c from system_u:object_r:etc_t:s0 to system_u:object_r:bin_t:s0\n\
-             Would relabel /etc/new from x to y\nrestorecon: noise\n@osimg end labels 0\n",
+            "@osimg begin selinux\npermissive\nsystem_u:system_r:init_t:s0\n@osimg end selinux \
+             0\n@osimg begin labels\nWould relabel /etc/a from b to c from \
+             system_u:object_r:etc_t:s0 to system_u:object_r:bin_t:s0\nWould relabel /etc/new \
+             from x to y\nrestorecon: noise\n@osimg end labels 0\n",
         );
         let shipped = BTreeSet::from([PathBuf::from("/etc/a from b to c")]);
         let checks = Checks::read(&results, Depth::Attributes, &shipped);
         assert_eq!(checks.selinux.wrong_labels.len(), 1, "{checks:?}");
-        assert_eq!(checks.selinux.wrong_labels_of_new_files, ["Would relabel /etc/new from x to y"]);
+        assert_eq!(
+            checks.selinux.wrong_labels_of_new_files,
+            ["Would relabel /etc/new from x to y"]
+        );
         assert!(checks.selinux.labels_checked);
         assert_eq!(checks.selinux.init.as_deref(), Some("system_u:system_r:init_t:s0"));
     }
 
     #[test]
     fn a_missing_tool_is_not_an_empty_result() {
-        let results = results("@osimg begin capabilities\n@osimg end capabilities 127\n@osimg begin rpm\n.M. /x\n@osimg end rpm 124\n");
+        let results = results(
+            "@osimg begin capabilities\n@osimg end capabilities 127\n@osimg begin rpm\n.M. \
+             /x\n@osimg end rpm 124\n",
+        );
         let checks = Checks::read(&results, Depth::Contents, &BTreeSet::new());
         assert_eq!(checks.capabilities, None);
-        assert_eq!(checks.rpm, Some(Verified { depth: Depth::Contents, complete: false, lines: vec![".M. /x".into()] }));
+        assert_eq!(
+            checks.rpm,
+            Some(Verified {
+                depth: Depth::Contents,
+                complete: false,
+                lines: vec![".M. /x".into()]
+            })
+        );
         assert!(!checks.selinux.labels_checked);
     }
 
     #[test]
     fn denials_of_unlabelled_targets_are_recognized() {
-        let line =
-            "avc:  denied  { read } for pid=1 scontext=system_u:system_r:init_t:s0 tcontext=system_u:object_r:unlabeled_t:s0 tclass=file";
+        let line = "avc:  denied  { read } for pid=1 scontext=system_u:system_r:init_t:s0 \
+                    tcontext=system_u:object_r:unlabeled_t:s0 tclass=file";
         assert!(concerns_unlabelled(line));
         assert!(!concerns_unlabelled(&line.replace("unlabeled_t", "etc_t")));
     }
 
     #[test]
     fn acls_are_one_line_per_file() {
-        let text = ["# file: /srv/x", "# owner: 0", "# group: 0", "user::rw-", "user:77:rw-\t\t#effective:r--", "# file: /srv/y"];
+        let text = [
+            "# file: /srv/x",
+            "# owner: 0",
+            "# group: 0",
+            "user::rw-",
+            "user:77:rw-\t\t#effective:r--",
+            "# file: /srv/y",
+        ];
         assert_eq!(acls(&text.map(String::from)), ["/srv/x user::rw- user:77:rw-", "/srv/y"]);
     }
 

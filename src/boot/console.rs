@@ -32,7 +32,8 @@ pub fn landmark(line: &str) -> Option<Landmark> {
         Some(Landmark::Panic)
     } else if line.starts_with("KVM internal error") || line.contains("KVM: entry failed") {
         Some(Landmark::BrokenKvm)
-    } else if line.contains("You are in emergency mode") || line.contains("Entering emergency mode") {
+    } else if line.contains("You are in emergency mode") || line.contains("Entering emergency mode")
+    {
         Some(Landmark::Emergency)
     } else if line.trim_end().ends_with(" login:") && !line.starts_with('[') {
         Some(Landmark::Login)
@@ -61,7 +62,9 @@ pub fn plain(line: &str) -> String {
                 }
             },
             '\t' => text.push(' '),
-            c if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c) => {}
+            c if c.is_control()
+                || ('\u{202a}'..='\u{202e}').contains(&c)
+                || ('\u{2066}'..='\u{2069}').contains(&c) => {}
             c => text.push(c),
         }
     }
@@ -99,7 +102,8 @@ impl Results {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             [FRAME, "begin", name] => {
-                self.sections.insert((*name).to_owned(), Section { status: None, lines: Vec::new() });
+                self.sections
+                    .insert((*name).to_owned(), Section { status: None, lines: Vec::new() });
                 self.open = Some((*name).to_owned());
             }
             [FRAME, "end", name, status] => {
@@ -113,7 +117,10 @@ impl Results {
                 self.done = true;
             }
             _ => {
-                let Some(section) = self.open.as_ref().and_then(|name| self.sections.get_mut(name)) else { return false };
+                let Some(section) = self.open.as_ref().and_then(|name| self.sections.get_mut(name))
+                else {
+                    return false;
+                };
                 if !line.trim().is_empty() && section.lines.len() < LINE_LIMIT {
                     section.lines.push(line.trim_end().to_owned());
                 }
@@ -152,10 +159,20 @@ mod tests {
             ("[    2.10] Run /init as init process", Some(Landmark::Init)),
             ("\u{1b}[?2004hlocalhost login: ", Some(Landmark::Login)),
             ("\u{1b}c\u{1b}[?7l\u{1b}[2Jlocalhost login: ", Some(Landmark::Login)),
-            ("[    1.5] Kernel panic - not syncing: VFS: Unable to mount root fs", Some(Landmark::Panic)),
-            ("You are in emergency mode. After logging in, type \"journalctl -xb\"", Some(Landmark::Emergency)),
+            (
+                "[    1.5] Kernel panic - not syncing: VFS: Unable to mount root fs",
+                Some(Landmark::Panic),
+            ),
+            (
+                "You are in emergency mode. After logging in, type \"journalctl -xb\"",
+                Some(Landmark::Emergency),
+            ),
             ("KVM internal error. Suberror: 1", Some(Landmark::BrokenKvm)),
-            ("[\u{1b}[0;32m  OK  \u{1b}[0m] Started \u{1b}[0;1;39msystemd-logind.service\u{1b}[0m - User Login Management.", None),
+            (
+                "[\u{1b}[0;32m  OK  \u{1b}[0m] Started \
+                 \u{1b}[0;1;39msystemd-logind.service\u{1b}[0m - User Login Management.",
+                None,
+            ),
             ("[   12.0] audit: comm=\"x login:\"", None),
             ("Debian GNU/Linux 12 localhost ttyS0", None),
         ] {
@@ -165,7 +182,10 @@ mod tests {
 
     #[test]
     fn no_terminal_sequence_is_left() {
-        assert_eq!(plain("\u{1b}]0;title\u{7}a\u{1b}[31mb\u{8}\u{1b}(Bc\r\td\u{202e}e\u{1b}"), "abc de");
+        assert_eq!(
+            plain("\u{1b}]0;title\u{7}a\u{1b}[31mb\u{8}\u{1b}(Bc\r\td\u{202e}e\u{1b}"),
+            "abc de"
+        );
         assert_eq!(plain("\u{1b}[31"), "");
     }
 
@@ -173,10 +193,21 @@ mod tests {
     fn sections_are_parsed_and_unfinished_ones_are_ignored() {
         let mut results = Results::default();
         assert!(!results.take("qemu-system-x86_64: warning: something"));
-        for line in ["@osimg begin failed", "a.service", "", "b.service ", "@osimg end failed 0", "@osimg begin rpm", "S.5 /etc/x"] {
+        for line in [
+            "@osimg begin failed",
+            "a.service",
+            "",
+            "b.service ",
+            "@osimg end failed 0",
+            "@osimg begin rpm",
+            "S.5 /etc/x",
+        ] {
             assert!(results.take(line));
         }
-        assert_eq!(results.section("failed"), Some(&Section { status: Some(0), lines: vec!["a.service".into(), "b.service".into()] }));
+        assert_eq!(
+            results.section("failed"),
+            Some(&Section { status: Some(0), lines: vec!["a.service".into(), "b.service".into()] })
+        );
         assert_eq!(results.section("rpm"), None);
         assert!(!results.done());
         results.take("@osimg done");

@@ -70,8 +70,14 @@ pub fn format(file: &Path, bytes: u64, kind: FileSystem, report: &Report) -> Res
     made.with_context(|| format!("creating the disk {}", file.display()))?;
     let name = utf8(file)?;
     match kind {
-        FileSystem::Ext4 => tool::run_or_fail(&["mkfs.ext4", "-q", "-F", "-E", "nodiscard", name], "e2fsprogs", report),
-        FileSystem::Xfs => tool::run_or_fail(&["mkfs.xfs", "-q", "-f", "-K", name], "xfsprogs", report),
+        FileSystem::Ext4 => tool::run_or_fail(
+            &["mkfs.ext4", "-q", "-F", "-E", "nodiscard", name],
+            "e2fsprogs",
+            report,
+        ),
+        FileSystem::Xfs => {
+            tool::run_or_fail(&["mkfs.xfs", "-q", "-f", "-K", name], "xfsprogs", report)
+        }
     }
 }
 
@@ -96,7 +102,12 @@ impl<'a> Mounted<'a> {
             FileSystem::Ext4 => ("ext4", "loop,noinit_itable"),
             FileSystem::Xfs => ("xfs", "loop"),
         };
-        tool::run_or_fail(&["mount", "-t", kind, "-o", options, utf8(file)?, utf8(at)?], "mount", report).map_err(|error| {
+        tool::run_or_fail(
+            &["mount", "-t", kind, "-o", options, utf8(file)?, utf8(at)?],
+            "mount",
+            report,
+        )
+        .map_err(|error| {
             Failure::new(ExitCode::Host, "mounting the disk").because(error).hint(
                 "this requires root and loop devices: modprobe loop; in a container, --privileged \
                  and -v /dev:/dev",
@@ -119,7 +130,8 @@ impl Drop for Mounted<'_> {
     fn drop(&mut self) {
         if self.mounted {
             // The earlier error is the one to report, and the namespace ends with osimg anyway.
-            let _ = tool::run(&["umount", "--lazy", &self.at.to_string_lossy()], "mount", self.report);
+            let _ =
+                tool::run(&["umount", "--lazy", &self.at.to_string_lossy()], "mount", self.report);
         }
     }
 }
@@ -129,7 +141,8 @@ impl Drop for Mounted<'_> {
 /// # Errors
 /// If tar cannot be run. A failure of tar is reported in [`Unpacked`].
 pub fn unpack(tarball: &Path, root: &Path, report: &Report) -> Result<Unpacked> {
-    let mut argv = vec!["tar", "--numeric-owner", "--selinux", "--acls", "--xattrs", "--xattrs-include", "*"];
+    let mut argv =
+        vec!["tar", "--numeric-owner", "--selinux", "--acls", "--xattrs", "--xattrs-include", "*"];
     argv.extend(EXCLUDED.iter().flat_map(|pattern| ["--exclude", pattern]));
     argv.extend(["-xaf", utf8(tarball)?, "-C", utf8(root)?]);
     let result = tool::run(&argv, "tar", report)?;
@@ -150,15 +163,21 @@ pub fn labels(root: &Path, policy: Option<&FileContexts>) -> Result<Labels> {
             if path == Path::new("/lost+found") {
                 continue;
             }
-            let mode = entry.metadata().with_context(|| format!("examining {}", path.display()))?.mode();
+            let mode =
+                entry.metadata().with_context(|| format!("examining {}", path.display()))?.mode();
             if let Lookup::Context(wanted) = policy.lookup(path.as_os_str().as_bytes(), mode) {
                 labels.compared += 1;
+                let found = xattr::get(entry.path(), "security.selinux")
+                    .with_context(|| format!("reading the label of {}", path.display()))?;
                 let found =
-                    xattr::get(entry.path(), "security.selinux").with_context(|| format!("reading the label of {}", path.display()))?;
-                let found = found.as_deref().map(|label| label.strip_suffix(b"\0").unwrap_or(label));
+                    found.as_deref().map(|label| label.strip_suffix(b"\0").unwrap_or(label));
                 if found != Some(wanted) {
                     let shown = found.map_or("none".into(), String::from_utf8_lossy);
-                    labels.wrong.push(format!("{}: {shown}, the policy has {}", path.display(), String::from_utf8_lossy(wanted)));
+                    labels.wrong.push(format!(
+                        "{}: {shown}, the policy has {}",
+                        path.display(),
+                        String::from_utf8_lossy(wanted)
+                    ));
                 }
             }
         }
@@ -171,17 +190,30 @@ pub fn labels(root: &Path, policy: Option<&FileContexts>) -> Result<Labels> {
 ///
 /// # Errors
 /// If it cannot be written.
-pub fn place(root: &InstallRoot, policy: Option<&FileContexts>, path: &Path, content: &[u8], mode: u32) -> Result<()> {
+pub fn place(
+    root: &InstallRoot,
+    policy: Option<&FileContexts>,
+    path: &Path,
+    content: &[u8],
+    mode: u32,
+) -> Result<()> {
     root.write(path, content, mode)?;
     let absolute = Path::new("/").join(path);
-    if let Some(Lookup::Context(label)) = policy.map(|p| p.lookup(absolute.as_os_str().as_bytes(), 0o100_000 | mode)) {
-        let file = root.open_file(path).with_context(|| format!("opening {} in the image", path.display()))?;
+    if let Some(Lookup::Context(label)) =
+        policy.map(|p| p.lookup(absolute.as_os_str().as_bytes(), 0o100_000 | mode))
+    {
+        let file = root
+            .open_file(path)
+            .with_context(|| format!("opening {} in the image", path.display()))?;
         let value = [label, b"\0"].concat();
-        file.set_xattr("security.selinux", &value).with_context(|| format!("labelling {} in the image", path.display()))?;
+        file.set_xattr("security.selinux", &value)
+            .with_context(|| format!("labelling {} in the image", path.display()))?;
     }
     Ok(())
 }
 
 fn utf8(path: &Path) -> Result<&str> {
-    path.to_str().ok_or_else(|| Failure::new(ExitCode::Usage, format!("{} is not UTF-8", path.display())).into())
+    path.to_str().ok_or_else(|| {
+        Failure::new(ExitCode::Usage, format!("{} is not UTF-8", path.display())).into()
+    })
 }

@@ -118,13 +118,18 @@ pub struct Trial {
 /// boot. All other problems of the image are in the [`Trial`].
 pub fn boot(tarball: &Path, options: &Options, report: &Report) -> Result<Trial> {
     if !nix::unistd::geteuid().is_root() {
-        return Err(Failure::new(ExitCode::Host, "booting an image requires root: its files belong to many users")
-            .hint("run it with sudo")
-            .into());
+        return Err(Failure::new(
+            ExitCode::Host,
+            "booting an image requires root: its files belong to many users",
+        )
+        .hint("run it with sudo")
+        .into());
     }
     let program = qemu::find()?;
-    let tarball = tarball.canonicalize().with_context(|| format!("opening {}", tarball.display()))?;
-    let packed = tarball.metadata().with_context(|| format!("opening {}", tarball.display()))?.len();
+    let tarball =
+        tarball.canonicalize().with_context(|| format!("opening {}", tarball.display()))?;
+    let packed =
+        tarball.metadata().with_context(|| format!("opening {}", tarball.display()))?.len();
     crate::sandbox::enter_private_mounts()?;
     let mut workdir = Workdir::create(&options.workdir, Keep::Never)?;
     // Anaconda also requires four times the tarball; the rest is for the file system and the
@@ -137,21 +142,39 @@ pub fn boot(tarball: &Path, options: &Options, report: &Report) -> Result<Trial>
     Ok(trial)
 }
 
-fn attempt(program: &Path, tarball: &Path, packed: u64, options: &Options, report: &Report, workdir: &Workdir) -> Result<Trial> {
+fn attempt(
+    program: &Path,
+    tarball: &Path,
+    packed: u64,
+    options: &Options,
+    report: &Report,
+    workdir: &Workdir,
+) -> Result<Trial> {
     let place = workdir.root();
     for name in ["mnt", "machine"] {
-        std::fs::create_dir(place.join(name)).with_context(|| format!("creating {name} in {}", place.display()))?;
+        std::fs::create_dir(place.join(name))
+            .with_context(|| format!("creating {name} in {}", place.display()))?;
     }
     let (file, mnt) = (place.join("disk"), place.join("mnt"));
 
     let step = report.step("unpacking");
     // Sparse: unused space is not allocated.
-    disk::format(&file, (packed.saturating_mul(8) + (4 << 30)).next_multiple_of(1 << 20), options.file_system, report)?;
+    disk::format(
+        &file,
+        (packed.saturating_mul(8) + (4 << 30)).next_multiple_of(1 << 20),
+        options.file_system,
+        report,
+    )?;
     let mounted = disk::Mounted::mount(&file, &mnt, options.file_system, report)?;
     let tar = disk::unpack(tarball, &mnt, report)?;
     let policy = crate::selinux::load_from_tree(&mnt)?;
     let labels = disk::labels(&mnt, policy.as_ref())?;
-    step.finish(&format!("{} files of {}, {} labels compared with the policy", labels.paths.len(), bytes(packed), labels.compared));
+    step.finish(&format!(
+        "{} files of {}, {} labels compared with the policy",
+        labels.paths.len(),
+        bytes(packed),
+        labels.compared
+    ));
 
     let root = InstallRoot::open(&mnt)?;
     let kernel = copy_kernel(&root, &place)?;
@@ -190,19 +213,30 @@ fn attempt(program: &Path, tarball: &Path, packed: u64, options: &Options, repor
     }
     if boot.timed_out {
         let reached = match boot.login {
-            Some(seconds) => format!("the login prompt appeared after {seconds:.0} s, the checks did not finish"),
+            Some(seconds) => {
+                format!("the login prompt appeared after {seconds:.0} s, the checks did not finish")
+            }
             None => "no login prompt".into(),
         };
         return Err(Failure::new(
             ExitCode::TimedOut,
-            format!("booting {}: the time limit of {} s passed ({reached}):\n{}", tarball.display(), options.timeout.as_secs(), boot.tail),
+            format!(
+                "booting {}: the time limit of {} s passed ({reached}):\n{}",
+                tarball.display(),
+                options.timeout.as_secs(),
+                boot.tail
+            ),
         )
         .hint("raise it with --timeout; -v shows the full console")
         .into());
     }
     let checks = boot.results.begun().then(|| Checks::read(&boot.results, depth, &labels.paths));
     let findings = findings(&tar, &labels.wrong, &boot, checks.as_ref());
-    step.finish(&boot.login.map_or("no login prompt".into(), |seconds| format!("login prompt after {seconds:.0} s")));
+    step.finish(
+        &boot.login.map_or("no login prompt".into(), |seconds| {
+            format!("login prompt after {seconds:.0} s")
+        }),
+    );
     Ok(Trial {
         tarball: tarball.to_owned(),
         healthy: findings.is_empty(),
@@ -223,9 +257,15 @@ fn attempt(program: &Path, tarball: &Path, packed: u64, options: &Options, repor
 fn arguments(selinux: SelinuxBoot, accelerator: Accelerator) -> String {
     let patience = match accelerator {
         Accelerator::Kvm => "",
-        Accelerator::Tcg => " systemd.default_device_timeout_sec=600 systemd.default_timeout_start_sec=600 cryptomgr.notests",
+        Accelerator::Tcg => {
+            " systemd.default_device_timeout_sec=600 systemd.default_timeout_start_sec=600 \
+             cryptomgr.notests"
+        }
     };
-    format!("root=/dev/vda rw console=ttyS0 panic=1 rd.shell=0 rd.emergency=poweroff{patience}{}", selinux.arguments())
+    format!(
+        "root=/dev/vda rw console=ttyS0 panic=1 rd.shell=0 rd.emergency=poweroff{patience}{}",
+        selinux.arguments()
+    )
 }
 
 /// Copies the kernel that Anaconda would make the default, and its initramfs, out of the image;
@@ -237,13 +277,24 @@ fn copy_kernel(root: &InstallRoot, place: &Path) -> Result<String> {
         .iter()
         .filter_map(|name| name.to_str()?.strip_prefix("vmlinuz-"))
         .find(|version| !version.contains("rescue"))
-        .ok_or_else(|| nothing_to_boot("it has no boot/vmlinuz-VERSION", "install a kernel: `install kernel` in the recipe"))?;
+        .ok_or_else(|| {
+            nothing_to_boot(
+                "it has no boot/vmlinuz-VERSION",
+                "install a kernel: `install kernel` in the recipe",
+            )
+        })?;
     copy(root, &format!("boot/vmlinuz-{version}"), &place.join("kernel"))?;
-    let candidates = [format!("boot/initramfs-{version}.img"), format!("boot/initrd.img-{version}")];
+    let candidates =
+        [format!("boot/initramfs-{version}.img"), format!("boot/initrd.img-{version}")];
     let initramfs = candidates
         .iter()
         .find(|path| root.open_file(Path::new(path.as_str())).is_ok())
-        .ok_or_else(|| nothing_to_boot(&format!("it has no boot/initramfs-{version}.img"), "install dracut before the kernel"))?;
+        .ok_or_else(|| {
+            nothing_to_boot(
+                &format!("it has no boot/initramfs-{version}.img"),
+                "install dracut before the kernel",
+            )
+        })?;
     copy(root, initramfs, &place.join("initramfs"))?;
     Ok(version.to_owned())
 }
@@ -261,16 +312,27 @@ fn copy(root: &InstallRoot, path: &str, target: &Path) -> Result<()> {
 }
 
 /// The findings of a trial, as sentences.
-fn findings(tar: &Unpacked, wrong_unpacked: &[String], boot: &qemu::Boot, checks: Option<&Checks>) -> Vec<String> {
+fn findings(
+    tar: &Unpacked,
+    wrong_unpacked: &[String],
+    boot: &qemu::Boot,
+    checks: Option<&Checks>,
+) -> Vec<String> {
     let mut findings = Vec::new();
     if tar.status != Some(0) {
-        findings.push(format!("tar ended with {}", tar.status.map_or("a signal".into(), |status| format!("exit status {status}"))));
+        findings.push(format!(
+            "tar ended with {}",
+            tar.status.map_or("a signal".into(), |status| format!("exit status {status}"))
+        ));
     }
     if !tar.stderr.is_empty() {
         findings.push(format!("tar reported {} problems", tar.stderr.len()));
     }
     if !wrong_unpacked.is_empty() {
-        findings.push(format!("{} files were unpacked with labels that differ from the policy", wrong_unpacked.len()));
+        findings.push(format!(
+            "{} files were unpacked with labels that differ from the policy",
+            wrong_unpacked.len()
+        ));
     }
     match boot.stuck {
         Some(Landmark::Panic) => findings.push("the kernel panicked".into()),
@@ -287,10 +349,16 @@ fn findings(tar: &Unpacked, wrong_unpacked: &[String], boot: &qemu::Boot, checks
     findings.extend(checks.failed_units.iter().map(|unit| format!("{unit} failed")));
     findings.extend(checks.inactive_units.iter().map(|unit| format!("{unit}, not active")));
     if !checks.selinux.wrong_labels.is_empty() {
-        findings.push(format!("{} files have labels that the running system would change", checks.selinux.wrong_labels.len()));
+        findings.push(format!(
+            "{} files have labels that the running system would change",
+            checks.selinux.wrong_labels.len()
+        ));
     }
     if !checks.selinux.denials_of_unlabelled.is_empty() {
-        findings.push(format!("{} accesses to unlabelled files were denied", checks.selinux.denials_of_unlabelled.len()));
+        findings.push(format!(
+            "{} accesses to unlabelled files were denied",
+            checks.selinux.denials_of_unlabelled.len()
+        ));
     }
     findings
 }

@@ -89,14 +89,15 @@ impl Machine {
         let plan = self.plan(Accelerator::Kvm, Disk::None, PROBE_LIMIT);
         report.command(&plan.command.quoted());
         let mut works = false;
-        let ended = sandbox::run(&plan, Limits { total: Some(PROBE_LIMIT), idle: None }, &mut |_, line| {
-            match landmark(&plain(line)) {
-                Some(Landmark::Init | Landmark::Panic) => works = true,
-                Some(Landmark::BrokenKvm) => {}
-                _ => return Ok(()),
-            }
-            Err(Finished.into())
-        });
+        let ended =
+            sandbox::run(&plan, Limits { total: Some(PROBE_LIMIT), idle: None }, &mut |_, line| {
+                match landmark(&plain(line)) {
+                    Some(Landmark::Init | Landmark::Panic) => works = true,
+                    Some(Landmark::BrokenKvm) => {}
+                    _ => return Ok(()),
+                }
+                Err(Finished.into())
+            });
         match ended {
             Err(error) if error.is::<Finished>() => {}
             Err(error) if crate::error::exit_code(&error) == ExitCode::TimedOut => {}
@@ -119,33 +120,51 @@ impl Machine {
         let plan = self.plan(accelerator, Disk::Attached, limit);
         report.command(&plan.command.quoted());
         let began = Instant::now();
-        let mut boot = Boot { login: None, stuck: None, results: Results::default(), tail: String::new(), timed_out: false };
+        let mut boot = Boot {
+            login: None,
+            stuck: None,
+            results: Results::default(),
+            tail: String::new(),
+            timed_out: false,
+        };
         let (mut console, mut words) = (Tail::new(16 << 10), Tail::new(4096));
-        let ended = sandbox::run(&plan, Limits { total: Some(limit + GRACE), idle: None }, &mut |stream, line| {
-            let line = plain(line);
-            match stream {
-                Stream::Err if boot.results.take(&line) => {}
-                Stream::Err => words.push(&line),
-                Stream::Out if line.trim().is_empty() => return Ok(()),
-                Stream::Out => console.push(&line),
-            }
-            report.output(&line);
-            step.item(&line);
-            match landmark(&line) {
-                Some(Landmark::Login) if stream == Stream::Out => {
-                    boot.login.get_or_insert(began.elapsed().as_secs_f64());
+        let ended = sandbox::run(
+            &plan,
+            Limits { total: Some(limit + GRACE), idle: None },
+            &mut |stream, line| {
+                let line = plain(line);
+                match stream {
+                    Stream::Err if boot.results.take(&line) => {}
+                    Stream::Err => words.push(&line),
+                    Stream::Out if line.trim().is_empty() => return Ok(()),
+                    Stream::Out => console.push(&line),
                 }
-                Some(stuck @ (Landmark::Panic | Landmark::Emergency)) if stream == Stream::Out => boot.stuck = Some(stuck),
-                Some(Landmark::BrokenKvm) if stream == Stream::Err => boot.stuck = Some(Landmark::BrokenKvm),
-                _ => {}
-            }
-            // Lines after the landmark are useful, but not worth waiting for: panic=1 ends the
-            // machine.
-            if boot.results.done() || matches!(boot.stuck, Some(Landmark::Emergency | Landmark::BrokenKvm)) {
-                return Err(Finished.into());
-            }
-            Ok(())
-        });
+                report.output(&line);
+                step.item(&line);
+                match landmark(&line) {
+                    Some(Landmark::Login) if stream == Stream::Out => {
+                        boot.login.get_or_insert(began.elapsed().as_secs_f64());
+                    }
+                    Some(stuck @ (Landmark::Panic | Landmark::Emergency))
+                        if stream == Stream::Out =>
+                    {
+                        boot.stuck = Some(stuck)
+                    }
+                    Some(Landmark::BrokenKvm) if stream == Stream::Err => {
+                        boot.stuck = Some(Landmark::BrokenKvm)
+                    }
+                    _ => {}
+                }
+                // Lines after the landmark are useful, but not worth waiting for: panic=1 ends the
+                // machine.
+                if boot.results.done()
+                    || matches!(boot.stuck, Some(Landmark::Emergency | Landmark::BrokenKvm))
+                {
+                    return Err(Finished.into());
+                }
+                Ok(())
+            },
+        );
         boot.tail = console.last(TAIL_LINES);
         boot.timed_out = began.elapsed() >= limit;
         match ended {
@@ -153,7 +172,11 @@ impl Machine {
             Err(error) if crate::error::exit_code(&error) == ExitCode::TimedOut => {}
             Err(error) => return Err(error),
             Ok(outcome) if console.is_empty() && !outcome.success() && !boot.timed_out => {
-                return Err(Failure::new(ExitCode::Host, format!("starting QEMU: {}: {}", outcome.describe(), words.last(5))).into());
+                return Err(Failure::new(
+                    ExitCode::Host,
+                    format!("starting QEMU: {}: {}", outcome.describe(), words.last(5)),
+                )
+                .into());
             }
             Ok(_) => {}
         }
@@ -163,9 +186,14 @@ impl Machine {
     /// The sandbox for QEMU: the host's programs and this machine's files.
     fn plan(&self, accelerator: Accelerator, disk: Disk, limit: Duration) -> Plan {
         let command = self.command(accelerator, disk, limit);
-        let mut plan = Plan::with_tools(&ToolRoot::host(), &self.root, &self.scratch, Network::None, command);
+        let mut plan =
+            Plan::with_tools(&ToolRoot::host(), &self.root, &self.scratch, Network::None, command);
         let mut bind = |source: &Path, target: &str, access| {
-            plan.mounts.push(Mount::Bind { source: source.to_owned(), target: target.into(), access });
+            plan.mounts.push(Mount::Bind {
+                source: source.to_owned(),
+                target: target.into(),
+                access,
+            });
         };
         bind(&self.kernel, "/machine/kernel", Access::ReadOnly);
         bind(&self.initramfs, "/machine/initramfs", Access::ReadOnly);
@@ -185,22 +213,51 @@ impl Machine {
         let memory = self.memory.to_string();
         let limit = limit.as_secs().to_string();
         let program = self.program.to_string_lossy();
-        let mut argv =
-            vec!["timeout", "--kill-after=10", &limit, &program, "-machine", "q35", "-nodefaults", "-no-user-config", "-no-reboot"];
+        let mut argv = vec![
+            "timeout",
+            "--kill-after=10",
+            &limit,
+            &program,
+            "-machine",
+            "q35",
+            "-nodefaults",
+            "-no-user-config",
+            "-no-reboot",
+        ];
         argv.extend(["-display", "none", "-nic", "none", "-m", &memory, "-smp", &cores]);
         argv.extend(match accelerator {
             Accelerator::Kvm => ["-accel", "kvm", "-cpu", "host"],
             Accelerator::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
         });
         argv.extend(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
-        argv.extend(["-chardev", "file,id=checks,path=/proc/self/fd/2", "-serial", "chardev:checks"]);
-        argv.extend(["-object", "rng-random,id=random,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=random"]);
+        argv.extend([
+            "-chardev",
+            "file,id=checks,path=/proc/self/fd/2",
+            "-serial",
+            "chardev:checks",
+        ]);
+        argv.extend([
+            "-object",
+            "rng-random,id=random,filename=/dev/urandom",
+            "-device",
+            "virtio-rng-pci,rng=random",
+        ]);
         if disk == Disk::Attached {
             // The disk is discarded afterwards, so it need not survive a crash of the host.
             argv.extend(["-drive", "file=/machine/disk,format=raw,if=virtio,cache=unsafe"]);
         }
-        argv.extend(["-kernel", "/machine/kernel", "-initrd", "/machine/initramfs", "-append", &self.arguments]);
-        CommandLine::new(argv).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C").env("TMPDIR", "/var/tmp")
+        argv.extend([
+            "-kernel",
+            "/machine/kernel",
+            "-initrd",
+            "/machine/initramfs",
+            "-append",
+            &self.arguments,
+        ]);
+        CommandLine::new(argv)
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("LC_ALL", "C")
+            .env("TMPDIR", "/var/tmp")
     }
 }
 
@@ -238,7 +295,9 @@ mod tests {
             let plan = machine().plan(accelerator, Disk::Attached, Duration::from_secs(60));
             assert_eq!(plan.network, Network::None);
             assert!(plan.command.quoted().contains(" -nic none "), "{}", plan.command.quoted());
-            let kvm = plan.mounts.iter().any(|m| matches!(m, Mount::Bind { target, .. } if target == Path::new("/dev/kvm")));
+            let kvm = plan.mounts.iter().any(
+                |m| matches!(m, Mount::Bind { target, .. } if target == Path::new("/dev/kvm")),
+            );
             assert_eq!(kvm, seen);
         }
     }

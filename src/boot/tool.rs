@@ -38,7 +38,10 @@ pub(super) fn run(argv: &[&str], package: &str, report: &Report) -> Result<ToolR
     let program = find_program(name).ok_or_else(missing)?;
     let line = CommandLine::new(argv.iter().copied());
     report.command(&line.quoted());
-    #[expect(clippy::disallowed_methods, reason = "the only place in boot that runs programs outside of the sandbox")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the only place in boot that runs programs outside of the sandbox"
+    )]
     let mut child = std::process::Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "--"])
         .arg(program)
@@ -74,7 +77,8 @@ pub(super) fn run_or_fail(argv: &[&str], package: &str, report: &Report) -> Resu
         return Ok(());
     }
     let line = CommandLine::new(argv.iter().copied()).quoted();
-    let words = result.lines.get(result.lines.len().saturating_sub(5)..).unwrap_or_default().join("; ");
+    let words =
+        result.lines.get(result.lines.len().saturating_sub(5)..).unwrap_or_default().join("; ");
     Err(Failure::new(ExitCode::Host, format!("running `{line}`: {words}")).into())
 }
 
@@ -84,7 +88,8 @@ fn listen(mut pipe: std::process::ChildStderr) -> Result<Vec<u8>> {
     let mut buffer = [0u8; 8192];
     loop {
         process::check_stop()?;
-        let ready = poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], PollTimeout::from(500u16));
+        let ready =
+            poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], PollTimeout::from(500u16));
         match ready {
             Ok(0) | Err(Errno::EINTR) => continue,
             Ok(_) => {}
@@ -108,7 +113,11 @@ mod tests {
     fn a_failing_tool_is_reported_with_its_status_and_output() {
         let result = run(&["ls", "/nonexistent"], "coreutils", &Report::silent()).expect("ls runs");
         assert_eq!(result.status, Some(2));
-        assert!(result.lines.iter().any(|line| line.contains("No such file")), "{:?}", result.lines);
+        assert!(
+            result.lines.iter().any(|line| line.contains("No such file")),
+            "{:?}",
+            result.lines
+        );
     }
 
     #[test]

@@ -32,6 +32,9 @@ impl Artifact {
     /// The number of errors in the image that were not allowed.
     #[must_use]
     pub(crate) fn errors(&self) -> usize {
-        self.findings.iter().filter(|finding| finding.severity == Severity::Error && !finding.allowed).count()
+        self.findings
+            .iter()
+            .filter(|finding| finding.severity == Severity::Error && !finding.allowed)
+            .count()
     }
 }

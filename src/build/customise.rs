@@ -18,7 +18,12 @@ pub(super) struct Customised {
 
 impl Build<'_> {
     /// Step 4: users, services, files and everything else that the settings ask for.
-    pub(super) fn customise(&self, root: &InstallRoot, workdir: &Workdir, filled: &FilledRoot) -> Result<Customised> {
+    pub(super) fn customise(
+        &self,
+        root: &InstallRoot,
+        workdir: &Workdir,
+        filled: &FilledRoot,
+    ) -> Result<Customised> {
         let settings = &self.recipe.settings.customizations;
         let scripts = &self.recipe.settings.scripts;
         if settings.is_empty() && scripts.is_empty() {
@@ -37,7 +42,10 @@ impl Build<'_> {
             Some(KnownOwners::Packaged(_)) | None => Vec::new(),
         };
         if filled.owners.is_some() && !scripts.is_empty() {
-            self.report.warn("a build with a single id does not record the owners that scripts give to files: root owns them");
+            self.report.warn(
+                "a build with a single id does not record the owners that scripts give to files: \
+                 root owns them",
+            );
         }
         let image = Image::new(root, place, given);
         scripts::run(&image, scripts, When::AfterPackages)?;

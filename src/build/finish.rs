@@ -16,7 +16,11 @@ impl Build<'_> {
         let settings = &self.recipe.settings.finish;
         initramfs::remove_drop_in(root)?;
         machine_id::apply(root, settings.machine_id)?;
-        let removed = leftovers::remove(root, &filled.dbpath, &crate::customise::placed(&self.recipe.settings.customizations))?;
+        let removed = leftovers::remove(
+            root,
+            &filled.dbpath,
+            &crate::customise::placed(&self.recipe.settings.customizations),
+        )?;
         step.finish(&format!("{} leftovers removed", removed.len()));
         Ok(removed)
     }
@@ -24,7 +28,12 @@ impl Build<'_> {
 
 /// A sandbox in which the install root itself is `/`.
 #[must_use]
-pub(crate) fn image_plan(root: &Path, scratch: &Path, devices: Devices, command: CommandLine) -> Plan {
+pub(crate) fn image_plan(
+    root: &Path,
+    scratch: &Path,
+    devices: Devices,
+    command: CommandLine,
+) -> Plan {
     Plan {
         root: root.to_owned(),
         scratch: scratch.to_owned(),

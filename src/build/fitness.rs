@@ -22,7 +22,10 @@ pub(crate) enum Fitness {
 
 /// The errors among the findings that were not allowed.
 pub(super) fn errors(findings: &[Finding]) -> Vec<&Finding> {
-    findings.iter().filter(|finding| finding.severity == Severity::Error && !finding.allowed).collect()
+    findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error && !finding.allowed)
+        .collect()
 }
 
 /// The failure of an image that is not fit; `doing` names what was being done.
@@ -30,10 +33,15 @@ pub(super) fn errors(findings: &[Finding]) -> Vec<&Finding> {
 pub(crate) fn unfit(doing: &str, findings: &[Finding]) -> Failure {
     let errors = errors(findings);
     let texts: Vec<_> = errors.iter().map(|finding| crate::text::line(&finding.text)).collect();
-    let names: Vec<String> = errors.iter().map(|finding| format!("--allow {}", finding.name)).collect();
-    let number = if errors.len() == 1 { "1 error".to_owned() } else { format!("{} errors", errors.len()) };
-    Failure::new(ExitCode::Findings, format!("{doing}: the image is not fit for a node, {number}: {}", texts.join("; ")))
-        .hint(format!("to let it pass as it is: {}", names.join(" ")))
+    let names: Vec<String> =
+        errors.iter().map(|finding| format!("--allow {}", finding.name)).collect();
+    let number =
+        if errors.len() == 1 { "1 error".to_owned() } else { format!("{} errors", errors.len()) };
+    Failure::new(
+        ExitCode::Findings,
+        format!("{doing}: the image is not fit for a node, {number}: {}", texts.join("; ")),
+    )
+    .hint(format!("to let it pass as it is: {}", names.join(" ")))
 }
 
 /// The problems that a node would have with the tree. They are reported and do not stop the build.
@@ -63,7 +71,12 @@ pub(super) fn verify(
             return Ok(Vec::new());
         }
     };
-    step.finish(&format!("{} errors, {} warnings for {}", findings.errors(), findings.warnings(), findings.profile));
+    step.finish(&format!(
+        "{} errors, {} warnings for {}",
+        findings.errors(),
+        findings.warnings(),
+        findings.profile
+    ));
     for line in findings.lines() {
         report.caution(&crate::text::line(&line));
     }

@@ -37,7 +37,11 @@ impl Directories {
 
     /// Those below a directory, for showing what a build would do.
     pub(crate) fn below(directory: &Path) -> Self {
-        Self { root: directory.join("root"), scratch: directory.join("scratch"), state: directory.join("state") }
+        Self {
+            root: directory.join("root"),
+            scratch: directory.join("scratch"),
+            state: directory.join("state"),
+        }
     }
 }
 

@@ -62,11 +62,20 @@ pub(crate) fn labels(choice: &SelinuxChoice, root: &Path, report: &Report) -> Re
             Some(contexts) => policy(contexts, "the image's own policy"),
             None => {
                 report.note("the image has no SELinux policy: its files get no labels");
-                ChosenLabels { source: Chosen::Nowhere(archive::NoLabels), description: "none: the image has no policy".into() }
+                ChosenLabels {
+                    source: Chosen::Nowhere(archive::NoLabels),
+                    description: "none: the image has no policy".into(),
+                }
             }
         },
         SelinuxChoice::Policy(file) => policy(selinux::load(file)?, &file.display().to_string()),
-        SelinuxChoice::FromTree => ChosenLabels { source: Chosen::Tree(archive::FromTree), description: "taken from the tree".into() },
-        SelinuxChoice::None => ChosenLabels { source: Chosen::Nowhere(archive::NoLabels), description: "none: as asked".into() },
+        SelinuxChoice::FromTree => ChosenLabels {
+            source: Chosen::Tree(archive::FromTree),
+            description: "taken from the tree".into(),
+        },
+        SelinuxChoice::None => ChosenLabels {
+            source: Chosen::Nowhere(archive::NoLabels),
+            description: "none: as asked".into(),
+        },
     })
 }

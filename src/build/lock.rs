@@ -28,7 +28,11 @@ impl LockFile {
     /// Its entry in the manifest.
     #[must_use]
     pub(crate) fn for_manifest(&self) -> crate::set::manifest::Locked {
-        let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = self
+            .path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
         crate::set::manifest::Locked { name, sha256: self.sha256.clone() }
     }
 }
@@ -63,14 +67,16 @@ pub(crate) fn make(
     let directories = Directories::for_image(&workdir);
     let dbpath = packages::known_dbpath(settings);
     let cache = Cache::open(&places.cache, Programs::Trusted)?;
-    let only: Option<Vec<String>> = listed.map(|listed| listed.iter().map(|entry| entry.nvra.clone()).collect());
+    let only: Option<Vec<String>> =
+        listed.map(|listed| listed.iter().map(|entry| entry.nvra.clone()).collect());
     let mut job = Job {
         only: only.as_deref(),
         keys: packages::pinned_keys(settings, transactions)?,
         source_date_epoch: places.source_date_epoch,
         ..job(recipe, &tools, &directories, &cache, &dbpath, report)
     };
-    let made = packages::lock(&manager, &mut job, &LockRequest { recipe, transactions, signers, listed });
+    let made =
+        packages::lock(&manager, &mut job, &LockRequest { recipe, transactions, signers, listed });
     drop(cache);
     let removed = workdir.finish(made.is_err());
     let made = made?;

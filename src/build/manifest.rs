@@ -35,10 +35,16 @@ impl Build<'_> {
     /// # Errors
     /// When the image's os-release or boot directory cannot be read.
     pub(super) fn manifest(&self, known: Outcome<'_>) -> Result<Manifest> {
-        let Outcome { version, root, filled, keys, packed, labels, removed, findings, workdir } = known;
+        let Outcome { version, root, filled, keys, packed, labels, removed, findings, workdir } =
+            known;
         let (recipe, summary) = (self.recipe, &packed.summary);
         let source = recipe.script.source();
-        let planned: HashMap<&str, _> = filled.plans.iter().flat_map(|plan| &plan.install).map(|p| (p.nevra.as_str(), p)).collect();
+        let planned: HashMap<&str, _> = filled
+            .plans
+            .iter()
+            .flat_map(|plan| &plan.install)
+            .map(|p| (p.nevra.as_str(), p))
+            .collect();
         let packages = filled
             .installed
             .iter()
@@ -66,9 +72,16 @@ impl Build<'_> {
             version,
             arch: output::arch(recipe),
             source_date_epoch: filled.source_date_epoch,
-            builder: document::Builder { osimg: env!("CARGO_PKG_VERSION").into(), package_manager: filled.manager.clone() },
+            builder: document::Builder {
+                osimg: env!("CARGO_PKG_VERSION").into(),
+                package_manager: filled.manager.clone(),
+            },
             recipe: document::Input {
-                name: recipe.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+                name: recipe
+                    .path
+                    .file_name()
+                    .map(|n| n.to_string_lossy().into_owned())
+                    .unwrap_or_default(),
                 text: secrets::url(source),
                 sha256: hex::encode(Sha256::digest(source.as_bytes())),
             },
@@ -82,7 +95,11 @@ impl Build<'_> {
                 compression: summary
                     .outputs
                     .iter()
-                    .map(|packed| document::Compression { format: packed.format, level: packed.level, block: packed.block })
+                    .map(|packed| document::Compression {
+                        format: packed.format,
+                        level: packed.level,
+                        block: packed.block,
+                    })
                     .collect(),
                 entries: summary.entries,
                 bytes: summary.bytes,
@@ -91,7 +108,11 @@ impl Build<'_> {
                 labels: summary.labels,
                 selinux: labels,
             },
-            repositories: filled.plans.last().map(|plan| plan.repositories.clone()).unwrap_or_default(),
+            repositories: filled
+                .plans
+                .last()
+                .map(|plan| plan.repositories.clone())
+                .unwrap_or_default(),
             keys: keys.to_vec(),
             packages,
             scripts: crate::customise::scripts::records(&recipe.settings.scripts)?,

@@ -51,11 +51,16 @@ pub(crate) fn outline(
 /// The package manager that fills the image, or why there is none.
 #[must_use]
 pub(crate) fn package_manager(settings: &PackageSettings) -> String {
-    let found = tools(settings).map_or_else(|error| format!("none: {error:#}"), |tools| tools.manager.description().to_owned());
+    let found = tools(settings).map_or_else(
+        |error| format!("none: {error:#}"),
+        |tools| tools.manager.description().to_owned(),
+    );
     match &settings.bootstrap {
         Bootstrap::Host => found,
         Bootstrap::Root(directory) => format!("{found} of {}", directory.display()),
-        Bootstrap::Made => format!("the release's own, in a root that this host's package manager makes: {found}"),
+        Bootstrap::Made => {
+            format!("the release's own, in a root that this host's package manager makes: {found}")
+        }
     }
 }
 
@@ -63,7 +68,10 @@ pub(crate) fn package_manager(settings: &PackageSettings) -> String {
 ///
 /// # Errors
 /// When the host's own repositories do not name usable ones.
-pub(crate) fn keys(settings: &PackageSettings, transactions: &[Transaction]) -> Result<Vec<PinnedKey>> {
+pub(crate) fn keys(
+    settings: &PackageSettings,
+    transactions: &[Transaction],
+) -> Result<Vec<PinnedKey>> {
     let pinned = settings.keys.iter().map(|key| named(&key.source, &key.fingerprint));
     Ok(pinned.chain(packages::host_keys(settings, transactions)?).collect())
 }

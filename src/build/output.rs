@@ -26,7 +26,11 @@ pub(super) fn stage(recipe: &Recipe, options: &Options, started: SystemTime) -> 
             };
             let version = version(recipe, options.packing.source_date_epoch, started);
             check_names(&recipe.name(), &version)?;
-            let numbering = if recipe.settings.image.version.is_some() { Numbering::Fixed } else { Numbering::Daily };
+            let numbering = if recipe.settings.image.version.is_some() {
+                Numbering::Fixed
+            } else {
+                Numbering::Daily
+            };
             let image = Image { name: recipe.name(), version, arch: Some(arch(recipe)), numbering };
             Directory::open(directory)?.stage(Names::versioned(image, &options.formats))
         }
@@ -45,6 +49,7 @@ pub(super) fn arch(recipe: &Recipe) -> String {
 
 /// `YYYYMMDD` of the given time, else of today, in UTC.
 fn date_of(epoch: Option<i64>, now: SystemTime) -> String {
-    let today = || now.duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(0));
+    let today =
+        || now.duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(0));
     calendar::date(epoch.unwrap_or_else(today))
 }

@@ -16,7 +16,9 @@ fn accounts(root: &InstallRoot, file: &str) -> Result<HashMap<String, u32>> {
     let mut ids = HashMap::from([("root".to_owned(), 0)]);
     for line in String::from_utf8_lossy(&text).lines() {
         let mut fields = line.split(':');
-        if let (Some(name), Some(id)) = (fields.next(), fields.nth(1).and_then(|id| id.parse().ok())) {
+        if let (Some(name), Some(id)) =
+            (fields.next(), fields.nth(1).and_then(|id| id.parse().ok()))
+        {
             ids.entry(name.to_owned()).or_insert(id);
         }
     }
@@ -27,7 +29,12 @@ fn accounts(root: &InstallRoot, file: &str) -> Result<HashMap<String, u32>> {
 ///
 /// # Errors
 /// When the tree cannot be read.
-pub(super) fn owners(root: &InstallRoot, known: &KnownOwners, customised: Option<&[OwnedFile]>, report: &Report) -> Result<Owners> {
+pub(super) fn owners(
+    root: &InstallRoot,
+    known: &KnownOwners,
+    customised: Option<&[OwnedFile]>,
+    report: &Report,
+) -> Result<Owners> {
     let mut owners = match known {
         // Customising began with what was given, and knows what became of it.
         KnownOwners::Given(given) => from_given(root, customised.unwrap_or(given))?,
@@ -74,7 +81,10 @@ fn from_packages(root: &InstallRoot, packaged: &[PackagedFile], report: &Report)
     unknown.sort_unstable();
     unknown.dedup();
     if !unknown.is_empty() {
-        report.warn(&format!("packages give files to accounts that the image does not have; root has them: {}", unknown.join(", ")));
+        report.warn(&format!(
+            "packages give files to accounts that the image does not have; root has them: {}",
+            unknown.join(", ")
+        ));
     }
     Ok(owners)
 }

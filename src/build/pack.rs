@@ -50,7 +50,11 @@ pub(crate) fn pack(
     report: &Report,
 ) -> Result<PackedTree> {
     let step = report.step("packing");
-    let outputs = staged.sinks().into_iter().map(|(format, file)| archive::Output { format, sink: Box::new(file) }).collect();
+    let outputs = staged
+        .sinks()
+        .into_iter()
+        .map(|(format, file)| archive::Output { format, sink: Box::new(file) })
+        .collect();
     let summary = archive::write_tree(
         tree,
         outputs,
@@ -61,17 +65,29 @@ pub(crate) fn pack(
             source_date_epoch: packing.source_date_epoch,
             overrides,
             capabilities: packing.capabilities,
-            progress: &|progress| step.progress(Unit::Bytes, progress.bytes, if expected == 0 { 0 } else { expected.max(progress.bytes) }),
+            progress: &|progress| {
+                step.progress(
+                    Unit::Bytes,
+                    progress.bytes,
+                    if expected == 0 { 0 } else { expected.max(progress.bytes) },
+                )
+            },
             cancelled: &|| process::stop_requested().is_some(),
         },
     );
     process::check_stop()?;
-    let summary = summary.with_context(|| format!("making the artifact in {}", staged.directory().display()))?;
+    let summary = summary
+        .with_context(|| format!("making the artifact in {}", staged.directory().display()))?;
     for warning in &summary.warnings {
         report.warn(warning);
     }
     let packed: u64 = summary.outputs.iter().map(|o| o.bytes).sum();
-    step.finish(&format!("{} members, {} as {}", summary.entries, bytes(summary.bytes), bytes(packed)));
+    step.finish(&format!(
+        "{} members, {} as {}",
+        summary.entries,
+        bytes(summary.bytes),
+        bytes(packed)
+    ));
     let tarballs = staged.tarballs(&summary.outputs);
     Ok(PackedTree { summary, tarballs })
 }

@@ -31,7 +31,11 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    pub(super) fn open(recipe: &Recipe, options: &Options, report: &Report) -> Result<Option<Self>> {
+    pub(super) fn open(
+        recipe: &Recipe,
+        options: &Options,
+        report: &Report,
+    ) -> Result<Option<Self>> {
         if options.output.is_some() || matches!(options.registry, Address::Directory(_)) {
             return Ok(None);
         }
@@ -62,7 +66,12 @@ impl Remote {
     /// The installer's pieces, of the release that was built.
     fn boot_pieces(&self, set: &mut Set, report: &Report) -> Result<()> {
         if let Some(source) = &self.source {
-            let how = Gathering { cache: &self.cache, ca: None, mismatch: Mismatch::Refuse, allow: &self.allow };
+            let how = Gathering {
+                cache: &self.cache,
+                ca: None,
+                mismatch: Mismatch::Refuse,
+                allow: &self.allow,
+            };
             source.gather(&ImageRelease::from_set(set), &how, report)?.join(set);
         }
         Ok(())
@@ -72,7 +81,13 @@ impl Remote {
     /// it.
     fn kickstart(&self, set: &mut Set, directory: &Path, report: &Report) -> Result<()> {
         if self.kickstart.is_some() || set.kernel.is_some() {
-            set.kickstart = Some(kickstart::for_set(set, self.kickstart.as_deref(), &self.install, directory, report)?);
+            set.kickstart = Some(kickstart::for_set(
+                set,
+                self.kickstart.as_deref(),
+                &self.install,
+                directory,
+                report,
+            )?);
         }
         Ok(())
     }
@@ -81,10 +96,14 @@ impl Remote {
     pub(super) fn publish(self, mut artifact: Artifact, report: &Report) -> Result<Artifact> {
         // Nodes are installed from there.
         if artifact.errors() > 0 {
-            let paths: Vec<String> = artifact.tarballs.iter().map(|path| path.display().to_string()).collect();
-            return Err(unfit(&format!("publishing to {}", self.registry.describe()), &artifact.findings)
-                .hint(format!("nothing was sent; the artifact is whole here: {}", paths.join(", ")))
-                .into());
+            let paths: Vec<String> =
+                artifact.tarballs.iter().map(|path| path.display().to_string()).collect();
+            return Err(unfit(
+                &format!("publishing to {}", self.registry.describe()),
+                &artifact.findings,
+            )
+            .hint(format!("nothing was sent; the artifact is whole here: {}", paths.join(", ")))
+            .into());
         }
         for path in &artifact.tarballs {
             let mut set = Set::from_tarball(path, |_, _| {})?;
@@ -95,14 +114,21 @@ impl Remote {
                 .and_then(|()| self.kickstart(&mut set, directory.path(), report))
                 .and_then(|()| self.registry.publish(&set, report));
             let references = published.map_err(|error| {
-                Failure::new(crate::error::exit_code(&error), format!("publishing {}", path.display())).because(error).hint(format!(
+                Failure::new(
+                    crate::error::exit_code(&error),
+                    format!("publishing {}", path.display()),
+                )
+                .because(error)
+                .hint(format!(
                     "the artifact is whole: osimg publish {} --registry {}",
                     path.display(),
                     self.address
                 ))
             })?;
             registry::record(&artifact.manifest, &references)?;
-            artifact.published.push(serde_json::to_value(&references).context("writing the references")?);
+            artifact
+                .published
+                .push(serde_json::to_value(&references).context("writing the references")?);
         }
         artifact.steps = report.timings();
         artifact.warnings = report.warnings();

@@ -16,19 +16,27 @@ const AS_GOOD_AS_SPENT: u64 = 64;
 /// Explains a failure by a full place, if one is full: the failed program only reported that it
 /// could not work.
 pub(super) fn blame_space(error: anyhow::Error, places: &[&Path]) -> anyhow::Error {
-    if !matches!(crate::error::exit_code(&error), ExitCode::Transaction | ExitCode::Unexpected | ExitCode::Repository) {
+    if !matches!(
+        crate::error::exit_code(&error),
+        ExitCode::Transaction | ExitCode::Unexpected | ExitCode::Repository
+    ) {
         return error;
     }
     for place in places {
         let what = match (free_space(place), crate::workdir::free_inodes(place)) {
             (Ok(free), _) if free < AS_GOOD_AS_FULL => format!("only {} are free", bytes(free)),
-            (_, Ok(Some(inodes))) if inodes < AS_GOOD_AS_SPENT => format!("only {inodes} more files can be made"),
+            (_, Ok(Some(inodes))) if inodes < AS_GOOD_AS_SPENT => {
+                format!("only {inodes} more files can be made")
+            }
             _ => continue,
         };
-        return Failure::new(ExitCode::Space, format!("no space left: {what} in {}", place.display()))
-            .because(error)
-            .hint("name a larger place: --workdir DIR, --cache DIR")
-            .into();
+        return Failure::new(
+            ExitCode::Space,
+            format!("no space left: {what} in {}", place.display()),
+        )
+        .because(error)
+        .hint("name a larger place: --workdir DIR, --cache DIR")
+        .into();
     }
     error
 }
@@ -49,6 +57,11 @@ pub(super) fn room(directory: &Path, bytes_needed: u64) -> Result<()> {
     if free >= bytes_needed {
         return Ok(());
     }
-    let what = format!("the bootstrap root needs {}, and {} has {} free", bytes(bytes_needed), directory.display(), bytes(free));
+    let what = format!(
+        "the bootstrap root needs {}, and {} has {} free",
+        bytes(bytes_needed),
+        directory.display(),
+        bytes(free)
+    );
     Err(Failure::new(ExitCode::Space, what).hint("name a larger place: --workdir DIR").into())
 }

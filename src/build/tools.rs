@@ -33,16 +33,34 @@ pub(super) struct Tools {
 
 impl Build<'_> {
     /// A root of the image's own package manager, made by the host's.
-    pub(super) fn make_tools(&self, host: &Tools, workdir: &Workdir, keys: &[PinnedKey]) -> Result<Tools> {
+    pub(super) fn make_tools(
+        &self,
+        host: &Tools,
+        workdir: &Workdir,
+        keys: &[PinnedKey],
+    ) -> Result<Tools> {
         let directories = Directories::for_tools(workdir);
         let cache = Cache::open(&self.options.cache, Programs::Trusted)?;
         let settings = &self.recipe.settings.packages;
         let names = packages::bootstrap_packages(settings);
         self.report.note(&format!("making a root for the package manager: {}", names.join(", ")));
-        let place = |(index, text): (usize, &String)| Spec { text: text.clone(), line: 1, column: index + 1 };
-        let transaction = Transaction { line: 1, install: names.iter().enumerate().map(place).collect(), ..Transaction::default() };
-        let settings =
-            PackageSettings { docs: Some(false), install_weak_deps: Some(false), languages: None, exclude: Vec::new(), ..settings.clone() };
+        let place = |(index, text): (usize, &String)| Spec {
+            text: text.clone(),
+            line: 1,
+            column: index + 1,
+        };
+        let transaction = Transaction {
+            line: 1,
+            install: names.iter().enumerate().map(place).collect(),
+            ..Transaction::default()
+        };
+        let settings = PackageSettings {
+            docs: Some(false),
+            install_weak_deps: Some(false),
+            languages: None,
+            exclude: Vec::new(),
+            ..settings.clone()
+        };
         let dbpath = packages::default_dbpath(settings.releasever.as_deref());
         let origins = Origins::from_file("bootstrap_packages");
         let mut job = Job {
@@ -56,8 +74,10 @@ impl Build<'_> {
             idle: self.options.idle,
             ..job(self.recipe, &host.root, &directories, &cache, dbpath, self.report)
         };
-        packages::fill(&host.manager, &mut job, &[transaction], &mut |plan| room(&directories.root, plan.installed_size()))
-            .context("making the bootstrap root")?;
+        packages::fill(&host.manager, &mut job, &[transaction], &mut |plan| {
+            room(&directories.root, plan.installed_size())
+        })
+        .context("making the bootstrap root")?;
         let root = ToolRoot::at(&directories.root)?;
         let manager = packages::open(self.recipe.settings.packages.manager, &root)?;
         Ok(Tools { root, manager })
@@ -70,7 +90,9 @@ impl Build<'_> {
         let own = match (&settings.dbpath, tools.root.is_host()) {
             (Some(path), _) => Some(path.clone()),
             (None, true) => None,
-            (None, false) => packages::tools_dbpath(&tools.root, &workdir.scratch(), &workdir.root())?,
+            (None, false) => {
+                packages::tools_dbpath(&tools.root, &workdir.scratch(), &workdir.root())?
+            }
         };
         Ok(own.unwrap_or_else(|| packages::known_dbpath(settings)))
     }

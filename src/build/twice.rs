@@ -46,7 +46,8 @@ pub(crate) fn build_twice(
     report: &Report,
 ) -> Result<Artifact> {
     // A workdir, so that what a killed program leaves here is found and removed like any other.
-    let place = Workdir::create(&Place::Under("/var/tmp".into()), Keep::Never).context("making a directory for the first build")?;
+    let place = Workdir::create(&Place::Under("/var/tmp".into()), Keep::Never)
+        .context("making a directory for the first build")?;
     let result = compared(recipe, transactions, options, counterpart, place.path(), report);
     let removed = place.finish(result.is_err());
     let artifact = result?;
@@ -91,15 +92,26 @@ pub(crate) fn build_counterpart(
     // A program for another processor cannot load a library of this one's.
     let clock = Clock::find().filter(|_| recipe.settings.packages.arch.is_none() && may_mount());
     if clock.is_none() {
-        report.note("the clock of both builds differs by seconds only: a larger shift requires libfaketime (apt-get install libfaketime)");
+        report.note(
+            "the clock of both builds differs by seconds only: a larger shift requires \
+             libfaketime (apt-get install libfaketime)",
+        );
     }
-    let jobs = if options.packing.jobs == NonZeroUsize::MIN { NonZeroUsize::MIN.saturating_add(1) } else { NonZeroUsize::MIN };
+    let jobs = if options.packing.jobs == NonZeroUsize::MIN {
+        NonZeroUsize::MIN.saturating_add(1)
+    } else {
+        NonZeroUsize::MIN
+    };
     let options = Options {
         registry: Address::Directory(directory.to_owned()),
         output: Some(output(options, directory)),
         formats: vec![format(options)],
         packing: super::Packing { jobs, ..options.packing.clone() },
-        workdir: if options.workdir == Place::Auto { Place::Under("/var/tmp".into()) } else { Place::Auto },
+        workdir: if options.workdir == Place::Auto {
+            Place::Under("/var/tmp".into())
+        } else {
+            Place::Auto
+        },
         keep: Keep::Never,
         clock,
         reference: None,
@@ -122,8 +134,8 @@ fn output(options: &Options, directory: &Path) -> PathBuf {
 fn sha256(file: &Path) -> Result<String> {
     let mut digest_file = file.as_os_str().to_owned();
     digest_file.push(".sha256");
-    let text =
-        files::read_text(Path::new(&digest_file), files::TEXT).with_context(|| format!("reading {}", Path::new(&digest_file).display()))?;
+    let text = files::read_text(Path::new(&digest_file), files::TEXT)
+        .with_context(|| format!("reading {}", Path::new(&digest_file).display()))?;
     Ok(text.split_whitespace().next().context("looking for the first build's digest")?.to_owned())
 }
 
@@ -134,38 +146,57 @@ const ANOTHER_HOST: &str = "another-host.invalid";
 /// record times in seconds: both builds would record the same.
 fn await_another_second() -> Result<()> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    process::pause(Duration::from_secs(1).saturating_sub(Duration::from_nanos(since.subsec_nanos().into())))
+    process::pause(
+        Duration::from_secs(1).saturating_sub(Duration::from_nanos(since.subsec_nanos().into())),
+    )
 }
 
 /// Compares what is about to be published with the reference.
 ///
 /// # Errors
 /// [`ExitCode::Findings`] when they differ.
-pub(super) fn judge(reference: &Reference, sha256: &str, staged: &Staged, workdir: &Workdir, filled: &FilledRoot) -> Result<()> {
+pub(super) fn judge(
+    reference: &Reference,
+    sha256: &str,
+    staged: &Staged,
+    workdir: &Workdir,
+    filled: &FilledRoot,
+) -> Result<()> {
     if reference.sha256 == sha256 {
         return Ok(());
     }
     let sinks = staged.sinks();
     let (_, file) = sinks.first().context("looking for the second build's tarball")?;
-    let open = |path: &Path| files::open(path).with_context(|| format!("opening {}", path.display()));
+    let open =
+        |path: &Path| files::open(path).with_context(|| format!("opening {}", path.display()));
     // Opened again: the sink's own place is at its end.
     let again = open(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())))?;
     let findings = |text: String| Failure::new(ExitCode::Findings, text);
-    let Some(difference) = archive::first_difference(open(&reference.file)?, again).context("comparing the two builds")? else {
-        return Err(findings("the two builds hold the same members, but are not the same bytes".into())
-            .hint("this is a defect of osimg")
-            .into());
+    let Some(difference) = archive::first_difference(open(&reference.file)?, again)
+        .context("comparing the two builds")?
+    else {
+        return Err(findings(
+            "the two builds hold the same members, but are not the same bytes".into(),
+        )
+        .hint("this is a defect of osimg")
+        .into());
     };
     let path = format!("/{}", difference.member.trim_start_matches("./").trim_end_matches('/'));
     let place = difference.byte.map_or_else(String::new, |byte| format!(" at byte {byte}"));
     let known = packages::provenance(&workdir.root(), &workdir.scratch(), &filled.dbpath, &path)?;
-    let of = |names: &[String], none: &str| if names.is_empty() { none.to_owned() } else { names.join(", ") };
+    let of = |names: &[String], none: &str| {
+        if names.is_empty() { none.to_owned() } else { names.join(", ") }
+    };
     Err(findings(format!(
-        "the two builds differ, first in {path}{place}: {}\n  packages that own it: {}\n  packages whose scriptlets name it: {}",
+        "the two builds differ, first in {path}{place}: {}\n  packages that own it: {}\n  \
+         packages whose scriptlets name it: {}",
         difference.what,
         of(&known.owners, "none, so a scriptlet made it"),
         of(&known.scriptlets, "none")
     ))
-    .hint("nothing was published; let the scriptlet use SOURCE_DATE_EPOCH, or write the file by [[customizations.files]]")
+    .hint(
+        "nothing was published; let the scriptlet use SOURCE_DATE_EPOCH, or write the file by \
+         [[customizations.files]]",
+    )
     .into())
 }

@@ -4,7 +4,9 @@ use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::boot::{self, Accelerator, AcceleratorChoice, Depth, FileSystem, Options, SelinuxBoot, Trial};
+use crate::boot::{
+    self, Accelerator, AcceleratorChoice, Depth, FileSystem, Options, SelinuxBoot, Trial,
+};
 use crate::error::{ExitCode, Failure, Result};
 use crate::report::Report;
 use crate::workdir::Place;
@@ -43,7 +45,11 @@ pub(super) struct Boot {
 impl Boot {
     pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         if !self.tarball.is_file() {
-            return Err(Failure::new(ExitCode::Usage, format!("booting {}: the file does not exist", self.tarball.display())).into());
+            return Err(Failure::new(
+                ExitCode::Usage,
+                format!("booting {}: the file does not exist", self.tarball.display()),
+            )
+            .into());
         }
         let options = Options {
             timeout: self.timeout,
@@ -52,7 +58,11 @@ impl Boot {
             memory: self.memory,
             selinux: self.selinux,
             accelerator: self.accelerator,
-            workdir: if self.workdir.as_os_str() == "auto" { Place::Auto } else { Place::Under(self.workdir.clone()) },
+            workdir: if self.workdir.as_os_str() == "auto" {
+                Place::Auto
+            } else {
+                Place::Under(self.workdir.clone())
+            },
         };
         let trial = boot::boot(&self.tarball, &options, report)?;
         if json {
@@ -73,7 +83,9 @@ fn duration(text: &str) -> Result<Duration, String> {
         Some(number) => (number, 1),
         None => (text, 1),
     };
-    let seconds = number.parse::<u32>().map_err(|_| format!("'{text}' is not a time; write 90s, 10m or 1h"))?;
+    let seconds = number
+        .parse::<u32>()
+        .map_err(|_| format!("'{text}' is not a time; write 90s, 10m or 1h"))?;
     match u64::from(seconds) * factor {
         0 => Err("the time must be longer than 0".into()),
         seconds => Ok(Duration::from_secs(seconds)),
@@ -95,7 +107,8 @@ fn lines(trial: &Trial) -> Vec<String> {
         Accelerator::Kvm => "on KVM",
         Accelerator::Tcg => "emulated",
     };
-    let mut lines = vec![format!("{}: kernel {}, {accelerator}", trial.tarball.display(), trial.kernel)];
+    let mut lines =
+        vec![format!("{}: kernel {}, {accelerator}", trial.tarball.display(), trial.kernel)];
     let mut row = |name: &str, what: String| lines.push(format!("  {name:<14}{what}"));
     let tar = match (trial.tar.status, trial.tar.stderr.len()) {
         (Some(0), 0) => "unpacked everything".into(),
@@ -110,19 +123,42 @@ fn lines(trial: &Trial) -> Vec<String> {
             (compared, wrong) => format!("{wrong} of {compared} wrong as unpacked"),
         },
     );
-    row("login prompt", trial.seconds_to_login.map_or("none".into(), |s| format!("after {s:.0} s")));
+    row(
+        "login prompt",
+        trial.seconds_to_login.map_or("none".into(), |s| format!("after {s:.0} s")),
+    );
     if let Some(checks) = &trial.checks {
         row("system", format!("{}, {} failed units", checks.state, checks.failed_units.len()));
         let selinux = &checks.selinux;
-        let init = selinux.init.as_deref().map(|context| format!(", init is {context}")).unwrap_or_default();
+        let init = selinux
+            .init
+            .as_deref()
+            .map(|context| format!(", init is {context}"))
+            .unwrap_or_default();
         let wrong = if selinux.labels_checked {
-            format!(", {} wrong labels, {} of new files", selinux.wrong_labels.len(), selinux.wrong_labels_of_new_files.len())
+            format!(
+                ", {} wrong labels, {} of new files",
+                selinux.wrong_labels.len(),
+                selinux.wrong_labels_of_new_files.len()
+            )
         } else {
             String::new()
         };
         row("SELinux", format!("{}{init}{wrong}, {} denials", selinux.mode, selinux.denials));
-        row("capabilities", checks.capabilities.as_ref().map_or("no getcap".into(), |list| format!("{} files", list.len())));
-        row("ACLs", checks.acls.as_ref().map_or("no getfacl".into(), |list| format!("{} files", list.len())));
+        row(
+            "capabilities",
+            checks
+                .capabilities
+                .as_ref()
+                .map_or("no getcap".into(), |list| format!("{} files", list.len())),
+        );
+        row(
+            "ACLs",
+            checks
+                .acls
+                .as_ref()
+                .map_or("no getfacl".into(), |list| format!("{} files", list.len())),
+        );
         row(
             "rpm -Va",
             match &checks.rpm {
@@ -157,7 +193,10 @@ fn lines(trial: &Trial) -> Vec<String> {
         list("ACLs", checks.acls.as_deref().unwrap_or_default());
         list("rpm -Va", checks.rpm.as_ref().map(|v| v.lines.as_slice()).unwrap_or_default());
     } else {
-        list("the last lines of the console", &trial.console.lines().map(str::to_owned).collect::<Vec<_>>());
+        list(
+            "the last lines of the console",
+            &trial.console.lines().map(str::to_owned).collect::<Vec<_>>(),
+        );
     }
     list("findings", &trial.findings);
     lines.push(if trial.healthy { "healthy".into() } else { "not healthy".into() });

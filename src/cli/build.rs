@@ -107,9 +107,12 @@ impl Build {
             counterpart::become_another(report)?;
         }
         if self.verify_reproducible && recipe::is_input(&self.overrides.recipe) {
-            return Err(Failure::new(ExitCode::Usage, "building twice from standard input: it can be read only once")
-                .hint("save the recipe as a file")
-                .into());
+            return Err(Failure::new(
+                ExitCode::Usage,
+                "building twice from standard input: it can be read only once",
+            )
+            .hint("save the recipe as a file")
+            .into());
         }
         let (allow, allow_pieces) = super::allowed(&self.allow)?;
         let step = report.step("reading the recipe");
@@ -121,7 +124,11 @@ impl Build {
         for diagnostic in &lowered.diagnostics {
             report_diagnostic(report, decided.recipe.script.origins(), diagnostic);
         }
-        step.finish(&format!("{} in {}", count(lowered.transactions.len(), "transaction"), decided.recipe.path.display()));
+        step.finish(&format!(
+            "{} in {}",
+            count(lowered.transactions.len(), "transaction"),
+            decided.recipe.path.display()
+        ));
         let options = Options {
             registry: self.registry(&decided.recipe.settings)?,
             publishing: PublishOptions {
@@ -131,37 +138,63 @@ impl Build {
             },
             allow,
             allow_pieces,
-            fitness: if self.strict || decided.recipe.settings.image.strict { Fitness::Required } else { Fitness::Recorded },
+            fitness: if self.strict || decided.recipe.settings.image.strict {
+                Fitness::Required
+            } else {
+                Fitness::Recorded
+            },
             output: self.output.clone(),
             formats: decided.formats,
             selinux: decided.selinux,
             packing: Packing {
                 level: decided.level,
-                jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+                jobs: self
+                    .jobs
+                    .or_else(|| std::thread::available_parallelism().ok())
+                    .unwrap_or(NonZeroUsize::MIN),
                 memory: self.memory,
                 source_date_epoch: decided.source_date_epoch,
                 capabilities: crate::archive::Capabilities::OfHost,
             },
             cache,
             lock: self.lock_file(&decided.recipe)?,
-            workdir: if self.workdir.as_os_str() == "auto" { Place::Auto } else { Place::Under(self.workdir.clone()) },
+            workdir: if self.workdir.as_os_str() == "auto" {
+                Place::Auto
+            } else {
+                Place::Under(self.workdir.clone())
+            },
             keep: self.keep,
             devices: self.devices,
             documents: self.documents(&decided.recipe.settings)?,
             idle: self
                 .idle_timeout
                 .as_deref()
-                .map(|text| parse_duration(text).or_fail(ExitCode::Usage, format!("reading --idle-timeout {text}")))
+                .map(|text| {
+                    parse_duration(text)
+                        .or_fail(ExitCode::Usage, format!("reading --idle-timeout {text}"))
+                })
                 .transpose()?,
             clock: None,
             reference: None,
         };
         if let Some(directory) = &self.counterpart {
-            build::build_counterpart(&decided.recipe, &lowered.transactions, &options, directory, report)?;
+            build::build_counterpart(
+                &decided.recipe,
+                &lowered.transactions,
+                &options,
+                directory,
+                report,
+            )?;
             return Ok(ExitCode::Done);
         }
         let artifact = if self.verify_reproducible {
-            build::build_twice(&decided.recipe, &lowered.transactions, &options, &|directory| counterpart::run(directory, report), report)?
+            build::build_twice(
+                &decided.recipe,
+                &lowered.transactions,
+                &options,
+                &|directory| counterpart::run(directory, report),
+                report,
+            )?
         } else {
             build::build(&decided.recipe, &lowered.transactions, &options, report)?
         };
@@ -191,7 +224,9 @@ impl Build {
         };
         let mut keys = self.sign.clone();
         for text in &settings.image.sign {
-            let key = text.parse().map_err(|why: String| Failure::new(ExitCode::Recipe, format!("reading sign under [image]: {why}")))?;
+            let key = text.parse().map_err(|why: String| {
+                Failure::new(ExitCode::Recipe, format!("reading sign under [image]: {why}"))
+            })?;
             keys.push(key);
         }
         if keys.is_empty() {
@@ -214,9 +249,10 @@ impl Build {
     fn registry(&self, settings: &Settings) -> Result<Address> {
         match (&self.registry, &settings.registry.url) {
             (Some(address), _) => Ok(address.clone()),
-            (None, Some(url)) => {
-                url.parse().map_err(|why: String| Failure::new(ExitCode::Recipe, format!("reading url under [registry]: {why}")).into())
-            }
+            (None, Some(url)) => url.parse().map_err(|why: String| {
+                Failure::new(ExitCode::Recipe, format!("reading url under [registry]: {why}"))
+                    .into()
+            }),
             (None, None) => Ok(Address::Directory("out".into())),
         }
     }
@@ -225,11 +261,18 @@ impl Build {
 /// The last line of a build: its tarballs with their sizes, the number of packages, and whether
 /// the image is fit for a node.
 fn summary(artifact: &Artifact) -> String {
-    let sized =
-        artifact.tarballs.iter().zip(&artifact.digests).map(|(path, tarball)| format!("{}, {}", path.display(), bytes(tarball.bytes)));
+    let sized = artifact
+        .tarballs
+        .iter()
+        .zip(&artifact.digests)
+        .map(|(path, tarball)| format!("{}, {}", path.display(), bytes(tarball.bytes)));
     let fitness = match artifact.errors() {
         0 => "fit".to_owned(),
         errors => format!("NOT FIT: {}", count(errors, "error")),
     };
-    format!("{}, {}, {fitness}", sized.collect::<Vec<_>>().join(", "), count(artifact.packages, "package"))
+    format!(
+        "{}, {}, {fitness}",
+        sized.collect::<Vec<_>>().join(", "),
+        count(artifact.packages, "package")
+    )
 }

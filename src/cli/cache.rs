@@ -33,29 +33,47 @@ impl CacheArgs {
         let pruned = if self.prune {
             if self.max.is_none() && self.older.is_none() {
                 return Err(Failure::new(ExitCode::Usage, "--prune requires a limit")
-                    .hint("add --max SIZE, such as 20G, or --older DAYS, or both; --max 0 removes everything")
+                    .hint(
+                        "add --max SIZE, such as 20G, or --older DAYS, or both; --max 0 removes \
+                         everything",
+                    )
                     .into());
             }
             let age = self.older.map(|days| Duration::from_secs(u64::from(days) * 86400));
             let step = report.step("pruning the package cache");
             let pruned = CacheContents::prune(&cache, Limit { bytes: self.max, age }, report)?;
-            step.finish(&format!("{}, {}", super::shared::count(pruned.packages, "package"), bytes(pruned.bytes)));
+            step.finish(&format!(
+                "{}, {}",
+                super::shared::count(pruned.packages, "package"),
+                bytes(pruned.bytes)
+            ));
             Some(pruned)
         } else {
             None
         };
         let contents = CacheContents::read(&cache)?;
         if json {
-            super::print_json(report, &json!({ "cache": cache, "holds": contents, "pruned": pruned }))?;
+            super::print_json(
+                report,
+                &json!({ "cache": cache, "holds": contents, "pruned": pruned }),
+            )?;
             return Ok(ExitCode::Done);
         }
         let mut lines = Vec::new();
         for held in &contents.repositories {
             let packages = super::shared::count(held.packages, "package");
-            lines.push(format!("{}: {packages}, {}; metadata {}", held.name, bytes(held.package_bytes), bytes(held.metadata_bytes)));
+            lines.push(format!(
+                "{}: {packages}, {}; metadata {}",
+                held.name,
+                bytes(held.package_bytes),
+                bytes(held.metadata_bytes)
+            ));
         }
-        let builds =
-            if contents.builds > 0 { format!("; in use by {}", super::shared::count(contents.builds, "build")) } else { String::new() };
+        let builds = if contents.builds > 0 {
+            format!("; in use by {}", super::shared::count(contents.builds, "build"))
+        } else {
+            String::new()
+        };
         lines.push(format!("{}: {}{builds}", cache.display(), bytes(contents.bytes)));
         super::print_lines(report, &lines)?;
         Ok(ExitCode::Done)

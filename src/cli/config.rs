@@ -21,7 +21,12 @@ impl ConfigArgs {
             super::print_json(report, &serde_json::json!({ "settings": entries }))?;
             return Ok(ExitCode::Done);
         }
-        let width = entries.iter().map(|entry| entry.key.len() + entry.value.len() + 3).filter(|width| *width < 60).max().unwrap_or(0);
+        let width = entries
+            .iter()
+            .map(|entry| entry.key.len() + entry.value.len() + 3)
+            .filter(|width| *width < 60)
+            .max()
+            .unwrap_or(0);
         let mut text = String::new();
         for entry in entries {
             let setting = format!("{} = {}", entry.key, entry.value);

@@ -15,8 +15,13 @@ use crate::sandbox::drop_host_privileges;
 /// The pause between two checks of the child and of signals.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The user in the child's environment.
-const ENVIRONMENT: [(&str, &str); 5] =
-    [("USER", "another"), ("LOGNAME", "another"), ("SUDO_USER", "another"), ("TZ", "Pacific/Kiritimati"), ("LC_ALL", "tr_TR.UTF-8")];
+const ENVIRONMENT: [(&str, &str); 5] = [
+    ("USER", "another"),
+    ("LOGNAME", "another"),
+    ("SUDO_USER", "another"),
+    ("TZ", "Pacific/Kiritimati"),
+    ("LC_ALL", "tr_TR.UTF-8"),
+];
 
 /// Builds into `directory` in a separate process: a process enters a user namespace as a whole,
 /// before its first thread.
@@ -24,11 +29,18 @@ const ENVIRONMENT: [(&str, &str); 5] =
 /// # Errors
 /// With the exit code of the other process, which has reported its error.
 pub(super) fn run(directory: &Path, report: &Report) -> Result<()> {
-    report.note("building once for the comparison: another user, clock, host name and umask, other threads, another kind of workdir");
+    report.note(
+        "building once for the comparison: another user, clock, host name and umask, other \
+         threads, another kind of workdir",
+    );
     let directory = directory.as_os_str().to_owned();
-    let words = std::env::args_os()
-        .skip(1)
-        .flat_map(|word| if word == "--verify-reproducible" { vec!["--counterpart".into(), directory.clone()] } else { vec![word] });
+    let words = std::env::args_os().skip(1).flat_map(|word| {
+        if word == "--verify-reproducible" {
+            vec!["--counterpart".into(), directory.clone()]
+        } else {
+            vec![word]
+        }
+    });
     #[expect(clippy::disallowed_methods, reason = "osimg itself, with the caller's own arguments")]
     let mut child = Command::new("/proc/self/exe")
         .args(words)
@@ -57,7 +69,8 @@ fn wait(child: &mut Child) -> Result<Option<i32>> {
         if process::stop_requested().is_some() && !passed_on {
             passed_on = true;
             let pid = i32::try_from(child.id()).context("reading a process id")?;
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGTERM).context("stopping the build for comparison")?;
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGTERM)
+                .context("stopping the build for comparison")?;
         }
         std::thread::sleep(PAUSE);
     }
@@ -70,8 +83,12 @@ fn wait(child: &mut Child) -> Result<Option<i32>> {
 /// When the kernel fails in the middle.
 pub(super) fn become_another(report: &Report) -> Result<()> {
     if !drop_host_privileges()? {
-        report.note("the build for comparison runs as the same user: user namespaces are not available here");
+        report.note(
+            "the build for comparison runs as the same user: user namespaces are not available \
+             here",
+        );
     }
     // After entering the namespace, because a change of ids resets it.
-    nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).context("binding the build for comparison to its caller")
+    nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)
+        .context("binding the build for comparison to its caller")
 }

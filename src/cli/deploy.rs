@@ -13,7 +13,9 @@ use crate::deploy::glance::{find_image, image_of_glance};
 use crate::deploy::http::{Expected, check};
 use crate::deploy::instance_info::{Image, Mode, NodeOptions, NodeSettings, is_uuid};
 use crate::deploy::ironic::{Ironic, Limits};
-use crate::deploy::preflight::{ConductorProject, Remark, Severity, check_checksum, check_glance, check_kickstart, check_pieces};
+use crate::deploy::preflight::{
+    ConductorProject, Remark, Severity, check_checksum, check_glance, check_kickstart, check_pieces,
+};
 use crate::deploy::rollout::{Extent, Plan, Rollout, roll_out};
 use crate::error::{ExitCode, Failure, Result};
 use crate::installer::kickstart::{self, Options, Tarball, Template};
@@ -122,7 +124,9 @@ impl Deploy {
         };
         let found = match find(&self.image, &choice) {
             // For only the template, a tarball on this machine is enough.
-            Err(_) if self.print_kickstart && Path::new(&self.image).is_file() => return self.print_template(None, report, as_json),
+            Err(_) if self.print_kickstart && Path::new(&self.image).is_file() => {
+                return self.print_template(None, report, as_json);
+            }
             found => found?,
         };
         let options = NodeOptions {
@@ -131,13 +135,18 @@ impl Deploy {
             boot_interface: self.boot_interface.clone(),
         };
         let (cloud, sha256) = match &found {
-            Found::InGlance { cloud, sha256, .. } => (self.cloud.clone().or_else(|| cloud.clone()), sha256.clone()),
+            Found::InGlance { cloud, sha256, .. } => {
+                (self.cloud.clone().or_else(|| cloud.clone()), sha256.clone())
+            }
             Found::Image { sha256, .. } => (self.cloud.clone(), sha256.clone()),
         };
         if self.owner.is_some() && matches!(found, Found::Image { .. }) {
-            return Err(Failure::new(ExitCode::Usage, "--owner has no effect on this image: only images in Glance have owners")
-                .hint("remove --owner")
-                .into());
+            return Err(Failure::new(
+                ExitCode::Usage,
+                "--owner has no effect on this image: only images in Glance have owners",
+            )
+            .hint("remove --owner")
+            .into());
         }
         if self.print_kickstart {
             return self.print_template(sha256, report, as_json);
@@ -148,7 +157,8 @@ impl Deploy {
         };
         // First: an unreadable drive must not be reported as a problem of the cloud.
         let drives = config_drive::assign(&self.config_drives, &self.nodes)?;
-        let (image, arch, remarks) = self.image(found, arch.as_deref(), session.as_ref(), report)?;
+        let (image, arch, remarks) =
+            self.image(found, arch.as_deref(), session.as_ref(), report)?;
         report_remarks(&remarks, &self.image, report)?;
         let settings = image.settings(&options)?;
         let session = match session {
@@ -161,7 +171,8 @@ impl Deploy {
             (true, false) => Extent::Start,
             (false, _) => Extent::Apply,
         };
-        let plan = Plan { settings: &settings, arch: arch.as_deref(), config_drives: &drives, extent };
+        let plan =
+            Plan { settings: &settings, arch: arch.as_deref(), config_drives: &drives, extent };
         let Rollout { nodes, failure } = roll_out(&ironic, &self.nodes, &plan, report);
         if as_json {
             let whole = json!({ "settings": settings, "remarks": remarks, "nodes": nodes });
@@ -204,16 +215,29 @@ impl Deploy {
         let mut remarks = Vec::new();
         let ca = self.ca_file.as_deref();
         let (image, sha256, arch) = match (found, session) {
-            (Found::Image { image, sha256, arch }, _) => (self.with_own_pieces(image), sha256, arch),
+            (Found::Image { image, sha256, arch }, _) => {
+                (self.with_own_pieces(image), sha256, arch)
+            }
             (Found::InGlance { .. }, None) => {
-                return Err(Failure::new(ExitCode::Usage, "an image in Glance needs a cloud: --cloud NAME").into());
+                return Err(Failure::new(
+                    ExitCode::Usage,
+                    "an image in Glance needs a cloud: --cloud NAME",
+                )
+                .into());
             }
             (Found::InGlance { name, sha256, .. }, Some(session)) => {
-                for (option, given) in [("--kernel", &self.kernel), ("--ramdisk", &self.ramdisk), ("--stage2", &self.stage2)] {
+                for (option, given) in [
+                    ("--kernel", &self.kernel),
+                    ("--ramdisk", &self.ramdisk),
+                    ("--stage2", &self.stage2),
+                ] {
                     if given.is_some() {
                         return Err(Failure::new(
                             ExitCode::Usage,
-                            format!("{option} has no effect on an image in Glance: Ironic reads its properties"),
+                            format!(
+                                "{option} has no effect on an image in Glance: Ironic reads its \
+                                 properties"
+                            ),
                         )
                         .hint("publish the set with the right pieces: osimg publish")
                         .into());
@@ -228,7 +252,11 @@ impl Deploy {
                     }
                 }
                 let text = |key: &str| body[key].as_str().map(str::to_owned);
-                (self.with_own_pieces(image_of_glance(&body)), text("osimg_sha256").or(sha256), text("architecture"))
+                (
+                    self.with_own_pieces(image_of_glance(&body)),
+                    text("osimg_sha256").or(sha256),
+                    text("architecture"),
+                )
             }
         };
         if image.mode != Mode::Glance && !self.no_check {
@@ -253,7 +281,8 @@ impl Deploy {
 
     /// Whether the template must be read from a cloud, and a cloud is named.
     fn template_in_glance(&self) -> bool {
-        let uuid = self.ks_template.as_deref().map(|text| text.strip_prefix("glance://").unwrap_or(text));
+        let uuid =
+            self.ks_template.as_deref().map(|text| text.strip_prefix("glance://").unwrap_or(text));
         self.cloud.is_some() && !self.no_check && uuid.is_some_and(is_uuid)
     }
 
@@ -277,12 +306,25 @@ impl Deploy {
         image
     }
 
-    fn print_settings(&self, settings: &NodeSettings, remarks: &[Remark], report: &Report, as_json: bool) -> Result<ExitCode> {
+    fn print_settings(
+        &self,
+        settings: &NodeSettings,
+        remarks: &[Remark],
+        report: &Report,
+        as_json: bool,
+    ) -> Result<ExitCode> {
         let placeholder = ["NODE".to_owned()];
         let nodes = if self.nodes.is_empty() { placeholder.as_slice() } else { &self.nodes };
-        let lines: Vec<String> = nodes.iter().flat_map(|node| settings.commands(node)).map(|line| line.quoted()).collect();
+        let lines: Vec<String> = nodes
+            .iter()
+            .flat_map(|node| settings.commands(node))
+            .map(|line| line.quoted())
+            .collect();
         if as_json {
-            super::print_json(report, &json!({ "settings": settings, "commands": lines, "remarks": remarks }))?;
+            super::print_json(
+                report,
+                &json!({ "settings": settings, "commands": lines, "remarks": remarks }),
+            )?;
         } else {
             super::print(report, &lines.join("\n"))?;
         }
@@ -290,14 +332,23 @@ impl Deploy {
     }
 
     /// Prints the template; `sha256` is the tarball's, if IMAGE leads to one.
-    fn print_template(&self, sha256: Option<String>, report: &Report, as_json: bool) -> Result<ExitCode> {
+    fn print_template(
+        &self,
+        sha256: Option<String>,
+        report: &Report,
+        as_json: bool,
+    ) -> Result<ExitCode> {
         let path = Path::new(&self.image);
         let format = self.format.or_else(|| Format::from_name(path).ok());
         let tarball = match (sha256, format) {
-            (Some(sha256), format) => Some(Tarball { sha256, format: format.unwrap_or(Format::Tgz) }),
+            (Some(sha256), format) => {
+                Some(Tarball { sha256, format: format.unwrap_or(Format::Tgz) })
+            }
             (None, Some(format)) if path.is_file() => {
                 let step = report.step("hashing the tarball");
-                let piece = crate::set::Piece::from_file(path, |done, total| step.progress(crate::report::Unit::Bytes, done, total))?;
+                let piece = crate::set::Piece::from_file(path, |done, total| {
+                    step.progress(crate::report::Unit::Bytes, done, total)
+                })?;
                 step.finish("");
                 Some(Tarball { sha256: piece.sha256, format })
             }
@@ -305,7 +356,10 @@ impl Deploy {
             (None, _) => {
                 return Err(Failure::new(
                     ExitCode::Usage,
-                    format!("creating the kickstart template: the checksum of {} is unknown", self.image.escape_debug()),
+                    format!(
+                        "creating the kickstart template: the checksum of {} is unknown",
+                        self.image.escape_debug()
+                    ),
                 )
                 .hint("use the tarball's file, or the manifest")
                 .into());
@@ -314,22 +368,31 @@ impl Deploy {
         let template = match &self.kickstart {
             Some(path) => kickstart::load(path, tarball.as_ref())?,
             None => {
-                let settings = self.settings.as_deref().map(Settings::load).transpose()?.unwrap_or_default();
+                let settings =
+                    self.settings.as_deref().map(Settings::load).transpose()?.unwrap_or_default();
                 Template::ours(&Options::from_settings(&settings.deploy.install, tarball)?)?
             }
         };
         for advice in template.advice() {
-            let file = self.kickstart.as_ref().map_or_else(|| "template".into(), |path| path.display().to_string());
+            let file = self
+                .kickstart
+                .as_ref()
+                .map_or_else(|| "template".into(), |path| path.display().to_string());
             report.warn(&advice.at(&file));
         }
         let text = template.text().trim_end();
         if as_json {
             super::print_json(report, &json!({ "kickstart": text }))?;
-        } else if let Some(hidden) = text.chars().find(|c| crate::text::is_hidden(*c) && !"\t\r\n".contains(*c)) {
+        } else if let Some(hidden) =
+            text.chars().find(|c| crate::text::is_hidden(*c) && !"\t\r\n".contains(*c))
+        {
             // It would be printed as an escape, so that the printed template would differ.
-            return Err(Failure::new(ExitCode::Recipe, format!("printing the kickstart template: it has the character {hidden:?}"))
-                .hint("remove the character from the template")
-                .into());
+            return Err(Failure::new(
+                ExitCode::Recipe,
+                format!("printing the kickstart template: it has the character {hidden:?}"),
+            )
+            .hint("remove the character from the template")
+            .into());
         } else {
             super::print(report, text)?;
         }
@@ -339,7 +402,8 @@ impl Deploy {
 
 /// Reports the warnings; all errors become one failure.
 fn report_remarks(remarks: &[Remark], image: &str, report: &Report) -> Result<()> {
-    let (errors, warnings): (Vec<&Remark>, Vec<&Remark>) = remarks.iter().partition(|remark| remark.severity == Severity::Error);
+    let (errors, warnings): (Vec<&Remark>, Vec<&Remark>) =
+        remarks.iter().partition(|remark| remark.severity == Severity::Error);
     for warning in warnings {
         report.warn(&format!("{} ({})", warning.text, warning.fix));
     }
@@ -347,7 +411,10 @@ fn report_remarks(remarks: &[Remark], image: &str, report: &Report) -> Result<()
         return Ok(());
     }
     let texts: Vec<&str> = errors.iter().map(|error| error.text.as_str()).collect();
-    let mut failure = Failure::new(ExitCode::Registry, format!("checking the image {}: {}", image.escape_debug(), texts.join("; ")));
+    let mut failure = Failure::new(
+        ExitCode::Registry,
+        format!("checking the image {}: {}", image.escape_debug(), texts.join("; ")),
+    );
     let mut fixes: Vec<&str> = Vec::new();
     for error in &errors {
         if !fixes.contains(&error.fix.as_str()) {

@@ -35,7 +35,9 @@ impl Diff {
             .iter()
             .map(|gate| {
                 gate.judge(&difference).map_err(|why| {
-                    Failure::new(ExitCode::Usage, format!("checking --fail-on {gate}: {why}")).hint("use tarballs instead").into()
+                    Failure::new(ExitCode::Usage, format!("checking --fail-on {gate}: {why}"))
+                        .hint("use tarballs instead")
+                        .into()
                 })
             })
             .collect::<Result<Vec<_>>>()?;

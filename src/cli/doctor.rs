@@ -13,7 +13,8 @@ use crate::process::{CommandLine, find_program};
 use crate::recipe::ManagerChoice;
 use crate::report::Report;
 use crate::sandbox::{
-    self, Devices, Ids, Isolation, Limits, Network, Outcome, Owners, Probe, SubordinateIds, ToolRoot, USUAL_IDS, View, become_root,
+    self, Devices, Ids, Isolation, Limits, Network, Outcome, Owners, Probe, SubordinateIds,
+    ToolRoot, USUAL_IDS, View, become_root,
 };
 use crate::workdir::{self, LeftoverState};
 
@@ -74,7 +75,14 @@ impl Doctor {
         findings.extend(privilege());
         let trial = trial();
         findings.extend([owners(workdirs, trial.as_ref().ok()), capabilities(workdirs)]);
-        findings.extend([package_manager(), rpm(), sandbox(&trial), space(workdirs, 3 << 30), memory(), leftovers(workdirs)]);
+        findings.extend([
+            package_manager(),
+            rpm(),
+            sandbox(&trial),
+            space(workdirs, 3 << 30),
+            memory(),
+            leftovers(workdirs),
+        ]);
         conclude(&findings, report, json)
     }
 
@@ -82,7 +90,10 @@ impl Doctor {
         let findings = examine(Some(cloud), &self.conductor_project, report);
         let healthy = findings.iter().all(|f| f.works != Some(false));
         if json {
-            super::print_json(report, &serde_json::json!({ "healthy": healthy, "findings": findings }))?;
+            super::print_json(
+                report,
+                &serde_json::json!({ "healthy": healthy, "findings": findings }),
+            )?;
         } else {
             for finding in &findings {
                 let (mark, advice) = match finding.works {
@@ -114,11 +125,15 @@ impl Doctor {
         let (mut removed, mut first_error) = (Vec::new(), None);
         for leftover in bases.flat_map(workdir::leftovers) {
             match leftover.state {
-                LeftoverState::InUse => {
-                    report.note(&format!("{}: a build uses it, or started less than a minute ago", leftover.path.display()))
-                }
+                LeftoverState::InUse => report.note(&format!(
+                    "{}: a build uses it, or started less than a minute ago",
+                    leftover.path.display()
+                )),
                 LeftoverState::Kept if !self.kept => {
-                    report.note(&format!("{}: it was kept intentionally; remove it with --clean --kept", leftover.path.display()));
+                    report.note(&format!(
+                        "{}: it was kept intentionally; remove it with --clean --kept",
+                        leftover.path.display()
+                    ));
                 }
                 LeftoverState::Kept | LeftoverState::Abandoned => match leftover.remove() {
                     Ok(()) => removed.push(leftover.path),
@@ -148,7 +163,10 @@ impl Doctor {
 fn conclude(findings: &[Finding], report: &Report, json: bool) -> Result<ExitCode> {
     let healthy = findings.iter().all(|f| f.works);
     if json {
-        super::print_json(report, &serde_json::json!({ "healthy": healthy, "findings": findings }))?;
+        super::print_json(
+            report,
+            &serde_json::json!({ "healthy": healthy, "findings": findings }),
+        )?;
     } else {
         for finding in findings {
             let mark = if finding.works { "ok     " } else { "MISSING" };
@@ -169,23 +187,37 @@ fn conclude(findings: &[Finding], report: &Report, json: bool) -> Result<ExitCod
 fn isolation(probe: &Probe) -> Finding {
     let reasons = probe.reasons.join("; ");
     match probe.isolation {
-        Some(Isolation::Full) if reasons.is_empty() => finding("isolation", true, Isolation::Full.name(), ""),
-        Some(isolation) => {
-            Finding { fix: probe.hint.clone(), ..finding("isolation", true, format!("{}: {reasons}", isolation.name()), "") }
+        Some(Isolation::Full) if reasons.is_empty() => {
+            finding("isolation", true, Isolation::Full.name(), "")
         }
-        None => Finding { fix: probe.hint.clone(), ..finding("isolation", false, format!("none: {reasons}"), "") },
+        Some(isolation) => Finding {
+            fix: probe.hint.clone(),
+            ..finding("isolation", true, format!("{}: {reasons}", isolation.name()), "")
+        },
+        None => Finding {
+            fix: probe.hint.clone(),
+            ..finding("isolation", false, format!("none: {reasons}"), "")
+        },
     }
 }
 
 fn finding(check: &str, works: bool, found: impl Into<String>, fix: &str) -> Finding {
-    Finding { check: check.into(), works, found: found.into(), fix: (!works).then(|| fix.to_owned()) }
+    Finding {
+        check: check.into(),
+        works,
+        found: found.into(),
+        fix: (!works).then(|| fix.to_owned()),
+    }
 }
 
 /// Becomes root as a build does, in a user namespace if necessary; later checks run there.
 fn privilege() -> Vec<Finding> {
     let uid = nix::unistd::geteuid();
     let was_root = uid.is_root();
-    let name = nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+    let name = nix::unistd::User::from_uid(uid)
+        .ok()
+        .flatten()
+        .map_or_else(|| uid.to_string(), |user| user.name);
     let ids = subordinate_ids(&name, was_root);
     if !sandbox::may_mount() {
         return vec![finding("privilege", true, "root of a container", "")];
@@ -194,9 +226,19 @@ fn privilege() -> Vec<Finding> {
         Ok(Ids::Host) => finding("privilege", true, "running as root", ""),
         Ok(Ids::Mapped(count)) => Finding {
             fix: (count < USUAL_IDS).then(|| command_for_ids(&name)),
-            ..finding("privilege", true, format!("not the host's root: builds run in a user namespace with {count} ids"), "")
+            ..finding(
+                "privilege",
+                true,
+                format!("not the host's root: builds run in a user namespace with {count} ids"),
+                "",
+            )
         },
-        Ok(Ids::Single) => finding("privilege", true, "not root: builds run in a user namespace with a single id", ""),
+        Ok(Ids::Single) => finding(
+            "privilege",
+            true,
+            "not root: builds run in a user namespace with a single id",
+            "",
+        ),
         Err(error) => {
             let error = error.into();
             let text = crate::error::render(&error);
@@ -209,7 +251,10 @@ fn privilege() -> Vec<Finding> {
 
 /// The command that gives a user subordinate ids.
 fn command_for_ids(name: &str) -> String {
-    format!("sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}   (ranges that no other user has)")
+    format!(
+        "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}   (ranges \
+         that no other user has)"
+    )
 }
 
 /// The subordinate ids of a user who is not root.
@@ -220,16 +265,25 @@ fn subordinate_ids(name: &str, was_root: bool) -> Option<Finding> {
     let check = "subordinate ids";
     if find_program("newuidmap").is_none() || find_program("newgidmap").is_none() {
         let fix = "apt-get install uidmap   (or: dnf install shadow-utils)".to_owned();
-        let found = "newuidmap is not installed: file ownership is recorded by tracing, and scriptlets cannot switch users";
+        let found = "newuidmap is not installed: file ownership is recorded by tracing, and \
+                     scriptlets cannot switch users";
         return Some(Finding { fix: Some(fix), ..finding(check, true, found, "") });
     }
     Some(match SubordinateIds::find(nix::unistd::geteuid(), nix::unistd::getegid()) {
-        Ok(Some(ids)) => finding(check, true, format!("{} ids by /etc/subuid and /etc/subgid", ids.count()), ""),
+        Ok(Some(ids)) => {
+            finding(check, true, format!("{} ids by /etc/subuid and /etc/subgid", ids.count()), "")
+        }
         Ok(None) => {
-            let found = "no subordinate ids: file ownership is recorded by tracing, and scriptlets cannot switch users";
+            let found = "no subordinate ids: file ownership is recorded by tracing, and \
+                         scriptlets cannot switch users";
             Finding { fix: Some(command_for_ids(name)), ..finding(check, true, found, "") }
         }
-        Err(error) => finding(check, false, explain(&error.into()).message, "make /etc/subuid and /etc/subgid readable"),
+        Err(error) => finding(
+            check,
+            false,
+            explain(&error.into()).message,
+            "make /etc/subuid and /etc/subgid readable",
+        ),
     })
 }
 
@@ -243,25 +297,37 @@ fn owners(base: &Path, trial: Option<&Outcome>) -> Finding {
         Ok(())
     };
     match (attempt(), Ids::current()) {
-        (Ok(()), _) => finding(check, true, format!("the owner of a file can be changed to {NOBODY}"), ""),
+        (Ok(()), _) => {
+            finding(check, true, format!("the owner of a file can be changed to {NOBODY}"), "")
+        }
         (Err(_), Ok(Ids::Single)) if trial.is_some_and(|outcome| outcome.owners.is_some()) => {
-            finding(check, true, "a sandbox's processes can be traced, and file ownership recorded", "")
+            finding(
+                check,
+                true,
+                "a sandbox's processes can be traced, and file ownership recorded",
+                "",
+            )
         }
         (Err(_), Ok(Ids::Single)) => Finding {
             fix: Some(
-                "give the user subordinate ids, or allow ptrace(2): sysctl kernel.yama.ptrace_scope=1; in a container --cap-add SYS_PTRACE"
+                "give the user subordinate ids, or allow ptrace(2): sysctl \
+                 kernel.yama.ptrace_scope=1; in a container --cap-add SYS_PTRACE"
                     .to_owned(),
             ),
             ..finding(
                 check,
                 true,
-                "processes cannot be traced: owners are taken from the packages, and those that scriptlets set are lost",
+                "processes cannot be traced: owners are taken from the packages, and those that \
+                 scriptlets set are lost",
                 "",
             )
         },
-        (Err(error), _) => {
-            finding(check, false, explain(&error).message, "give the user at least 65536 subordinate ids, or run osimg with sudo")
-        }
+        (Err(error), _) => finding(
+            check,
+            false,
+            explain(&error).message,
+            "give the user at least 65536 subordinate ids, or run osimg with sudo",
+        ),
     }
 }
 
@@ -276,25 +342,55 @@ fn capabilities(base: &Path) -> Finding {
     };
     let fix = "name a directory on a file system with extended attributes: --workdir DIR";
     match attempt() {
-        Ok(20) => finding("file capabilities", true, format!("set and read back in {}", base.display()), ""),
-        Ok(bytes) => finding("file capabilities", false, format!("set with 20 bytes, read back with {bytes}"), fix),
-        Err(error) => finding("file capabilities", false, format!("in {}: {}", base.display(), explain(&error).message), fix),
+        Ok(20) => finding(
+            "file capabilities",
+            true,
+            format!("set and read back in {}", base.display()),
+            "",
+        ),
+        Ok(bytes) => finding(
+            "file capabilities",
+            false,
+            format!("set with 20 bytes, read back with {bytes}"),
+            fix,
+        ),
+        Err(error) => finding(
+            "file capabilities",
+            false,
+            format!("in {}: {}", base.display(), explain(&error).message),
+            fix,
+        ),
     }
 }
 
 /// The workdirs that killed builds left.
 fn leftovers(base: &Path) -> Finding {
-    let abandoned = workdir::leftovers(base).into_iter().filter(|l| l.state == LeftoverState::Abandoned).count();
+    let abandoned = workdir::leftovers(base)
+        .into_iter()
+        .filter(|l| l.state == LeftoverState::Abandoned)
+        .count();
     Finding {
         fix: (abandoned > 0).then(|| "osimg doctor --clean".to_owned()),
-        ..finding("leftovers", true, format!("{} of killed builds in {}", super::shared::count(abandoned, "workdir"), base.display()), "")
+        ..finding(
+            "leftovers",
+            true,
+            format!(
+                "{} of killed builds in {}",
+                super::shared::count(abandoned, "workdir"),
+                base.display()
+            ),
+            "",
+        )
     }
 }
 
 fn package_manager() -> Finding {
     let mended_by = match find_program("microdnf") {
         Some(_) => "microdnf install python3-dnf",
-        None => "apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf, or python3-libdnf5 python3-rpm)",
+        None => {
+            "apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf, or \
+             python3-libdnf5 python3-rpm)"
+        }
     };
     let attempt = || -> Result<String> {
         let manager = packages::open(ManagerChoice::Auto, &ToolRoot::host())?;
@@ -320,18 +416,25 @@ fn places() -> Result<(tempfile::TempDir, PathBuf, PathBuf)> {
 fn rpm() -> Finding {
     match find_program("rpm") {
         Some(path) => finding("rpm", true, path.display().to_string(), ""),
-        None => finding("rpm", false, "not installed", "apt-get install rpm   (or: dnf install rpm)"),
+        None => {
+            finding("rpm", false, "not installed", "apt-get install rpm   (or: dnf install rpm)")
+        }
     }
 }
 
 /// Creates a sandbox like that of a build and runs a program in it.
 fn trial() -> Result<Outcome> {
     let (_dir, root, scratch) = places()?;
-    let mut plan = image_plan(&root, &scratch, Devices::Private, CommandLine::new(["/usr/bin/true"]));
+    let mut plan =
+        image_plan(&root, &scratch, Devices::Private, CommandLine::new(["/usr/bin/true"]));
     plan.view = View::Tools;
     plan.owners = Owners::Recorded(Vec::new());
     plan.mounts = ToolRoot::host().mounts(Network::None);
-    sandbox::run(&plan, Limits { total: Some(std::time::Duration::from_secs(30)), idle: None }, &mut |_, _| Ok(()))
+    sandbox::run(
+        &plan,
+        Limits { total: Some(std::time::Duration::from_secs(30)), idle: None },
+        &mut |_, _| Ok(()),
+    )
 }
 
 fn sandbox(trial: &Result<Outcome>) -> Finding {
@@ -360,7 +463,12 @@ fn space(path: &Path, wanted: u64) -> Finding {
             format!("{} free in {}", say(free), path.display()),
             "use a directory with more space: --workdir DIR",
         ),
-        Err(error) => finding("space for the workdir", false, explain(&error).message, "use another directory: --workdir DIR"),
+        Err(error) => finding(
+            "space for the workdir",
+            false,
+            explain(&error).message,
+            "use another directory: --workdir DIR",
+        ),
     }
 }
 

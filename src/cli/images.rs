@@ -38,7 +38,11 @@ impl Images {
         if let Address::Directory(path) = &self.registry
             && !path.is_dir()
         {
-            return Err(Failure::new(ExitCode::Usage, format!("listing {}: the directory does not exist", path.display())).into());
+            return Err(Failure::new(
+                ExitCode::Usage,
+                format!("listing {}: the directory does not exist", path.display()),
+            )
+            .into());
         }
         let registry = registry::open(&self.registry, &PublishOptions::default(), report)?;
         let mut removal = Removal::default();
@@ -97,11 +101,18 @@ impl Images {
                     continue;
                 }
                 Some(entry) => {
-                    let owner = entry.owner.as_deref().unwrap_or("unknown").escape_debug().to_string();
-                    Failure::new(ExitCode::Registry, format!("removing {id}: it belongs to another project ({owner})"))
-                        .hint("to remove it all the same, if your role allows it: --all-projects")
+                    let owner =
+                        entry.owner.as_deref().unwrap_or("unknown").escape_debug().to_string();
+                    Failure::new(
+                        ExitCode::Registry,
+                        format!("removing {id}: it belongs to another project ({owner})"),
+                    )
+                    .hint("to remove it all the same, if your role allows it: --all-projects")
                 }
-                None => Failure::new(ExitCode::Registry, format!("removing {}: it is not in {registry}", id.escape_debug())),
+                None => Failure::new(
+                    ExitCode::Registry,
+                    format!("removing {}: it is not in {registry}", id.escape_debug()),
+                ),
             };
             removal.kept.push(Kept::new(id, id, &failure.into()));
         }
@@ -117,28 +128,52 @@ impl Images {
         }
         let doing = "removing images of all projects";
         if !std::io::stdin().is_terminal() {
-            return Err(Failure::new(ExitCode::Usage, format!("{doing}: there is no terminal for the question"))
-                .hint("the images are listed above; to remove them without a question: --yes")
-                .into());
+            return Err(Failure::new(
+                ExitCode::Usage,
+                format!("{doing}: there is no terminal for the question"),
+            )
+            .hint("the images are listed above; to remove them without a question: --yes")
+            .into());
         }
-        report.error(&format!("Remove these {}, also those of other owners? Type yes to remove them:", chosen.len()));
+        report.error(&format!(
+            "Remove these {}, also those of other owners? Type yes to remove them:",
+            chosen.len()
+        ));
         let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).or_fail(ExitCode::Usage, format!("{doing}: reading the answer"))?;
+        std::io::stdin()
+            .read_line(&mut answer)
+            .or_fail(ExitCode::Usage, format!("{doing}: reading the answer"))?;
         if answer.trim().eq_ignore_ascii_case("yes") {
             return Ok(());
         }
-        Err(Failure::new(ExitCode::Usage, format!("{doing}: the answer was not yes; nothing was removed")).into())
+        Err(Failure::new(
+            ExitCode::Usage,
+            format!("{doing}: the answer was not yes; nothing was removed"),
+        )
+        .into())
     }
 }
 
 /// The entries in columns, after a heading.
 fn table(entries: &[Entry]) -> Vec<String> {
-    let heading = ["NAME", "VERSION", "ARCH", "FORMAT", "STATE", "MADE", "SIZE", "BOOTS", "SEEN BY", "OWNER", "ID"].map(str::to_owned);
+    let heading = [
+        "NAME", "VERSION", "ARCH", "FORMAT", "STATE", "MADE", "SIZE", "BOOTS", "SEEN BY", "OWNER",
+        "ID",
+    ]
+    .map(str::to_owned);
     let rows: Vec<[String; 11]> = std::iter::once(heading).chain(entries.iter().map(row)).collect();
-    let widths: Vec<usize> =
-        (0..11).map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..11)
+        .map(|column| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
     let line = |row: &[String; 11]| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         cells.join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect()

@@ -54,14 +54,27 @@ impl Inspect {
 pub(super) fn read(path: &Path, report: &Report) -> Result<(Image, Option<Contents>)> {
     let name = path.to_string_lossy();
     if crate::recipe::is_input(path) || verify::is_address(&name) {
-        return Err(Failure::new(ExitCode::Usage, format!("opening {}: not a file", secrets::url(&name)))
-            .hint("only `osimg verify` reads standard input and web addresses; save the image to a file first")
-            .into());
+        return Err(Failure::new(
+            ExitCode::Usage,
+            format!("opening {}: not a file", secrets::url(&name)),
+        )
+        .hint(
+            "only `osimg verify` reads standard input and web addresses; save the image to a file \
+             first",
+        )
+        .into());
     }
     let step = report.step(&format!("reading {}", path.display()));
-    let reading = Reading { progress: &|done, total| step.progress(Unit::Bytes, done, total), check: &process::check_stop };
+    let reading = Reading {
+        progress: &|done, total| step.progress(Unit::Bytes, done, total),
+        check: &process::check_stop,
+    };
     let (image, contents) = inspect::open(path, &reading)?;
-    let files = if image.has_files() { format!(", {} members", image.totals.members) } else { String::new() };
+    let files = if image.has_files() {
+        format!(", {} members", image.totals.members)
+    } else {
+        String::new()
+    };
     step.finish(&format!("{} packages{files}", image.packages.len()));
     Ok((image, contents))
 }
@@ -86,11 +99,18 @@ fn findings(contents: &Contents) -> Vec<Finding> {
 /// Writes a file atomically: readers see the old file or the complete new one.
 fn write_whole(file: &Path, content: &[u8]) -> Result<()> {
     let writing = || format!("writing {}", file.display());
-    let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut temporary = tempfile::Builder::new().prefix(".osimg-").tempfile_in(directory).with_context(writing)?;
+    let directory = file
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut temporary =
+        tempfile::Builder::new().prefix(".osimg-").tempfile_in(directory).with_context(writing)?;
     temporary.write_all(content).with_context(writing)?;
     // Others may read the page, unlike other temporary files.
-    temporary.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).with_context(writing)?;
+    temporary
+        .as_file()
+        .set_permissions(std::fs::Permissions::from_mode(0o644))
+        .with_context(writing)?;
     temporary.as_file().sync_all().with_context(writing)?;
     temporary.persist(file).with_context(writing)?;
     Ok(())

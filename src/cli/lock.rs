@@ -59,9 +59,12 @@ impl LockArgs {
         }
         let decided = self.overrides.decide()?;
         if self.output.is_none() && recipe::is_input(&decided.recipe.path) {
-            return Err(Failure::new(ExitCode::Usage, "writing the lock: a recipe from standard input gives it no name")
-                .hint("choose the lock's name: -o FILE")
-                .into());
+            return Err(Failure::new(
+                ExitCode::Usage,
+                "writing the lock: a recipe from standard input gives it no name",
+            )
+            .hint("choose the lock's name: -o FILE")
+            .into());
         }
         let path = self.output.clone().unwrap_or_else(|| Lock::path_for(&decided.recipe.path));
         if let Some(target) = &self.export {
@@ -73,7 +76,8 @@ impl LockArgs {
         }
         let listed = match &self.import {
             Some(file) => {
-                let text = files::read_text(file, files::TEXT).or_fail(ExitCode::Recipe, format!("reading {}", file.display()))?;
+                let text = files::read_text(file, files::TEXT)
+                    .or_fail(ExitCode::Recipe, format!("reading {}", file.display()))?;
                 let arch = crate::recipe::lock::arch(&decided.recipe.settings.packages);
                 Some(foreign::parse(&text, &file.display().to_string(), &arch)?)
             }
@@ -82,11 +86,22 @@ impl LockArgs {
         let signers = if self.metadata_only { Signers::Leave } else { Signers::Read };
         let places = Places {
             cache,
-            workdir: if self.workdir.as_os_str() == "auto" { Place::Auto } else { Place::Under(self.workdir.clone()) },
+            workdir: if self.workdir.as_os_str() == "auto" {
+                Place::Auto
+            } else {
+                Place::Under(self.workdir.clone())
+            },
             source_date_epoch: decided.source_date_epoch,
         };
-        let lock = making::make(&decided.recipe, &lowered.transactions, (signers, listed.as_deref()), &places, report)?;
-        let before = files::read_text(&path, files::TEXT).ok().and_then(|text| Lock::parse(&text, "").ok());
+        let lock = making::make(
+            &decided.recipe,
+            &lowered.transactions,
+            (signers, listed.as_deref()),
+            &places,
+            report,
+        )?;
+        let before =
+            files::read_text(&path, files::TEXT).ok().and_then(|text| Lock::parse(&text, "").ok());
         write(&path, &lock.print()?)?;
         let change = Change::between(before.as_ref(), &lock);
         if json {
@@ -102,11 +117,22 @@ impl LockArgs {
     }
 }
 
-fn export(decided: &Decided, path: &Path, target: &Path, form: Option<Form>, report: &Report, json: bool) -> Result<ExitCode> {
-    let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+fn export(
+    decided: &Decided,
+    path: &Path,
+    target: &Path,
+    form: Option<Form>,
+    report: &Report,
+    json: bool,
+) -> Result<ExitCode> {
+    let name =
+        target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let form = form.or_else(|| Form::from_name(&name)).ok_or_else(|| {
         Failure::new(ExitCode::Usage, format!("the name {name} does not select a form to export"))
-            .hint("name it rpms.lock.yaml or NAME.manifest.yaml, or add --as rpms-lock or --as manifest")
+            .hint(
+                "name it rpms.lock.yaml or NAME.manifest.yaml, or add --as rpms-lock or --as \
+                 manifest",
+            )
     })?;
     let (lock, _) = Lock::load(path)?;
     lock.belongs_to(&decided.recipe.script, &decided.recipe.settings.packages, path)?;
@@ -122,12 +148,17 @@ fn export(decided: &Decided, path: &Path, target: &Path, form: Option<Form>, rep
 /// Writes a file atomically.
 fn write(path: &Path, text: &str) -> Result<()> {
     let doing = || format!("writing {}", path.display());
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = path
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .tempfile_in(directory)
         .or_fail(ExitCode::Space, doing())?;
-    file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).or_fail(ExitCode::Space, doing())?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.as_file().sync_all())
+        .or_fail(ExitCode::Space, doing())?;
     file.persist(path).or_fail(ExitCode::Space, doing())?;
     Ok(())
 }
@@ -141,16 +172,25 @@ struct Change {
 
 impl Change {
     fn between(before: Option<&Lock>, after: &Lock) -> Self {
-        let names = |lock: &Lock| lock.packages().map(|p| p.nevra.clone()).collect::<std::collections::BTreeSet<_>>();
+        let names = |lock: &Lock| {
+            lock.packages().map(|p| p.nevra.clone()).collect::<std::collections::BTreeSet<_>>()
+        };
         let (old, new) = (before.map(names).unwrap_or_default(), names(after));
-        Self { added: new.difference(&old).cloned().collect(), removed: old.difference(&new).cloned().collect() }
+        Self {
+            added: new.difference(&old).cloned().collect(),
+            removed: old.difference(&new).cloned().collect(),
+        }
     }
 
     fn describe(&self) -> String {
         if self.added.is_empty() && self.removed.is_empty() {
             return "the lock has the same packages as before".to_owned();
         }
-        let lines = self.removed.iter().map(|n| format!("\n  - {n}")).chain(self.added.iter().map(|n| format!("\n  + {n}")));
+        let lines = self
+            .removed
+            .iter()
+            .map(|n| format!("\n  - {n}"))
+            .chain(self.added.iter().map(|n| format!("\n  + {n}")));
         format!("the lock changed:{}", lines.collect::<String>())
     }
 }

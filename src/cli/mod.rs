@@ -1,6 +1,9 @@
 //! The command line: one file for each verb. Clap's types stay here; they become validated options
 //! at once.
-#![allow(rustdoc::broken_intra_doc_links, reason = "help texts are written for the terminal: [default: …] is not a link")]
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "help texts are written for the terminal: [default: …] is not a link"
+)]
 
 mod boot;
 mod build;
@@ -35,8 +38,10 @@ use crate::report::{Color, Failed, Report, Verbosity};
 use crate::sandbox::{Ids, Isolation, USUAL_IDS, become_root};
 
 /// The table of `src/error.rs`, for the user.
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 unexpected; 2 usage; 3 recipe or settings; 4 host; 5 repository or network; 6 trust; \
-7 transaction; 8 space or I/O; 9 registry; 10 findings; 11 locked; 124 time limit; 129, 130, 143 stopped";
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 unexpected; 2 usage; 3 recipe or settings; 4 \
+                          host; 5 repository or network; 6 trust; 7 transaction; 8 space or I/O; \
+                          9 registry; 10 findings; 11 locked; 124 time limit; 129, 130, 143 \
+                          stopped";
 
 /// Builds OS tarballs for bare metal.
 #[derive(Debug, Parser)]
@@ -155,9 +160,11 @@ pub fn main() -> ExitCode {
     let failed = match &result {
         Ok(0) => None,
         Ok(status) if matches!(cli.verb, Verb::Shell(_)) => return ExitCode::from(*status),
-        Ok(status) => {
-            Some(Failed { error: report.kept_verdict().unwrap_or_else(|| "there are findings".into()), code: *status, hint: None })
-        }
+        Ok(status) => Some(Failed {
+            error: report.kept_verdict().unwrap_or_else(|| "there are findings".into()),
+            code: *status,
+            hint: None,
+        }),
         Err(failure) => {
             report.error(&error::render(failure));
             Some(failed(failure))
@@ -198,7 +205,11 @@ fn usage(error: &clap::Error) -> ExitCode {
     if std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json") {
         let (message, more) = text.split_once("\n\n").unwrap_or((&text, ""));
         let hint = Some(more.trim().to_owned()).filter(|hint| !hint.is_empty());
-        let failed = Failed { error: message.trim_start_matches("error: ").trim_end().to_owned(), code, hint };
+        let failed = Failed {
+            error: message.trim_start_matches("error: ").trim_end().to_owned(),
+            code,
+            hint,
+        };
         // The exit code already reports an error.
         let _ = report.print_document(Some(&failed));
     }
@@ -218,12 +229,17 @@ fn act_as_root(report: &Report, demanded: Option<Isolation>) -> Result<Ids> {
     let ids = if crate::sandbox::may_mount() { become_root()? } else { Ids::current()? };
     match ids {
         Ids::Mapped(count) if count < USUAL_IDS => report.warn(&format!(
-            "building without root, with only the first {count} ids: a package with a file of another owner cannot be installed"
+            "building without root, with only the first {count} ids: a package with a file of \
+             another owner cannot be installed"
         )),
-        Ids::Mapped(count) if !was_root => report.note(&format!("building without root, in a user namespace with {count} ids")),
+        Ids::Mapped(count) if !was_root => {
+            report.note(&format!("building without root, in a user namespace with {count} ids"))
+        }
         Ids::Host | Ids::Mapped(_) => {}
-        Ids::Single => report
-            .warn("building without root and with a single id: file ownership is recorded by tracing, and scriptlets cannot switch users"),
+        Ids::Single => report.warn(
+            "building without root and with a single id: file ownership is recorded by tracing, \
+             and scriptlets cannot switch users",
+        ),
     }
     Ok(ids)
 }
@@ -234,11 +250,15 @@ fn act_as_root(report: &Report, demanded: Option<Isolation>) -> Result<Ids> {
 /// If a name is unknown.
 fn allowed(names: &[String]) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
     let (pieces, checks) = (unrecognised_names(), crate::verify::names());
-    let (of_pieces, of_image): (BTreeSet<String>, BTreeSet<String>) = names.iter().cloned().partition(|name| pieces.contains(name));
+    let (of_pieces, of_image): (BTreeSet<String>, BTreeSet<String>) =
+        names.iter().cloned().partition(|name| pieces.contains(name));
     if let Some(name) = of_image.iter().find(|name| !checks.contains(&name.as_str())) {
-        return Err(Failure::new(error::ExitCode::Usage, format!("allowing the finding {name:?}: no finding has that name"))
-            .hint(format!("known are {}, {}", checks.join(", "), pieces.join(", ")))
-            .into());
+        return Err(Failure::new(
+            error::ExitCode::Usage,
+            format!("allowing the finding {name:?}: no finding has that name"),
+        )
+        .hint(format!("known are {}, {}", checks.join(", "), pieces.join(", ")))
+        .into());
     }
     Ok((of_image, of_pieces))
 }

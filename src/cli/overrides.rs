@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use crate::archive::{Format, Level};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::recipe::{
-    Choices, Key, KeySource, ManagerChoice, Recipe, Repository, RepositorySource, SelinuxChoice, Settings, checked_fingerprint,
-    checked_repository_id, checked_url, parse_duration,
+    Choices, Key, KeySource, ManagerChoice, Recipe, Repository, RepositorySource, SelinuxChoice,
+    Settings, checked_fingerprint, checked_repository_id, checked_url, parse_duration,
 };
 
 /// The options that override the settings.
@@ -74,19 +74,32 @@ pub(super) struct Decided {
 impl Overrides {
     /// Reads the recipe and its settings, and applies the options.
     pub(crate) fn decide(&self) -> Result<Decided> {
-        let mut recipe = Recipe::load_with(&self.recipe, self.settings.as_deref(), self.blueprint.as_deref(), &self.choices()?)?;
+        let mut recipe = Recipe::load_with(
+            &self.recipe,
+            self.settings.as_deref(),
+            self.blueprint.as_deref(),
+            &self.choices()?,
+        )?;
         self.repositories(&mut recipe.settings)?;
         self.keys(&mut recipe.settings)?;
-        for file in recipe.settings.packages.repositories.iter().filter_map(|r| r.password_file.as_deref()) {
+        for file in
+            recipe.settings.packages.repositories.iter().filter_map(|r| r.password_file.as_deref())
+        {
             // A file that cannot be read is reported where it is needed.
-            crate::files::read_text(file, crate::files::TEXT).unwrap_or_default().lines().for_each(crate::secrets::conceal);
+            crate::files::read_text(file, crate::files::TEXT)
+                .unwrap_or_default()
+                .lines()
+                .for_each(crate::secrets::conceal);
         }
         let packages = &mut recipe.settings.packages;
         packages.releasever = self.releasever.clone().or(packages.releasever.take());
         packages.arch = self.arch.clone().or(packages.arch.take());
         packages.manager = self.package_manager.unwrap_or(packages.manager);
         if let Some(text) = &self.timeout {
-            packages.timeout = Some(parse_duration(text).or_fail(ExitCode::Usage, format!("reading --timeout {text}"))?);
+            packages.timeout = Some(
+                parse_duration(text)
+                    .or_fail(ExitCode::Usage, format!("reading --timeout {text}"))?,
+            );
         }
         let image = &recipe.settings.image;
         let formats = match (self.formats.as_slice(), image.formats.as_slice()) {
@@ -95,8 +108,11 @@ impl Overrides {
             (given, _) => given.to_vec(),
         };
         let level = self.level.unwrap_or(image.level);
-        let selinux = self.selinux.clone().unwrap_or_else(|| recipe.settings.finish.selinux.clone());
-        let source_date_epoch = self.source_date_epoch.or(image.source_date_epoch.and_then(|seconds| i64::try_from(seconds).ok()));
+        let selinux =
+            self.selinux.clone().unwrap_or_else(|| recipe.settings.finish.selinux.clone());
+        let source_date_epoch = self
+            .source_date_epoch
+            .or(image.source_date_epoch.and_then(|seconds| i64::try_from(seconds).ok()));
         Ok(Decided { recipe, formats, level, selinux, source_date_epoch })
     }
 
@@ -104,7 +120,8 @@ impl Overrides {
         let mut set = BTreeMap::new();
         for text in &self.variables {
             let (name, value) = text.split_once('=').ok_or_else(|| {
-                Failure::new(ExitCode::Usage, format!("reading --set {text}: there is no '='")).hint("write it as --set NAME=VALUE")
+                Failure::new(ExitCode::Usage, format!("reading --set {text}: there is no '='"))
+                    .hint("write it as --set NAME=VALUE")
             })?;
             set.insert(name.to_owned(), value.to_owned());
         }
@@ -113,13 +130,18 @@ impl Overrides {
 
     fn repositories(&self, settings: &mut Settings) -> Result<()> {
         for text in &self.repositories {
-            let wrong =
-                |why: String| Failure::new(ExitCode::Usage, format!("reading --repo {text}: {why}")).hint("write it as --repo ID=URL");
+            let wrong = |why: String| {
+                Failure::new(ExitCode::Usage, format!("reading --repo {text}: {why}"))
+                    .hint("write it as --repo ID=URL")
+            };
             let (id, url) = text.split_once('=').ok_or_else(|| wrong("'=' is missing".into()))?;
             checked_repository_id(id).map_err(|error| wrong(error.to_string()))?;
             let url = absolute_url(url)?;
             checked_url(&url, Path::new(".")).map_err(|error| wrong(error.to_string()))?;
-            settings.packages.repositories.push(Repository::new(id, RepositorySource::Baseurl(vec![url])));
+            settings
+                .packages
+                .repositories
+                .push(Repository::new(id, RepositorySource::Baseurl(vec![url])));
         }
         Ok(())
     }
@@ -127,11 +149,15 @@ impl Overrides {
     fn keys(&self, settings: &mut Settings) -> Result<()> {
         for text in &self.keys {
             let wrong = |why: String| {
-                Failure::new(ExitCode::Usage, format!("reading --key {text}: {why}"))
-                    .hint("write it as --key FILE=FINGERPRINT; gpg --show-keys FILE prints the fingerprint")
+                Failure::new(ExitCode::Usage, format!("reading --key {text}: {why}")).hint(
+                    "write it as --key FILE=FINGERPRINT; gpg --show-keys FILE prints the \
+                     fingerprint",
+                )
             };
-            let (file, fingerprint) = text.rsplit_once('=').ok_or_else(|| wrong("'=' is missing".into()))?;
-            let fingerprint = checked_fingerprint(fingerprint).map_err(|error| wrong(error.to_string()))?;
+            let (file, fingerprint) =
+                text.rsplit_once('=').ok_or_else(|| wrong("'=' is missing".into()))?;
+            let fingerprint =
+                checked_fingerprint(fingerprint).map_err(|error| wrong(error.to_string()))?;
             settings.packages.keys.push(Key { source: KeySource::File(file.into()), fingerprint });
         }
         Ok(())
@@ -143,6 +169,8 @@ fn absolute_url(text: &str) -> Result<String> {
     if text.contains("://") {
         return Ok(text.to_owned());
     }
-    let directory = Path::new(text).canonicalize().or_fail(ExitCode::Usage, format!("looking for the repository's directory {text}"))?;
+    let directory = Path::new(text)
+        .canonicalize()
+        .or_fail(ExitCode::Usage, format!("looking for the repository's directory {text}"))?;
     Ok(format!("file://{}", directory.display()))
 }

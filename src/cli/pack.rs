@@ -48,12 +48,24 @@ pub(super) struct Pack {
 impl Pack {
     pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         if !self.tree.is_dir() {
-            let why = if self.tree.exists() { "it is not a directory" } else { "there is no such directory" };
-            return Err(Failure::new(ExitCode::Usage, format!("packing {}: {why}", self.tree.display())).into());
+            let why = if self.tree.exists() {
+                "it is not a directory"
+            } else {
+                "there is no such directory"
+            };
+            return Err(Failure::new(
+                ExitCode::Usage,
+                format!("packing {}: {why}", self.tree.display()),
+            )
+            .into());
         }
         let directory = Directory::holding(&self.output)?;
         if directory.path().starts_with(self.tree.canonicalize()?) {
-            let what = format!("packing {}: the output {} is inside it", self.tree.display(), self.output.display());
+            let what = format!(
+                "packing {}: the output {} is inside it",
+                self.tree.display(),
+                self.output.display()
+            );
             return Err(Failure::new(ExitCode::Usage, what).hint("write it elsewhere").into());
         }
         if squashfs::is_image_name(&self.output) {
@@ -66,7 +78,10 @@ impl Pack {
         let labels = labels(&self.selinux, &self.tree, report)?;
         let packing = Packing {
             level: self.level,
-            jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+            jobs: self
+                .jobs
+                .or_else(|| std::thread::available_parallelism().ok())
+                .unwrap_or(NonZeroUsize::MIN),
             memory: self.memory,
             source_date_epoch: self.source_date_epoch,
             capabilities: Capabilities::All,
@@ -76,7 +91,8 @@ impl Pack {
         let path = staged.place(&packed.tarballs)?;
         if json {
             // The ratio of the packed size to the plain size.
-            let ratio = packed.tarballs.iter().map(|t| t.bytes).sum::<u64>() as f64 / packed.summary.bytes.max(1) as f64;
+            let ratio = packed.tarballs.iter().map(|t| t.bytes).sum::<u64>() as f64
+                / packed.summary.bytes.max(1) as f64;
             let value = json!({
                 "path": path,
                 "tarballs": packed.tarballs,
@@ -96,11 +112,18 @@ impl Pack {
     fn image(&self, report: &Report, json: bool) -> Result<ExitCode> {
         let labels = labels(&self.selinux, &self.tree, report)?;
         let step = report.step("packing");
-        let written = self.with_options(&labels, &step, |options| squashfs::write_image(&self.tree, &self.output, options));
+        let written = self.with_options(&labels, &step, |options| {
+            squashfs::write_image(&self.tree, &self.output, options)
+        });
         let (summary, written) = written?;
         summary.warnings.iter().for_each(|warning| report.warn(warning));
         report.note("a squashfs has no ACLs and whole seconds only; the tarball keeps both");
-        step.finish(&format!("{} members, {} as {}", summary.entries, bytes(summary.bytes), bytes(written.bytes)));
+        step.finish(&format!(
+            "{} members, {} as {}",
+            summary.entries,
+            bytes(summary.bytes),
+            bytes(written.bytes)
+        ));
         self.print(report, json, &json!({ "path": self.output, "image": written, "summary": summary, "labels": labels.description }))
     }
 
@@ -108,8 +131,15 @@ impl Pack {
     fn layout(&self, report: &Report, json: bool) -> Result<ExitCode> {
         oci::check_new(&self.output)?;
         let doing = || format!("writing the OCI layout {}", self.output.display());
-        let parent = self.output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let temporary = tempfile::Builder::new().prefix(".osimg-").tempdir_in(parent).or_fail(ExitCode::Space, doing())?;
+        let parent = self
+            .output
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let temporary = tempfile::Builder::new()
+            .prefix(".osimg-")
+            .tempdir_in(parent)
+            .or_fail(ExitCode::Space, doing())?;
         let labels = labels(&self.selinux, &self.tree, report)?;
         let step = report.step("packing");
         let file = File::create_new(temporary.path().join(oci::LAYER)).with_context(doing)?;
@@ -127,20 +157,34 @@ impl Pack {
             created: self.source_date_epoch.unwrap_or(0),
         };
         oci::complete(temporary.path(), &layer, oci::architecture())?;
-        std::fs::set_permissions(temporary.path(), std::fs::Permissions::from_mode(0o755)).with_context(doing)?;
+        std::fs::set_permissions(temporary.path(), std::fs::Permissions::from_mode(0o755))
+            .with_context(doing)?;
         std::fs::rename(temporary.path(), &self.output).or_fail(ExitCode::Space, doing())?;
         // It has its name now.
         let _ = temporary.keep();
         summary.warnings.iter().for_each(|warning| report.warn(warning));
-        step.finish(&format!("{} members, {} as {}", summary.entries, bytes(summary.bytes), bytes(packed.bytes)));
+        step.finish(&format!(
+            "{} members, {} as {}",
+            summary.entries,
+            bytes(summary.bytes),
+            bytes(packed.bytes)
+        ));
         self.print(report, json, &json!({ "path": self.output, "layer": packed, "summary": summary, "labels": labels.description }))
     }
 
     /// Packs as the options of the command line say.
-    fn with_options<T>(&self, labels: &ChosenLabels, step: &Step<'_>, write: impl FnOnce(&archive::Options<'_>) -> Result<T>) -> Result<T> {
+    fn with_options<T>(
+        &self,
+        labels: &ChosenLabels,
+        step: &Step<'_>,
+        write: impl FnOnce(&archive::Options<'_>) -> Result<T>,
+    ) -> Result<T> {
         let options = archive::Options {
             level: self.level,
-            jobs: self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+            jobs: self
+                .jobs
+                .or_else(|| std::thread::available_parallelism().ok())
+                .unwrap_or(NonZeroUsize::MIN),
             memory: Memory { limit: self.memory, group: process::memory_limit() },
             source_date_epoch: self.source_date_epoch,
             overrides: Overrides { labels: labels.as_labels(), owners: None },

@@ -46,10 +46,15 @@ impl PlanArgs {
         let lowered = decided.recipe.script.lower()?;
         customise::check(&decided.recipe.settings)?;
         let scripts = scripts::records(&decided.recipe.settings.scripts)?;
-        let resolved = if self.resolve { Some(resolve::resolve(&decided, &lowered.transactions, report)?) } else { None };
+        let resolved = if self.resolve {
+            Some(resolve::resolve(&decided, &lowered.transactions, report)?)
+        } else {
+            None
+        };
         // A build that cannot run here can still be shown.
         let cache = default_cache().unwrap_or_else(|_| "CACHE".into());
-        let outlines = outline(&decided.recipe, &lowered.transactions, self.devices, &cache, report);
+        let outlines =
+            outline(&decided.recipe, &lowered.transactions, self.devices, &cache, report);
         if json {
             let value = json!({
                 "recipe": decided.recipe.path,
@@ -72,15 +77,29 @@ impl PlanArgs {
         for diagnostic in &lowered.diagnostics {
             report_diagnostic(report, decided.recipe.script.origins(), diagnostic);
         }
-        let resolved = resolved.as_ref().map_or_else(String::new, |lock| resolve::text(lock).trim_end().to_owned());
-        super::print(report, (text(&decided, &lowered.transactions, &scripts, outlines.as_deref()) + "\n" + &resolved).trim_end())?;
+        let resolved = resolved
+            .as_ref()
+            .map_or_else(String::new, |lock| resolve::text(lock).trim_end().to_owned());
+        super::print(
+            report,
+            (text(&decided, &lowered.transactions, &scripts, outlines.as_deref())
+                + "\n"
+                + &resolved)
+                .trim_end(),
+        )?;
         Ok(ExitCode::Done)
     }
 }
 
-fn text(decided: &Decided, transactions: &[Transaction], scripts: &[ScriptRecord], outlines: Result<&[Outline], &anyhow::Error>) -> String {
+fn text(
+    decided: &Decided,
+    transactions: &[Transaction],
+    scripts: &[ScriptRecord],
+    outlines: Result<&[Outline], &anyhow::Error>,
+) -> String {
     let settings = &decided.recipe.settings;
-    let mut text = format!("recipe {} as image '{}'\n", decided.recipe.path.display(), decided.recipe.name());
+    let mut text =
+        format!("recipe {} as image '{}'\n", decided.recipe.path.display(), decided.recipe.name());
     for (index, transaction) in transactions.iter().enumerate() {
         text.push_str(&format!("\ntransaction {} (line {})\n", index + 1, transaction.line));
         for statement in transaction.statements() {
@@ -93,7 +112,9 @@ fn text(decided: &Decided, transactions: &[Transaction], scripts: &[ScriptRecord
     }
     for repository in &settings.packages.repositories {
         let place = match &repository.source {
-            RepositorySource::Baseurl(urls) => urls.iter().map(|url| secrets::url(url)).collect::<Vec<_>>().join(" "),
+            RepositorySource::Baseurl(urls) => {
+                urls.iter().map(|url| secrets::url(url)).collect::<Vec<_>>().join(" ")
+            }
             RepositorySource::Metalink(url) => format!("metalink {}", secrets::url(url)),
             RepositorySource::Mirrorlist(url) => format!("mirrorlist {}", secrets::url(url)),
         };
@@ -103,7 +124,9 @@ fn text(decided: &Decided, transactions: &[Transaction], scripts: &[ScriptRecord
     text.push_str("\nkeys\n");
     match keys(&settings.packages, transactions) {
         Ok(keys) if keys.is_empty() => text.push_str("  none pinned\n"),
-        Ok(keys) => keys.iter().for_each(|key| text.push_str(&format!("  {} from {}\n", key.fingerprint, key.origin))),
+        Ok(keys) => keys
+            .iter()
+            .for_each(|key| text.push_str(&format!("  {} from {}\n", key.fingerprint, key.origin))),
         Err(error) => text.push_str(&format!("  none: {}\n", explain(&error).message)),
     }
     if !scripts.is_empty() {
@@ -114,9 +137,18 @@ fn text(decided: &Decided, transactions: &[Transaction], scripts: &[ScriptRecord
             When::AfterPackages => "after the packages",
             When::Last => "last",
         };
-        let network = if script.network { ", with the host's network: the image is not reproducible" } else { "" };
-        text.push_str(&format!("  {}, {when}{network}: {} (sha256 {})\n", script.name, script.command, script.sha256));
-        script.files.iter().for_each(|file| text.push_str(&format!("    /run/osimg/{} (sha256 {})\n", file.name, file.sha256)));
+        let network = if script.network {
+            ", with the host's network: the image is not reproducible"
+        } else {
+            ""
+        };
+        text.push_str(&format!(
+            "  {}, {when}{network}: {} (sha256 {})\n",
+            script.name, script.command, script.sha256
+        ));
+        script.files.iter().for_each(|file| {
+            text.push_str(&format!("    /run/osimg/{} (sha256 {})\n", file.name, file.sha256))
+        });
     }
     text.push_str(&format!("\npackage manager\n  {}\n", package_manager(&settings.packages)));
     text.push_str(&format!("  rpmdb in {} of the image\n", known_dbpath(&settings.packages)));
@@ -132,7 +164,12 @@ fn text(decided: &Decided, transactions: &[Transaction], scripts: &[ScriptRecord
         Err(error) => text.push_str(&format!("\ncommands\n  none: {}\n", explain(error).message)),
     }
     let formats: Vec<String> = decided.formats.iter().map(ToString::to_string).collect();
-    text.push_str(&format!("\noutput {} at level {}, labels {}", formats.join(", "), decided.level, decided.selinux));
+    text.push_str(&format!(
+        "\noutput {} at level {}, labels {}",
+        formats.join(", "),
+        decided.level,
+        decided.selinux
+    ));
     text
 }
 
@@ -140,11 +177,19 @@ fn text(decided: &Decided, transactions: &[Transaction], scripts: &[ScriptRecord
 /// the first is shown, for they are alike.
 fn sandbox(outlines: &[Outline]) -> Vec<String> {
     let Some(Outline { download, install }) = outlines.first() else { return Vec::new() };
-    let mut lines = vec!["mount, pid, ipc, uts and cgroup namespaces, all private; nine capabilities, a system call filter".to_owned()];
+    let mut lines = vec![
+        "mount, pid, ipc, uts and cgroup namespaces, all private; nine capabilities, a system \
+         call filter"
+            .to_owned(),
+    ];
     let (downloading, installing) = (download.describe(), install.describe());
-    let only = |all: &[String], others: &[String]| all.iter().filter(|line| !others.contains(line)).cloned().collect::<Vec<_>>();
+    let only = |all: &[String], others: &[String]| {
+        all.iter().filter(|line| !others.contains(line)).cloned().collect::<Vec<_>>()
+    };
     lines.extend(downloading.iter().filter(|line| installing.contains(line)).cloned());
-    lines.push("while packages are downloaded: the host's network, and no package code runs".to_owned());
+    lines.push(
+        "while packages are downloaded: the host's network, and no package code runs".to_owned(),
+    );
     lines.extend(only(&downloading, &installing).iter().map(|line| format!("  {line}")));
     lines.push("while packages are installed: no network".to_owned());
     lines.extend(only(&installing, &downloading).iter().map(|line| format!("  {line}")));
@@ -162,8 +207,14 @@ struct Command {
 }
 
 fn commands(outlines: &[Outline]) -> Vec<Command> {
-    let of = |transaction, phase, plan: &Plan| Command { transaction, phase, network: plan.network, command: plan.command.quoted() };
-    let both =
-        |(index, outline): (usize, &Outline)| [of(index + 1, "download", &outline.download), of(index + 1, "install", &outline.install)];
+    let of = |transaction, phase, plan: &Plan| Command {
+        transaction,
+        phase,
+        network: plan.network,
+        command: plan.command.quoted(),
+    };
+    let both = |(index, outline): (usize, &Outline)| {
+        [of(index + 1, "download", &outline.download), of(index + 1, "install", &outline.install)]
+    };
     outlines.iter().enumerate().flat_map(both).collect()
 }

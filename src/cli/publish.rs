@@ -150,7 +150,12 @@ fn older(text: &str) -> Result<Older, String> {
 impl Publish {
     pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         // Before hundreds of megabytes are hashed: a wrong password is reported at once.
-        let source = Source::choose(self.kernel.as_deref(), self.ramdisk.as_deref(), self.stage2.as_deref(), self.tree.as_deref())?;
+        let source = Source::choose(
+            self.kernel.as_deref(),
+            self.ramdisk.as_deref(),
+            self.stage2.as_deref(),
+            self.tree.as_deref(),
+        )?;
         let options = PublishOptions { ca: self.ca_file.clone(), ..self.publishing.options() };
         let registry = registry::open(&self.registry, &options, report)?;
         report.note(&registry.describe());
@@ -158,15 +163,29 @@ impl Publish {
         let mut set = self.set(report)?;
         self.be_fit(allow, report)?;
         if let Some(source) = source {
-            let mismatch = if self.allow_release_mismatch { Mismatch::Allow } else { Mismatch::Refuse };
+            let mismatch =
+                if self.allow_release_mismatch { Mismatch::Allow } else { Mismatch::Refuse };
             let cache = self.cache.clone().map_or_else(default_cache, Ok)?;
-            let how = Gathering { cache: &cache, ca: self.ca_file.as_deref(), mismatch, allow: &allow_pieces };
+            let how = Gathering {
+                cache: &cache,
+                ca: self.ca_file.as_deref(),
+                mismatch,
+                allow: &allow_pieces,
+            };
             source.gather(&ImageRelease::from_set(&set), &how, report)?.join(&mut set);
         }
-        let directory = tempfile::tempdir().or_fail(ExitCode::Space, "creating a temporary directory")?;
+        let directory =
+            tempfile::tempdir().or_fail(ExitCode::Space, "creating a temporary directory")?;
         if self.kickstart.is_some() || set.kernel.is_some() {
-            let settings = self.settings.as_deref().map(Settings::load).transpose()?.unwrap_or_default();
-            set.kickstart = Some(kickstart::for_set(&set, self.kickstart.as_deref(), &settings.deploy.install, directory.path(), report)?);
+            let settings =
+                self.settings.as_deref().map(Settings::load).transpose()?.unwrap_or_default();
+            set.kickstart = Some(kickstart::for_set(
+                &set,
+                self.kickstart.as_deref(),
+                &settings.deploy.install,
+                directory.path(),
+                report,
+            )?);
         }
         set.check()?;
         let references = registry.publish(&set, report)?;
@@ -174,7 +193,9 @@ impl Publish {
             && references.kind != Kind::Directory
             && let Err(error) = registry::record(&manifest.path, &references)
         {
-            report.warn(&format!("the set is published, but its manifest could not be updated: {error:#}"));
+            report.warn(&format!(
+                "the set is published, but its manifest could not be updated: {error:#}"
+            ));
         }
         if json {
             super::print_json(report, &references)?;
@@ -183,7 +204,8 @@ impl Publish {
             super::print(report, &references.tarball.id)?;
         }
         // The set is published, but an additional request failed.
-        registry::kept_failure(&references.kept).map_or(Ok(ExitCode::Done), |failure| Err(failure.into()))
+        registry::kept_failure(&references.kept)
+            .map_or(Ok(ExitCode::Done), |failure| Err(failure.into()))
     }
 
     /// Verifies the tarball: an image that is not fit for a node is not published, unless its
@@ -199,7 +221,11 @@ impl Publish {
         };
         let findings = verify::tarball(&self.tarball, &options)?;
         if findings.fit() {
-            step.finish(&format!("fit for {}, {}", findings.profile, count(findings.warnings(), "warning")));
+            step.finish(&format!(
+                "fit for {}, {}",
+                findings.profile,
+                count(findings.warnings(), "warning")
+            ));
             return Ok(());
         }
         Err(unfit(&format!("publishing {}", self.tarball.display()), &findings.findings)
@@ -210,7 +236,9 @@ impl Publish {
     fn set(&self, report: &Report) -> Result<Set> {
         let step = report.step("reading the set");
         step.item(&self.tarball.display().to_string());
-        let mut set = Set::from_tarball(&self.tarball, |done, total| step.progress(Unit::Bytes, done, total))?;
+        let mut set = Set::from_tarball(&self.tarball, |done, total| {
+            step.progress(Unit::Bytes, done, total)
+        })?;
         if let Some(name) = &self.name {
             set.name.clone_from(name);
         }
@@ -221,7 +249,11 @@ impl Publish {
         set.check_name()?;
         for (key, value) in &self.properties {
             if set.properties.insert(key.clone(), value.clone()).is_some() {
-                return Err(Failure::new(ExitCode::Usage, format!("the property {key} is given twice")).into());
+                return Err(Failure::new(
+                    ExitCode::Usage,
+                    format!("the property {key} is given twice"),
+                )
+                .into());
             }
         }
         step.finish(&format!("{}, {}", set.stem(), bytes(set.tarball.piece.size)));
@@ -237,6 +269,7 @@ pub(super) fn report_references(report: &Report, references: &References) {
         }
     }
     if !references.retired.is_empty() {
-        report.note(&format!("older versions, hidden or removed: {}", references.retired.join(", ")));
+        report
+            .note(&format!("older versions, hidden or removed: {}", references.retired.join(", ")));
     }
 }

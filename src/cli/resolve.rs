@@ -12,8 +12,16 @@ use crate::report::{Report, bytes};
 use crate::workdir::Place;
 
 /// Resolves the recipe against its repositories; reads their metadata, and no package.
-pub(super) fn resolve(decided: &Decided, transactions: &[Transaction], report: &Report) -> Result<Lock> {
-    let places = Places { cache: default_cache()?, workdir: Place::Auto, source_date_epoch: decided.source_date_epoch };
+pub(super) fn resolve(
+    decided: &Decided,
+    transactions: &[Transaction],
+    report: &Report,
+) -> Result<Lock> {
+    let places = Places {
+        cache: default_cache()?,
+        workdir: Place::Auto,
+        source_date_epoch: decided.source_date_epoch,
+    };
     lock::make(&decided.recipe, transactions, (Signers::Leave, None), &places, report)
 }
 
@@ -23,7 +31,11 @@ pub(super) fn text(lock: &Lock) -> String {
     for (index, transaction) in lock.transactions.iter().enumerate() {
         let size = transaction.packages.iter().map(|package| package.size).sum();
         let packages = count(transaction.packages.len(), "package");
-        text.push_str(&format!("\nresolved transaction {}: {packages}, {} to download\n", index + 1, bytes(size)));
+        text.push_str(&format!(
+            "\nresolved transaction {}: {packages}, {} to download\n",
+            index + 1,
+            bytes(size)
+        ));
         for group in &transaction.groups {
             text.push_str(&format!("  group {}\n", group.id));
         }
@@ -31,7 +43,8 @@ pub(super) fn text(lock: &Lock) -> String {
             text.push_str(&format!("  remove {nevra}\n"));
         }
         for package in &transaction.packages {
-            let (size, repository, reason) = (bytes(package.size), &package.repository, &package.reason);
+            let (size, repository, reason) =
+                (bytes(package.size), &package.repository, &package.reason);
             text.push_str(&format!("  {} ({size}, {repository}, {reason})\n", package.nevra));
         }
     }

@@ -13,17 +13,27 @@ pub(super) fn default_cache() -> Result<PathBuf> {
     if nix::unistd::geteuid().is_root() {
         return Ok("/var/cache/osimg".into());
     }
-    let directory = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    directory("XDG_CACHE_HOME").or_else(|| directory("HOME").map(|home| home.join(".cache"))).map(|base| base.join("osimg")).ok_or_else(
-        || Failure::new(ExitCode::Usage, "choosing the package cache: HOME is not set").hint("use a directory: --cache DIR").into(),
-    )
+    let directory =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    directory("XDG_CACHE_HOME")
+        .or_else(|| directory("HOME").map(|home| home.join(".cache")))
+        .map(|base| base.join("osimg"))
+        .ok_or_else(|| {
+            Failure::new(ExitCode::Usage, "choosing the package cache: HOME is not set")
+                .hint("use a directory: --cache DIR")
+                .into()
+        })
 }
 
 /// The values of `--dev`.
 pub(super) fn devices() -> impl TypedValueParser<Value = Devices> {
-    let private = PossibleValue::new("private").help("A private tmpfs with the few harmless nodes and its own devpts");
-    let host = PossibleValue::new("host").help("The host's /dev, bound as the shell pipelines do it; still inside the private namespaces");
-    PossibleValuesParser::new([private, host]).map(|name| if name == "host" { Devices::Host } else { Devices::Private })
+    let private = PossibleValue::new("private")
+        .help("A private tmpfs with the few harmless nodes and its own devpts");
+    let host = PossibleValue::new("host").help(
+        "The host's /dev, bound as the shell pipelines do it; still inside the private namespaces",
+    );
+    PossibleValuesParser::new([private, host])
+        .map(|name| if name == "host" { Devices::Host } else { Devices::Private })
 }
 
 /// The values of `--isolation`.
@@ -31,11 +41,17 @@ pub(super) fn isolation() -> impl TypedValueParser<Value = Isolation> {
     let values = Isolation::ALL.map(|isolation| {
         PossibleValue::new(isolation.name()).help(match isolation {
             Isolation::Full => "All namespaces, with their own proc and sysfs",
-            Isolation::Container => "No namespaces: the container contains packages, and osimg answers for /proc, /sys and /dev",
-            Isolation::UserNamespace => "All namespaces; proc and sysfs may be those of the container around osimg",
+            Isolation::Container => {
+                "No namespaces: the container contains packages, and osimg answers for /proc, /sys \
+                 and /dev"
+            }
+            Isolation::UserNamespace => {
+                "All namespaces; proc and sysfs may be those of the container around osimg"
+            }
         })
     });
-    PossibleValuesParser::new(values).map(|name| Isolation::from_name(&name).unwrap_or(Isolation::Full))
+    PossibleValuesParser::new(values)
+        .map(|name| Isolation::from_name(&name).unwrap_or(Isolation::Full))
 }
 
 /// Passes on a remark on the recipe.

@@ -18,7 +18,12 @@ pub(super) struct Shell {
     #[arg(long, value_parser = super::shared::isolation(), value_name = "KIND")]
     isolation: Option<Isolation>,
     /// The command to run in it
-    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true, default_value = "/bin/sh")]
+    #[arg(
+        value_name = "COMMAND",
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        default_value = "/bin/sh"
+    )]
     command: Vec<String>,
 }
 
@@ -28,9 +33,12 @@ impl Shell {
         super::act_as_root(report, self.isolation)?;
         let (root, scratch) = (self.workdir.join("root"), self.workdir.join("scratch"));
         if !root.is_dir() || !scratch.is_dir() {
-            return Err(Failure::new(ExitCode::Usage, format!("{} is not a workdir of osimg", self.workdir.display()))
-                .hint("build with --keep on-failure, which prints the workdir's path")
-                .into());
+            return Err(Failure::new(
+                ExitCode::Usage,
+                format!("{} is not a workdir of osimg", self.workdir.display()),
+            )
+            .hint("build with --keep on-failure, which prints the workdir's path")
+            .into());
         }
         let command = CommandLine::new(self.command.clone())
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -43,7 +51,8 @@ impl Shell {
         let outcome = match sandbox::run(&plan, Limits::default(), &mut |_, _| Ok(())) {
             Ok(outcome) => outcome,
             Err(error) => {
-                let not_started = error.chain().find_map(|cause| cause.downcast_ref::<NotStarted>());
+                let not_started =
+                    error.chain().find_map(|cause| cause.downcast_ref::<NotStarted>());
                 let Some(code) = not_started.map(|why| why.code) else { return Err(error) };
                 report.error(&render(&error));
                 return Ok(code);

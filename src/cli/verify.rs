@@ -62,7 +62,12 @@ impl Verify {
             check_file(&self.tarball)?;
             verify::tarball(&self.tarball, &options)?
         };
-        step.finish(&format!("{} checks of {} members, {} packages", findings.checks.len(), findings.members, findings.packages));
+        step.finish(&format!(
+            "{} checks of {} members, {} packages",
+            findings.checks.len(),
+            findings.members,
+            findings.packages
+        ));
         let summary = summary(&findings);
         if json {
             super::print_json(report, &findings)?;
@@ -79,26 +84,45 @@ impl Verify {
 fn removed_by_settings(tarball: &Path) -> Vec<String> {
     let name = tarball.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.strip_suffix(extension_of(&name)).unwrap_or(&name);
-    let text = files::read_text(&tarball.with_file_name(format!("{stem}.json")), files::TEXT).unwrap_or_default();
+    let text = files::read_text(&tarball.with_file_name(format!("{stem}.json")), files::TEXT)
+        .unwrap_or_default();
     let manifest: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
     let texts = |value: &serde_json::Value| -> Vec<String> {
-        value.as_array().into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
+        value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|text| text.as_str().map(str::to_owned))
+            .collect()
     };
-    if texts(&manifest["settings"]["customizations"]["remove"]).is_empty() { Vec::new() } else { texts(&manifest["removed"]) }
+    if texts(&manifest["settings"]["customizations"]["remove"]).is_empty() {
+        Vec::new()
+    } else {
+        texts(&manifest["removed"])
+    }
 }
 
 fn check_file(path: &Path) -> Result<()> {
     if path.is_dir() {
-        return Err(Failure::new(ExitCode::Usage, format!("verifying {}: it is a directory", path.display()))
-            .hint("pack it first: osimg pack TREE -o os.tgz")
-            .into());
+        return Err(Failure::new(
+            ExitCode::Usage,
+            format!("verifying {}: it is a directory", path.display()),
+        )
+        .hint("pack it first: osimg pack TREE -o os.tgz")
+        .into());
     }
     if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
         let what = format!("verifying {}: it is not a regular file", path.display());
-        return Err(Failure::new(ExitCode::Usage, what).hint("a pipe is read as `-`: osimg verify - < PIPE").into());
+        return Err(Failure::new(ExitCode::Usage, what)
+            .hint("a pipe is read as `-`: osimg verify - < PIPE")
+            .into());
     }
     if !path.exists() {
-        return Err(Failure::new(ExitCode::Usage, format!("verifying {}: the file does not exist", path.display())).into());
+        return Err(Failure::new(
+            ExitCode::Usage,
+            format!("verifying {}: the file does not exist", path.display()),
+        )
+        .into());
     }
     Ok(())
 }
@@ -133,7 +157,11 @@ fn summary(findings: &Findings) -> String {
         (0, 0) => format!("{name}: fit for {profile}"),
         (0, warnings) => format!("{name}: fit for {profile}, {}", count(warnings, "warning")),
         (errors, warnings) => {
-            format!("{name}: not fit for {profile}: {}, {}", count(errors, "error"), count(warnings, "warning"))
+            format!(
+                "{name}: not fit for {profile}: {}, {}",
+                count(errors, "error"),
+                count(warnings, "warning")
+            )
         }
     }
 }

@@ -20,10 +20,18 @@ impl Environment {
     #[must_use]
     pub fn own() -> Self {
         let text = |value: OsString| value.to_string_lossy().into_owned();
-        let variables: Vec<(String, String)> = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
+        let variables: Vec<(String, String)> =
+            std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
         let mut directories = vec![PathBuf::from(".")];
-        let variable = |name: &str| variables.iter().find(|(n, v)| n == name && !v.is_empty()).map(|(_, v)| PathBuf::from(v));
-        if let Some(config) = variable("XDG_CONFIG_HOME").or_else(|| variable("HOME").map(|home| home.join(".config"))) {
+        let variable = |name: &str| {
+            variables
+                .iter()
+                .find(|(n, v)| n == name && !v.is_empty())
+                .map(|(_, v)| PathBuf::from(v))
+        };
+        if let Some(config) = variable("XDG_CONFIG_HOME")
+            .or_else(|| variable("HOME").map(|home| home.join(".config")))
+        {
             directories.push(config.join("openstack"));
         }
         directories.push("/etc/openstack".into());
@@ -33,7 +41,13 @@ impl Environment {
     /// One clouds.yaml, and nothing else.
     #[must_use]
     pub fn from_file(path: &std::path::Path) -> Self {
-        Self { variables: vec![("OS_CLIENT_CONFIG_FILE".to_owned(), path.to_string_lossy().into_owned())], directories: Vec::new() }
+        Self {
+            variables: vec![(
+                "OS_CLIENT_CONFIG_FILE".to_owned(),
+                path.to_string_lossy().into_owned(),
+            )],
+            directories: Vec::new(),
+        }
     }
 
     /// For tests: these variables and directories.
@@ -77,7 +91,9 @@ impl Environment {
             None => self
                 .directories
                 .iter()
-                .flat_map(|directory| ["yaml", "yml", "json"].map(|suffix| directory.join(format!("{stem}.{suffix}"))))
+                .flat_map(|directory| {
+                    ["yaml", "yml", "json"].map(|suffix| directory.join(format!("{stem}.{suffix}")))
+                })
                 .find(|path| path.is_file()),
         };
         let Some(path) = found else { return Ok(None) };
@@ -85,14 +101,22 @@ impl Environment {
         let text = match crate::files::read_text(&path, crate::files::TEXT) {
             Ok(text) => text,
             Err(error) => {
-                let why = if named.is_some() { format!("{doing}, which {variable} names") } else { doing };
+                let why = if named.is_some() {
+                    format!("{doing}, which {variable} names")
+                } else {
+                    doing
+                };
                 return Err(error).or_fail(ExitCode::Recipe, why);
             }
         };
         // The parser's message has the place, and no values.
         let value: Value = serde_yaml_ng::from_str(&text).map_err(|error| {
-            let place = error.location().map(|l| format!(":{}:{}", l.line(), l.column())).unwrap_or_default();
-            Failure::new(ExitCode::Recipe, format!("{doing}{place}: it is not YAML")).hint("look at the indentation and the quotes there")
+            let place = error
+                .location()
+                .map(|l| format!(":{}:{}", l.line(), l.column()))
+                .unwrap_or_default();
+            Failure::new(ExitCode::Recipe, format!("{doing}{place}: it is not YAML"))
+                .hint("look at the indentation and the quotes there")
         })?;
         Ok(Some((path, value)))
     }
@@ -100,7 +124,11 @@ impl Environment {
     /// The directories that are searched, for a hint.
     #[must_use]
     pub fn directories(&self) -> String {
-        self.directories.iter().map(|f| f.join("clouds.yaml").display().to_string()).collect::<Vec<_>>().join(", ")
+        self.directories
+            .iter()
+            .map(|f| f.join("clouds.yaml").display().to_string())
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
@@ -129,15 +157,22 @@ mod tests {
     fn what_is_laid_over_wins_key_by_key() {
         let mut under: Value = serde_yaml_ng::from_str("{a: {b: 1, c: 2}, d: 3}").expect("YAML");
         merge(&mut under, serde_yaml_ng::from_str("{a: {c: 9, e: 4}}").expect("YAML"));
-        assert_eq!(under, serde_yaml_ng::from_str::<Value>("{a: {b: 1, c: 9, e: 4}, d: 3}").expect("YAML"));
+        assert_eq!(
+            under,
+            serde_yaml_ng::from_str::<Value>("{a: {b: 1, c: 9, e: 4}, d: 3}").expect("YAML")
+        );
     }
 
     #[test]
     fn the_first_directory_wins_and_broken_yaml_is_told_with_its_place_and_without_its_text() {
-        let (one, two) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        let (one, two) =
+            (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
         std::fs::write(two.path().join("clouds.yml"), "a: 2").expect("written");
         let environment = Environment::of(&[], &[one.path(), two.path()]);
-        assert_eq!(environment.file("clouds", "X").expect("read").expect("found").0, two.path().join("clouds.yml"));
+        assert_eq!(
+            environment.file("clouds", "X").expect("read").expect("found").0,
+            two.path().join("clouds.yml")
+        );
         std::fs::write(one.path().join("clouds.yaml"), "a: [\nb: hunter2: }").expect("written");
         let error = crate::error::render(&environment.file("clouds", "X").expect_err("no YAML"));
         assert!(error.contains("clouds.yaml:") && !error.contains("hunter2"), "{error}");

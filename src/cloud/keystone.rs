@@ -76,9 +76,16 @@ impl Session {
     /// When Keystone cannot be reached or refuses.
     pub fn open(cloud: Cloud, report: &Report) -> Result<Self> {
         if cloud.tls.insecure {
-            report.warn(&format!("the cloud '{}' has verify: false: the servers' certificates are not checked", cloud.name));
+            report.warn(&format!(
+                "the cloud '{}' has verify: false: the servers' certificates are not checked",
+                cloud.name
+            ));
         }
-        let session = Self { client: Client::new(&cloud.tls, Redirects::Show)?, cloud, token: Mutex::new(None) };
+        let session = Self {
+            client: Client::new(&cloud.tls, Redirects::Show)?,
+            cloud,
+            token: Mutex::new(None),
+        };
         session.renew()?;
         Ok(session)
     }
@@ -98,7 +105,10 @@ impl Session {
     /// The names of the roles there.
     #[must_use]
     pub fn roles(&self) -> Vec<String> {
-        self.locked().as_ref().map(|token| token.body.roles.iter().map(|r| r.name.clone()).collect()).unwrap_or_default()
+        self.locked()
+            .as_ref()
+            .map(|token| token.body.roles.iter().map(|r| r.name.clone()).collect())
+            .unwrap_or_default()
     }
 
     /// Whether services take the caller for an administrator: by the role, or because there is no
@@ -119,9 +129,16 @@ impl Session {
             };
         };
         let user = body.user.as_ref().map_or("?", |user| user.name.as_str());
-        let project = body.project.as_ref().map(|project| format!(" in project {}", project.name)).unwrap_or_default();
+        let project = body
+            .project
+            .as_ref()
+            .map(|project| format!(" in project {}", project.name))
+            .unwrap_or_default();
         let roles: Vec<&str> = body.roles.iter().map(|role| role.name.as_str()).collect();
-        format!("user {user}{project} (roles: {})", if roles.is_empty() { "none".into() } else { roles.join(", ") })
+        format!(
+            "user {user}{project} (roles: {})",
+            if roles.is_empty() { "none".into() } else { roles.join(", ") }
+        )
     }
 
     /// Makes a call to a service; a token that ran out in the meantime is renewed, and the call
@@ -135,12 +152,20 @@ impl Session {
         let mut renewed = false;
         loop {
             let credential = self.credential()?;
-            let answer = self.answer(self.client.call(call, &url, &headers(credential.as_ref())), &url, name(service))?;
+            let answer = self.answer(
+                self.client.call(call, &url, &headers(credential.as_ref())),
+                &url,
+                name(service),
+            )?;
             if answer.status == 401 && matches!(self.cloud.auth, Auth::Basic { .. }) {
                 let Cloud { name: cloud, source, .. } = &self.cloud;
                 return Err(Failure::new(
                     ExitCode::Registry,
-                    format!("calling {} at {}: it does not accept the password", name(service), shown(&url)),
+                    format!(
+                        "calling {} at {}: it does not accept the password",
+                        name(service),
+                        shown(&url)
+                    ),
                 )
                 .hint(format!("look at username and password of '{cloud}' in {source}"))
                 .because(answer.refusal("asking it"))
@@ -164,11 +189,22 @@ impl Session {
     pub fn upload(&self, service: &str, upload: Upload<'_>) -> Result<Answer> {
         let url = format!("{}{}", self.endpoint(service)?, upload.path);
         let credential = self.credential()?;
-        self.answer(self.client.upload(upload, &url, &headers(credential.as_ref())), &url, name(service))
+        self.answer(
+            self.client.upload(upload, &url, &headers(credential.as_ref())),
+            &url,
+            name(service),
+        )
     }
 
-    fn answer(&self, result: std::result::Result<http::Answer, http::Error>, url: &str, service: &str) -> Result<Answer> {
-        let http = result.map_err(|error| error.failure(ExitCode::Registry, format!("calling {}", shown(url))))?;
+    fn answer(
+        &self,
+        result: std::result::Result<http::Answer, http::Error>,
+        url: &str,
+        service: &str,
+    ) -> Result<Answer> {
+        let http = result.map_err(|error| {
+            error.failure(ExitCode::Registry, format!("calling {}", shown(url)))
+        })?;
         Ok(Answer { http, service: service.to_owned(), who: self.who() })
     }
 
@@ -183,7 +219,11 @@ impl Session {
 
     /// A token with some life left; none without Keystone.
     fn token(&self) -> Result<Option<Secret>> {
-        let fresh = self.locked().as_ref().filter(|t| left(t) >= LEAST_LIFE.min(t.life / 2)).map(|token| token.value.clone());
+        let fresh = self
+            .locked()
+            .as_ref()
+            .filter(|t| left(t) >= LEAST_LIFE.min(t.life / 2))
+            .map(|token| token.value.clone());
         if fresh.is_none() && self.cloud.auth.has_keystone() {
             self.renew()?;
         }
@@ -196,7 +236,10 @@ impl Session {
 }
 
 fn headers<'a>(credential: Option<&'a (&'static str, Secret)>) -> Vec<(&'static str, &'a str)> {
-    [("accept", "application/json")].into_iter().chain(credential.map(|(name, value)| (*name, value.reveal()))).collect()
+    [("accept", "application/json")]
+        .into_iter()
+        .chain(credential.map(|(name, value)| (*name, value.reveal())))
+        .collect()
 }
 
 fn left(token: &Token) -> Duration {

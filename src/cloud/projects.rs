@@ -30,14 +30,18 @@ impl Session {
         if !self.cloud().auth.has_keystone() {
             return Ok(ProjectLookup::Refused);
         }
-        let answer = self.call("identity", &Call::get(format!("/v3/projects?name={}", escaped(name))))?;
+        let answer =
+            self.call("identity", &Call::get(format!("/v3/projects?name={}", escaped(name))))?;
         // Only an administrator may list projects.
         if answer.is(&[401, 403]) {
             return Ok(ProjectLookup::Refused);
         }
         let body = answer.expect(&[200], doing)?.json(doing)?;
         let projects = body["projects"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let mut ids: Vec<String> = projects.iter().filter_map(|project| project["id"].as_str().map(str::to_owned)).collect();
+        let mut ids: Vec<String> = projects
+            .iter()
+            .filter_map(|project| project["id"].as_str().map(str::to_owned))
+            .collect();
         Ok(match ids.len() {
             0 => ProjectLookup::Missing,
             1 => ids.pop().map_or(ProjectLookup::Missing, ProjectLookup::Found),
@@ -69,7 +73,10 @@ mod tests {
 
     #[test]
     fn ids_are_distinguished_from_names_with_and_without_hyphens() {
-        assert!(is_id("0123456789abcdef0123456789ABCDEF") && is_id("01234567-89ab-cdef-0123-456789abcdef"));
+        assert!(
+            is_id("0123456789abcdef0123456789ABCDEF")
+                && is_id("01234567-89ab-cdef-0123-456789abcdef")
+        );
         assert!(!is_id("service") && !is_id("0123456789abcdef0123456789abcdeg"));
     }
 }

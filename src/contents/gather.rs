@@ -89,7 +89,10 @@ impl Gather {
         let (member, memory) = self.known.member(entry);
         self.memory += memory;
         if self.memory > MOST_MEMORY {
-            let what = format!("listing the archive: its members need more than {} MiB of memory", MOST_MEMORY >> 20);
+            let what = format!(
+                "listing the archive: its members need more than {} MiB of memory",
+                MOST_MEMORY >> 20
+            );
             return Err(Failure::new(ExitCode::Unexpected, what)
                 .hint("it is no image of an operating system, or has too many files")
                 .into());
@@ -99,7 +102,10 @@ impl Gather {
     }
 
     fn is_kept(&self, entry: &Entry, path: &[u8]) -> bool {
-        entry.sparse.is_none() && entry.size <= kept::LARGEST && self.kept + entry.size <= kept::MOST && kept::is_kept(path)
+        entry.sparse.is_none()
+            && entry.size <= kept::LARGEST
+            && self.kept + entry.size <= kept::MOST
+            && kept::is_kept(path)
     }
 
     /// Where a file of an rpmdb is put.
@@ -112,7 +118,12 @@ impl Gather {
         let Some(database) = self.databases.get_mut(directory) else { return Ok(None) };
         let database = match database {
             Some(database) => database,
-            None => database.insert(tempfile::Builder::new().prefix("osimg-rpmdb-").tempdir().context("making a temporary directory")?),
+            None => database.insert(
+                tempfile::Builder::new()
+                    .prefix("osimg-rpmdb-")
+                    .tempdir()
+                    .context("making a temporary directory")?,
+            ),
         };
         let place = database.path().join(name);
         Ok(Some(File::create(&place).with_context(|| format!("making {}", place.display()))?))
@@ -150,7 +161,10 @@ fn put_aside(file: &mut File, part: Part<'_>) -> std::io::Result<()> {
 }
 
 /// The content of a file of a tree.
-pub(super) fn content_of(mut file: &File, take: &mut dyn FnMut(Part<'_>) -> Result<()>) -> Result<()> {
+pub(super) fn content_of(
+    mut file: &File,
+    take: &mut dyn FnMut(Part<'_>) -> Result<()>,
+) -> Result<()> {
     let failed = |error| anyhow::Error::from(error).context("reading a file of the tree");
     crate::files::read_chunks(&mut file, failed, |bytes| take(Part::Data(bytes))).map(|_| ())
 }

@@ -41,7 +41,9 @@ impl Hasher {
             Digests::None => (None, None),
             Digests::Sha256 => {
                 let (sender, receiver) = sync_channel(WAITING);
-                let thread = std::thread::Builder::new().name("digest".into()).spawn(move || digest_all(&receiver));
+                let thread = std::thread::Builder::new()
+                    .name("digest".into())
+                    .spawn(move || digest_all(&receiver));
                 (Some(sender), Some(thread.context("starting a thread")?))
             }
         };
@@ -74,7 +76,9 @@ impl Hasher {
         self.batched = 0;
         let batch = std::mem::take(&mut self.batch);
         match &self.pieces {
-            Some(pieces) => pieces.send(batch).map_err(|_| anyhow!("digesting contents: the thread ended")),
+            Some(pieces) => {
+                pieces.send(batch).map_err(|_| anyhow!("digesting contents: the thread ended"))
+            }
             None => Ok(()),
         }
     }
@@ -84,7 +88,9 @@ impl Hasher {
         self.send()?;
         drop(self.pieces.take());
         match self.thread.take() {
-            Some(thread) => thread.join().map_err(|_| anyhow!("digesting contents: the thread failed")),
+            Some(thread) => {
+                thread.join().map_err(|_| anyhow!("digesting contents: the thread failed"))
+            }
             None => Ok(Vec::new()),
         }
     }
@@ -104,7 +110,9 @@ fn digest_all(batches: &Receiver<Vec<Piece>>) -> Digested {
                     count -= part as u64;
                 }
             }
-            Piece::End(number) => digests.push((number, std::mem::take(&mut present).finalize().into())),
+            Piece::End(number) => {
+                digests.push((number, std::mem::take(&mut present).finalize().into()))
+            }
         }
     }
     digests
@@ -125,7 +133,11 @@ pub(super) struct Told {
 
 impl<R: Read> Tee<R> {
     pub(super) fn new(source: R, digests: Digests) -> Result<(Self, Rc<Told>)> {
-        let told = Rc::new(Told { bytes: Cell::new(0), hasher: Cell::new(Some(Hasher::new(digests)?)), failed: Cell::new(None) });
+        let told = Rc::new(Told {
+            bytes: Cell::new(0),
+            hasher: Cell::new(Some(Hasher::new(digests)?)),
+            failed: Cell::new(None),
+        });
         Ok((Self { source, told: told.clone() }, told))
     }
 }
@@ -177,7 +189,10 @@ mod tests {
         hasher.zeros(3).unwrap();
         hasher.end(9).unwrap();
         let expected = |text: &[u8]| -> [u8; 32] { Sha256::digest(text).into() };
-        assert_eq!(hasher.finish().unwrap(), [(7, expected(b"abc")), (8, expected(b"")), (9, expected(b"\0\0\0"))]);
+        assert_eq!(
+            hasher.finish().unwrap(),
+            [(7, expected(b"abc")), (8, expected(b"")), (9, expected(b"\0\0\0"))]
+        );
     }
 
     #[test]

@@ -54,8 +54,13 @@ const FOLDERS: [(&str, &[&str]); 9] = [
 ];
 
 /// The files of an SELinux policy that say which label a path has.
-const POLICY: [&str; 5] =
-    ["file_contexts", "file_contexts.homedirs", "file_contexts.local", "file_contexts.subs", "file_contexts.subs_dist"];
+const POLICY: [&str; 5] = [
+    "file_contexts",
+    "file_contexts.homedirs",
+    "file_contexts.local",
+    "file_contexts.subs",
+    "file_contexts.subs_dist",
+];
 
 /// Where an rpmdb may be.
 pub(super) const RPMDB: [&str; 2] = ["var/lib/rpm", "usr/lib/sysimage/rpm"];
@@ -67,10 +72,15 @@ pub(super) fn is_kept(path: &[u8]) -> bool {
         return true;
     }
     let Some((directory, name)) = path.rsplit_once('/') else { return false };
-    if FOLDERS.iter().any(|(kept, ends)| *kept == directory && ends.iter().any(|end| name.ends_with(end))) {
+    if FOLDERS
+        .iter()
+        .any(|(kept, ends)| *kept == directory && ends.iter().any(|end| name.ends_with(end)))
+    {
         return true;
     }
-    if let Some(policy) = directory.strip_prefix("etc/selinux/").and_then(|rest| rest.strip_suffix("/contexts/files")) {
+    if let Some(policy) =
+        directory.strip_prefix("etc/selinux/").and_then(|rest| rest.strip_suffix("/contexts/files"))
+    {
         return !policy.contains('/') && POLICY.contains(&name);
     }
     // The keys that let someone in.
@@ -98,7 +108,12 @@ mod tests {
         ] {
             assert!(is_kept(path.as_bytes()), "{path}");
         }
-        for path in ["usr/bin/bash", "etc/selinux/a/b/contexts/files/file_contexts", "etc/selinux/targeted/contexts/files/media", "etc"] {
+        for path in [
+            "usr/bin/bash",
+            "etc/selinux/a/b/contexts/files/file_contexts",
+            "etc/selinux/targeted/contexts/files/media",
+            "etc",
+        ] {
             assert!(!is_kept(path.as_bytes()), "{path}");
         }
         assert_eq!(rpmdb(b"usr/lib/sysimage/rpm/rpmdb.sqlite"), Some((1, "rpmdb.sqlite")));

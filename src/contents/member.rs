@@ -149,9 +149,26 @@ impl Known {
     pub(super) fn member(&mut self, entry: Entry) -> (Member, u64) {
         let stored = stored(&entry);
         let Entry {
-            path: name, kind, mode, uid, gid, uname, gname, size, mtime, link, device, mut xattrs, acl, default_acl, label, ..
+            path: name,
+            kind,
+            mode,
+            uid,
+            gid,
+            uname,
+            gname,
+            size,
+            mtime,
+            link,
+            device,
+            mut xattrs,
+            acl,
+            default_acl,
+            label,
+            ..
         } = entry;
-        for (text, raw) in [(&acl, "system.posix_acl_access"), (&default_acl, "system.posix_acl_default")] {
+        for (text, raw) in
+            [(&acl, "system.posix_acl_access"), (&default_acl, "system.posix_acl_default")]
+        {
             if text.is_some() {
                 xattrs.remove(raw.as_bytes());
             }
@@ -170,9 +187,22 @@ impl Known {
         let path = normal(&name);
         let name = (usual_name(&path, kind) != name).then(|| name.into_boxed_slice());
         memory += (path.len() + link.len() + name.as_ref().map_or(0, |name| name.len())) as u64;
-        let rare = (name.is_some() || stored != size || device.is_some()).then(|| Box::new(Rare { name, stored, device }));
+        let rare = (name.is_some() || stored != size || device.is_some())
+            .then(|| Box::new(Rare { name, stored, device }));
         memory += rare.as_ref().map_or(0, |_| size_of::<Rare>() as u64 + ALLOCATION);
-        (Member { path: path.into_boxed_slice(), kind, size, mtime, link: link.into_boxed_slice(), sha256: None, traits, rare }, memory)
+        (
+            Member {
+                path: path.into_boxed_slice(),
+                kind,
+                size,
+                mtime,
+                link: link.into_boxed_slice(),
+                sha256: None,
+                traits,
+                rare,
+            },
+            memory,
+        )
     }
 }
 
@@ -181,8 +211,13 @@ const ALLOCATION: u64 = 24;
 
 impl Traits {
     fn memory(&self) -> u64 {
-        let xattrs: usize = self.xattrs.iter().map(|(name, value)| name.len() + value.len() + 96).sum();
-        let texts = [&self.acl, &self.default_acl, &self.label].into_iter().flatten().map(Vec::len).sum::<usize>();
+        let xattrs: usize =
+            self.xattrs.iter().map(|(name, value)| name.len() + value.len() + 96).sum();
+        let texts = [&self.acl, &self.default_acl, &self.label]
+            .into_iter()
+            .flatten()
+            .map(Vec::len)
+            .sum::<usize>();
         (size_of::<Self>() + 64 + xattrs + texts + self.uname.len() + self.gname.len()) as u64
     }
 }
@@ -230,9 +265,13 @@ mod tests {
     #[test]
     fn names_are_kept_byte_for_byte() {
         let mut known = Known::default();
-        for (name, kind) in
-            [("./", Kind::Directory), ("./a/", Kind::Directory), ("./a", Kind::File), ("a//b", Kind::File), ("/a", Kind::Fifo)]
-        {
+        for (name, kind) in [
+            ("./", Kind::Directory),
+            ("./a/", Kind::Directory),
+            ("./a", Kind::File),
+            ("a//b", Kind::File),
+            ("/a", Kind::Fifo),
+        ] {
             assert_eq!(*known.member(entry(name, kind)).0.name(), *name.as_bytes());
         }
     }

@@ -119,9 +119,15 @@ impl Contents {
     pub fn of_tarball(path: &Path, options: &Options<'_>) -> Result<Self> {
         let reading = || format!("reading the tarball {}", path.display());
         // A FIFO or a device is a wrong argument, not a failure of the disk.
-        let code =
-            |error: &std::io::Error| if error.kind() == std::io::ErrorKind::InvalidInput { ExitCode::Usage } else { ExitCode::Space };
-        let mut file = crate::files::open(path).map_err(|error| Failure::new(code(&error), reading()).because(error))?;
+        let code = |error: &std::io::Error| {
+            if error.kind() == std::io::ErrorKind::InvalidInput {
+                ExitCode::Usage
+            } else {
+                ExitCode::Space
+            }
+        };
+        let mut file = crate::files::open(path)
+            .map_err(|error| Failure::new(code(&error), reading()).because(error))?;
         match Image::open(path, &mut file)? {
             Some(image) => Self::from_image(image, &file, options),
             None => Self::of_stream(file, options),
@@ -131,7 +137,8 @@ impl Contents {
 
     /// Reads a squashfs.
     fn from_image(mut image: Image, file: &File, options: &Options<'_>) -> Result<Self> {
-        let read = Self::of_stream(image.stream()?, &Options { digests: options.digests, ..*options });
+        let read =
+            Self::of_stream(image.stream()?, &Options { digests: options.digests, ..*options });
         // A failure of the other program is the cause of a stream that ends early.
         image.finish()?;
         let mut contents = read?;
@@ -184,7 +191,11 @@ impl Contents {
     ///
     /// # Errors
     /// Fails when the tree cannot be read whole.
-    pub fn of_tree<'a>(root: &Path, overrides: impl Into<Overrides<'a>>, options: &Options<'_>) -> Result<Self> {
+    pub fn of_tree<'a>(
+        root: &Path,
+        overrides: impl Into<Overrides<'a>>,
+        options: &Options<'_>,
+    ) -> Result<Self> {
         let mut gather = Gather::new(options)?;
         crate::archive::scan_tree(root, overrides, |entry, file| {
             (options.check)()?;
@@ -237,20 +248,29 @@ impl Contents {
         if member.kind != Kind::HardLink {
             return member;
         }
-        self.find(normal(&member.link)).filter(|carrier| carrier.kind != Kind::HardLink).unwrap_or(member)
+        self.find(normal(&member.link))
+            .filter(|carrier| carrier.kind != Kind::HardLink)
+            .unwrap_or(member)
     }
 
     /// The members of the directory with this path, by path; not those further down.
     pub fn below<'a>(&'a self, directory: &'a str) -> impl Iterator<Item = &'a Member> {
-        self.all_below(directory)
-            .filter(move |member| member.path.get(directory.len() + 1..).is_some_and(|name| !name.is_empty() && !name.contains(&b'/')))
+        self.all_below(directory).filter(move |member| {
+            member
+                .path
+                .get(directory.len() + 1..)
+                .is_some_and(|name| !name.is_empty() && !name.contains(&b'/'))
+        })
     }
 
     /// All members below the directory with this path.
     pub fn all_below<'a>(&'a self, directory: &'a str) -> impl Iterator<Item = &'a Member> {
-        self.members
-            .iter()
-            .filter(move |member| member.path.strip_prefix(directory.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/')))
+        self.members.iter().filter(move |member| {
+            member
+                .path
+                .strip_prefix(directory.as_bytes())
+                .is_some_and(|rest| rest.first() == Some(&b'/'))
+        })
     }
 
     /// The text of one of the small files that are kept, symbolic links followed.
@@ -269,7 +289,10 @@ impl Contents {
     /// The image's os-release, unquoted; see os-release(5).
     #[must_use]
     pub fn os_release(&self) -> BTreeMap<String, String> {
-        let text = self.file("etc/os-release").or_else(|| self.file("usr/lib/os-release")).unwrap_or_default();
+        let text = self
+            .file("etc/os-release")
+            .or_else(|| self.file("usr/lib/os-release"))
+            .unwrap_or_default();
         String::from_utf8_lossy(text)
             .lines()
             .filter_map(|line| line.trim().split_once('='))
@@ -285,7 +308,9 @@ impl Contents {
         let mut names = BTreeMap::new();
         for line in String::from_utf8_lossy(text).lines() {
             let mut fields = line.split(':');
-            if let (Some(name), Some(_), Some(Ok(number))) = (fields.next(), fields.next(), fields.next().map(str::parse::<u64>)) {
+            if let (Some(name), Some(_), Some(Ok(number))) =
+                (fields.next(), fields.next(), fields.next().map(str::parse::<u64>))
+            {
                 // getpwuid() answers with the first.
                 names.entry(number).or_insert_with(|| name.to_owned());
             }
@@ -302,7 +327,11 @@ impl Contents {
             .iter()
             .filter_map(|member| member.path.strip_prefix(b"boot/vmlinuz-"))
             .map(|version| String::from_utf8_lossy(version).into_owned())
-            .filter(|version| !version.contains("-rescue-") && !version.starts_with("0-rescue") && !version.contains('/'))
+            .filter(|version| {
+                !version.contains("-rescue-")
+                    && !version.starts_with("0-rescue")
+                    && !version.contains('/')
+            })
             .collect();
         // As Anaconda sorts them: by `packaging.version` in EL 9, by rpm's comparison in EL 10 and
         // Fedora.

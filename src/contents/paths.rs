@@ -77,7 +77,11 @@ pub(super) fn resolve<'a>(contents: &'a Contents, path: &[u8], last: Last) -> Op
 }
 
 fn parts(path: &[u8]) -> Vec<Vec<u8>> {
-    path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").map(<[u8]>::to_vec).rev().collect()
+    path.split(|byte| *byte == b'/')
+        .filter(|part| !part.is_empty() && *part != b".")
+        .map(<[u8]>::to_vec)
+        .rev()
+        .collect()
 }
 
 #[cfg(test)]
@@ -86,7 +90,14 @@ mod tests {
 
     #[test]
     fn every_spelling_of_a_path_becomes_one() {
-        for (name, path) in [("./", ""), ("./a/b/", "a/b"), ("a//b/.", "a/b"), ("/a/../b", "b"), ("../x", "x"), ("", "")] {
+        for (name, path) in [
+            ("./", ""),
+            ("./a/b/", "a/b"),
+            ("a//b/.", "a/b"),
+            ("/a/../b", "b"),
+            ("../x", "x"),
+            ("", ""),
+        ] {
             assert_eq!(normal(name.as_bytes()), path.as_bytes(), "{name}");
         }
     }

@@ -29,7 +29,10 @@ const STORES: [TrustStore; 2] = [
         anchors: "/etc/pki/ca-trust/source/anchors",
         suffix: "pem",
         command: &["/usr/bin/update-ca-trust", "extract"],
-        bundles: &["/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/pki/tls/certs/ca-bundle.crt"],
+        bundles: &[
+            "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+            "/etc/pki/tls/certs/ca-bundle.crt",
+        ],
     },
     TrustStore {
         anchors: "/usr/local/share/ca-certificates",
@@ -50,16 +53,25 @@ fn read(settings: &CaCertificates) -> Result<Vec<(String, String)>> {
     for text in &settings.pem_certs {
         // Named by what it is, so that the order in the settings does not matter.
         let digest = hex::encode(Sha256::digest(pem::decode(text, "CERTIFICATE").concat()));
-        texts.push((format!("osimg-{}", digest.get(..16).unwrap_or_default()), format!("{}\n", text.trim())));
+        texts.push((
+            format!("osimg-{}", digest.get(..16).unwrap_or_default()),
+            format!("{}\n", text.trim()),
+        ));
     }
     for path in &settings.files {
-        let text = files::read_text(path, files::TEXT).or_fail(ExitCode::Recipe, format!("reading certificate {}", path.display()))?;
+        let text = files::read_text(path, files::TEXT)
+            .or_fail(ExitCode::Recipe, format!("reading certificate {}", path.display()))?;
         if pem::decode(&text, "CERTIFICATE").is_empty() {
-            return Err(Failure::new(ExitCode::Recipe, format!("{} holds no PEM certificate", path.display()))
-                .hint("it must have a line -----BEGIN CERTIFICATE-----")
-                .into());
+            return Err(Failure::new(
+                ExitCode::Recipe,
+                format!("{} holds no PEM certificate", path.display()),
+            )
+            .hint("it must have a line -----BEGIN CERTIFICATE-----")
+            .into());
         }
-        let stem = path.file_stem().map_or_else(|| "authority".into(), |stem| stem.to_string_lossy().into_owned());
+        let stem = path
+            .file_stem()
+            .map_or_else(|| "authority".into(), |stem| stem.to_string_lossy().into_owned());
         texts.push((stem, text));
     }
     Ok(texts)
@@ -74,7 +86,11 @@ pub(super) fn apply(image: &Image<'_>, settings: &CaCertificates) -> Result<()> 
     let mut bodies = Vec::new();
     for (stem, text) in &texts {
         bodies.extend(pem::decode(text, "CERTIFICATE"));
-        image.write(&format!("{}/{stem}.{}", store.anchors, store.suffix), text.as_bytes(), 0o644)?;
+        image.write(
+            &format!("{}/{stem}.{}", store.anchors, store.suffix),
+            text.as_bytes(),
+            0o644,
+        )?;
     }
     image.run(KEY, store.command)?;
     // The tools leave out what they cannot read, in silence.
@@ -84,8 +100,12 @@ pub(super) fn apply(image: &Image<'_>, settings: &CaCertificates) -> Result<()> 
             return Ok(());
         }
     }
-    let message = format!("applying {KEY}: a certificate is not in the image's bundle after its own tool rebuilt it");
-    Err(Failure::new(ExitCode::Transaction, message).hint("it may have expired, or be no authority (CA:TRUE)").into())
+    let message = format!(
+        "applying {KEY}: a certificate is not in the image's bundle after its own tool rebuilt it"
+    );
+    Err(Failure::new(ExitCode::Transaction, message)
+        .hint("it may have expired, or be no authority (CA:TRUE)")
+        .into())
 }
 
 /// The image's trust store.
@@ -95,6 +115,9 @@ fn store(image: &Image<'_>) -> Result<TrustStore> {
             return Ok(store);
         }
     }
-    let message = format!("applying {KEY}: the image has neither update-ca-trust nor update-ca-certificates");
-    Err(Failure::new(ExitCode::Transaction, message).hint("add ca-certificates to the recipe").into())
+    let message =
+        format!("applying {KEY}: the image has neither update-ca-trust nor update-ca-certificates");
+    Err(Failure::new(ExitCode::Transaction, message)
+        .hint("add ca-certificates to the recipe")
+        .into())
 }

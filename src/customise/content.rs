@@ -16,7 +16,9 @@ pub(super) const LIMIT: u64 = 64 << 20;
 pub(super) fn check(given: &[File]) -> Result<()> {
     for file in given {
         if let Data::Source(path) = &file.data {
-            files::open(path).map(drop).or_fail(ExitCode::Recipe, format!("{}: reading {}", file.place, path.display()))?;
+            files::open(path)
+                .map(drop)
+                .or_fail(ExitCode::Recipe, format!("{}: reading {}", file.place, path.display()))?;
         }
     }
     Ok(())
@@ -30,7 +32,10 @@ pub(super) fn apply(image: &Image<'_>, settings: &Customizations) -> Result<()> 
 fn make(image: &Image<'_>, directory: &Directory) -> Result<()> {
     let Directory { path, mode, user, group, ensure_parents, place } = directory;
     let refused = |why: &str, hint: &str| {
-        let mut failure = Failure::new(ExitCode::Recipe, format!("{place}: creating directory {path} in the image: {why}"));
+        let mut failure = Failure::new(
+            ExitCode::Recipe,
+            format!("{place}: creating directory {path} in the image: {why}"),
+        );
         if !hint.is_empty() {
             failure = failure.hint(hint);
         }
@@ -38,7 +43,8 @@ fn make(image: &Image<'_>, directory: &Directory) -> Result<()> {
     };
     if image.has_directory(path)? {
         if mode.is_some() || user.is_some() || group.is_some() {
-            let hint = "a package made it: leave out `mode`, `user` and `group`, or change it in a [[script]]";
+            let hint = "a package made it: leave out `mode`, `user` and `group`, or change it in \
+                        a [[script]]";
             return Err(refused("it exists, with its own mode and owner", hint).into());
         }
         return Ok(());
@@ -49,7 +55,11 @@ fn make(image: &Image<'_>, directory: &Directory) -> Result<()> {
         && !parent.is_empty()
         && !image.has_directory(parent)?
     {
-        return Err(refused(&format!("there is no directory {parent}"), "write `ensure_parents = true`").into());
+        return Err(refused(
+            &format!("there is no directory {parent}"),
+            "write `ensure_parents = true`",
+        )
+        .into());
     }
     image.make_directory(path, mode.unwrap_or(0o755))?;
     let root = Default::default();
@@ -62,10 +72,17 @@ fn put(image: &Image<'_>, file: &File) -> Result<()> {
         Data::Text(text) => (text.clone().into_bytes(), 0o644),
         Data::Source(path) => {
             let doing = || format!("{}: reading {}", file.place, path.display());
-            read(path).or_fail_hint(ExitCode::Recipe, doing(), "a large file belongs in a package")?
+            read(path).or_fail_hint(
+                ExitCode::Recipe,
+                doing(),
+                "a large file belongs in a package",
+            )?
         }
     };
-    let (uid, gid) = (owner::user(image, &file.user, &file.place)?, owner::group(image, &file.group, &file.place)?);
+    let (uid, gid) = (
+        owner::user(image, &file.user, &file.place)?,
+        owner::group(image, &file.group, &file.place)?,
+    );
     // Set last: giving a file away takes its setuid bit.
     let mode = file.mode.unwrap_or(usual);
     image.write(&file.path, &content, mode & 0o777)?;

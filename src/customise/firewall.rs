@@ -13,7 +13,10 @@ pub(super) fn apply(image: &Image<'_>, settings: &Firewall) -> Result<()> {
     let program = image.need("firewall-offline-cmd", KEY, "firewalld")?;
     for zone in &settings.zones {
         for source in &zone.sources {
-            image.run(KEY, &[&program, &format!("--zone={}", zone.name), &format!("--add-source={source}")])?;
+            image.run(
+                KEY,
+                &[&program, &format!("--zone={}", zone.name), &format!("--add-source={source}")],
+            )?;
         }
     }
     let ports = settings.ports.iter().map(|port| format!("--port={port}"));
@@ -21,7 +24,8 @@ pub(super) fn apply(image: &Image<'_>, settings: &Firewall) -> Result<()> {
     let disabled = settings.disabled.iter().map(|service| format!("--remove-service={service}"));
     let options: Vec<String> = ports.chain(enabled).chain(disabled).collect();
     if !options.is_empty() {
-        let argv: Vec<&str> = std::iter::once(program.as_str()).chain(options.iter().map(String::as_str)).collect();
+        let argv: Vec<&str> =
+            std::iter::once(program.as_str()).chain(options.iter().map(String::as_str)).collect();
         image.run(KEY, &argv)?;
     }
     Ok(())

@@ -21,8 +21,11 @@ fn parts_match(pattern: &[&str], path: &[&str]) -> bool {
         (None, None) => true,
         // What is in a directory, and not the directory.
         (Some((&"**", [])), _) => !path.is_empty(),
-        (Some((&"**", rest)), _) => (0..=path.len()).any(|skipped| parts_match(rest, path.get(skipped..).unwrap_or_default())),
-        (Some((first, rest)), Some((name, below))) => name_matches(first, name) && parts_match(rest, below),
+        (Some((&"**", rest)), _) => (0..=path.len())
+            .any(|skipped| parts_match(rest, path.get(skipped..).unwrap_or_default())),
+        (Some((first, rest)), Some((name, below))) => {
+            name_matches(first, name) && parts_match(rest, below)
+        }
         _ => false,
     }
 }

@@ -10,7 +10,10 @@ use std::time::Duration;
 use crate::error::{ExitCode, Failure, Result};
 use crate::process::{CommandLine, Tail};
 use crate::report::Report;
-use crate::sandbox::{self, Clock, Devices, InstallRoot, Kind, Limits, Mount, Network, OwnedFile, Owners, Plan, Terminal, View};
+use crate::sandbox::{
+    self, Clock, Devices, InstallRoot, Kind, Limits, Mount, Network, OwnedFile, Owners, Plan,
+    Terminal, View,
+};
 
 /// The limit on one program of the image.
 const PROGRAM_TIMEOUT: Duration = Duration::from_secs(10 * 60);
@@ -118,7 +121,9 @@ impl<'a> Image<'a> {
 
     /// Writes a file anew with the mode and the owners that it has.
     pub(super) fn rewrite(&self, path: &str, content: &str) -> Result<()> {
-        let Some(before) = self.root.status(Path::new(path))? else { return self.write(path, content.as_bytes(), 0o644) };
+        let Some(before) = self.root.status(Path::new(path))? else {
+            return self.write(path, content.as_bytes(), 0o644);
+        };
         self.root.write(Path::new(path), content.as_bytes(), before.mode)?;
         // Where nothing can be given away, the owners go by the path, and stay.
         Ok(self.root.give_ids(Path::new(path), before.uid, before.gid)?)
@@ -194,15 +199,27 @@ impl<'a> Image<'a> {
             return Ok(lines);
         }
         let command = CommandLine::new(argv.iter().copied()).quoted();
-        Err(Failure::new(ExitCode::Transaction, format!("applying {key}: `{command}` in the image ended with {how}:\n{lines}")).into())
+        Err(Failure::new(
+            ExitCode::Transaction,
+            format!("applying {key}: `{command}` in the image ended with {how}:\n{lines}"),
+        )
+        .into())
     }
 
     /// As [`Image::run`], and says how it ended.
     pub(super) fn attempt(&self, argv: &[&str]) -> Result<Ended> {
         let command = CommandLine::new(argv.iter().copied());
-        let job =
-            Job { command, environment: BTreeMap::new(), mounts: Vec::new(), network: Network::None, timeout: PROGRAM_TIMEOUT, lines: 20 };
-        self.perform(job).with_context(|| format!("running {} in the image", argv.first().copied().unwrap_or_default()))
+        let job = Job {
+            command,
+            environment: BTreeMap::new(),
+            mounts: Vec::new(),
+            network: Network::None,
+            timeout: PROGRAM_TIMEOUT,
+            lines: 20,
+        };
+        self.perform(job).with_context(|| {
+            format!("running {} in the image", argv.first().copied().unwrap_or_default())
+        })
     }
 
     /// Runs a command in the image.
@@ -215,7 +232,8 @@ impl<'a> Image<'a> {
             // systemctl of an image has no manager to talk to.
             .env("SYSTEMD_OFFLINE", "1")
             .env("SOURCE_DATE_EPOCH", self.place.source_date_epoch.to_string());
-        let command = job.environment.iter().fold(command, |command, (name, value)| command.env(name, value));
+        let command =
+            job.environment.iter().fold(command, |command, (name, value)| command.env(name, value));
         self.place.report.command(&command.quoted());
         let plan = Plan { network: job.network, mounts: job.mounts, ..self.plan(command) };
         let plan = match self.place.clock {
@@ -230,7 +248,12 @@ impl<'a> Image<'a> {
             self.place.report.output(line);
             Ok(())
         })?;
-        Ok(Ended { success: outcome.success(), code: outcome.code, how: outcome.describe(), lines: last.last(job.lines) })
+        Ok(Ended {
+            success: outcome.success(),
+            code: outcome.code,
+            how: outcome.describe(),
+            lines: last.last(job.lines),
+        })
     }
 
     fn plan(&self, command: CommandLine) -> Plan {

@@ -18,7 +18,9 @@ pub(super) fn apply(image: &Image<'_>, arguments: Option<&str>) -> Result<()> {
     let Some(arguments) = arguments else { return Ok(()) };
     if !has_kernel(image)? {
         let message = "applying customizations.kernel: the image has no kernel";
-        return Err(Failure::new(ExitCode::Transaction, message).hint("add kernel-core to the recipe").into());
+        return Err(Failure::new(ExitCode::Transaction, message)
+            .hint("add kernel-core to the recipe")
+            .into());
     }
     let grub = image.read(GRUB)?;
     match &grub {
@@ -41,7 +43,12 @@ pub(super) fn apply(image: &Image<'_>, arguments: Option<&str>) -> Result<()> {
 }
 
 fn has_kernel(image: &Image<'_>) -> Result<bool> {
-    if image.root().names(Path::new("boot"))?.iter().any(|name| name.to_string_lossy().starts_with("vmlinuz-")) {
+    if image
+        .root()
+        .names(Path::new("boot"))?
+        .iter()
+        .any(|name| name.to_string_lossy().starts_with("vmlinuz-"))
+    {
         return Ok(true);
     }
     for version in image.root().names(Path::new("usr/lib/modules"))? {
@@ -55,8 +62,14 @@ fn has_kernel(image: &Image<'_>) -> Result<bool> {
 /// Both, with one blank between them; arguments that are there already are not repeated.
 fn appended(before: &str, arguments: &str) -> String {
     let known: Vec<&str> = before.split_whitespace().collect();
-    let new: Vec<&str> = arguments.split(' ').filter(|argument| !known.contains(argument)).collect();
-    [before, &new.join(" ")].iter().filter(|text| !text.is_empty()).copied().collect::<Vec<_>>().join(" ")
+    let new: Vec<&str> =
+        arguments.split(' ').filter(|argument| !known.contains(argument)).collect();
+    [before, &new.join(" ")]
+        .iter()
+        .filter(|text| !text.is_empty())
+        .copied()
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// With the arguments at the end of `GRUB_CMDLINE_LINUX`, which is added if it is missing.
@@ -106,8 +119,13 @@ mod tests {
     fn arguments_are_appended_once() {
         assert_eq!(with_grub("", "a=1 b"), "GRUB_CMDLINE_LINUX=\"a=1 b\"\n");
         assert_eq!(
-            with_grub("GRUB_TIMEOUT=5\nGRUB_CMDLINE_LINUX=\"quiet b\"\nGRUB_CMDLINE_LINUX_DEFAULT=\"x\"\n", "a=1 b"),
-            "GRUB_TIMEOUT=5\nGRUB_CMDLINE_LINUX=\"quiet b a=1\"\nGRUB_CMDLINE_LINUX_DEFAULT=\"x\"\n"
+            with_grub(
+                "GRUB_TIMEOUT=5\nGRUB_CMDLINE_LINUX=\"quiet \
+                 b\"\nGRUB_CMDLINE_LINUX_DEFAULT=\"x\"\n",
+                "a=1 b"
+            ),
+            "GRUB_TIMEOUT=5\nGRUB_CMDLINE_LINUX=\"quiet b \
+             a=1\"\nGRUB_CMDLINE_LINUX_DEFAULT=\"x\"\n"
         );
         assert_eq!(
             with_options("title x\nlinux /vmlinuz\noptions root=UUID=1 ro\n", "a=1"),

@@ -18,8 +18,11 @@ pub(super) fn apply(image: &Image<'_>, settings: &Locale) -> Result<()> {
     for language in &settings.languages {
         if !has_language(image, language)? {
             let short = language.split(['_', '.', '@']).next().unwrap_or(language);
-            let message = format!("applying customizations.locale: the image has no locale `{language}`");
-            return Err(Failure::new(ExitCode::Recipe, message).hint(format!("add glibc-langpack-{short} to the recipe")).into());
+            let message =
+                format!("applying customizations.locale: the image has no locale `{language}`");
+            return Err(Failure::new(ExitCode::Recipe, message)
+                .hint(format!("add glibc-langpack-{short} to the recipe"))
+                .into());
         }
     }
     if let Some(language) = settings.languages.first() {
@@ -33,10 +36,16 @@ pub(super) fn apply(image: &Image<'_>, settings: &Locale) -> Result<()> {
     }
     if !any {
         // As in Debian, where another tool makes keymaps of it.
-        image.report().warn(&format!("the image has no keymaps: `{keyboard}` in /etc/vconsole.conf has no effect without kbd"));
+        image.report().warn(&format!(
+            "the image has no keymaps: `{keyboard}` in /etc/vconsole.conf has no effect without \
+             kbd"
+        ));
     } else if !known {
-        let message = format!("applying customizations.locale: the image has no keymap `{keyboard}`");
-        return Err(Failure::new(ExitCode::Recipe, message).hint("`localectl list-keymaps` lists its keymaps").into());
+        let message =
+            format!("applying customizations.locale: the image has no keymap `{keyboard}`");
+        return Err(Failure::new(ExitCode::Recipe, message)
+            .hint("`localectl list-keymaps` lists its keymaps")
+            .into());
     }
     set(image, "/etc/vconsole.conf", "KEYMAP", keyboard)
 }
@@ -44,17 +53,33 @@ pub(super) fn apply(image: &Image<'_>, settings: &Locale) -> Result<()> {
 /// Sets one variable of a file of such, and keeps the others.
 fn set(image: &Image<'_>, path: &str, variable: &str, value: &str) -> Result<()> {
     let before = image.read(path)?;
-    let kept = before.iter().flat_map(|text| text.lines()).filter(|line| !line.trim_start().starts_with(&format!("{variable}=")));
-    let text: String = std::iter::once(format!("{variable}={value}").as_str()).chain(kept).flat_map(|line| [line, "\n"]).collect();
-    if before.is_some() { image.rewrite(path, &text) } else { image.write(path, text.as_bytes(), 0o644) }
+    let kept = before
+        .iter()
+        .flat_map(|text| text.lines())
+        .filter(|line| !line.trim_start().starts_with(&format!("{variable}=")));
+    let text: String = std::iter::once(format!("{variable}={value}").as_str())
+        .chain(kept)
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    if before.is_some() {
+        image.rewrite(path, &text)
+    } else {
+        image.write(path, text.as_bytes(), 0o644)
+    }
 }
 
 /// As glibc looks for it: the codeset in small letters and digits only.
 fn normalised(language: &str) -> String {
-    let (rest, modifier) = language.split_once('@').map_or((language, String::new()), |(rest, modifier)| (rest, format!("@{modifier}")));
+    let (rest, modifier) = language
+        .split_once('@')
+        .map_or((language, String::new()), |(rest, modifier)| (rest, format!("@{modifier}")));
     match rest.split_once('.') {
         Some((name, codeset)) => {
-            let codeset: String = codeset.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+            let codeset: String = codeset
+                .chars()
+                .filter(char::is_ascii_alphanumeric)
+                .map(|c| c.to_ascii_lowercase())
+                .collect();
             format!("{name}.{codeset}{modifier}")
         }
         None => language.to_owned(),
@@ -76,7 +101,9 @@ fn has_language(image: &Image<'_>, language: &str) -> Result<bool> {
 
 /// Whether the archive of locales has the name, which is in it between zero bytes.
 fn in_archive(image: &Image<'_>, name: &str) -> Result<bool> {
-    let Ok(mut file) = image.root().open_file(Path::new("/usr/lib/locale/locale-archive")) else { return Ok(false) };
+    let Ok(mut file) = image.root().open_file(Path::new("/usr/lib/locale/locale-archive")) else {
+        return Ok(false);
+    };
     let wanted: Vec<u8> = [b"\0", name.as_bytes(), b"\0"].concat();
     let mut window: Vec<u8> = Vec::new();
     let mut buffer = vec![0; 1 << 20];
@@ -96,11 +123,14 @@ fn in_archive(image: &Image<'_>, name: &str) -> Result<bool> {
 fn has_keymap(image: &Image<'_>, directory: &Path, keyboard: &str) -> Result<bool> {
     for name in image.root().names(directory)? {
         let path: PathBuf = directory.join(&name);
-        let file = name
-            .to_str()
-            .and_then(|name| name.split_once(".map"))
-            .is_some_and(|(stem, rest)| stem == keyboard && matches!(rest, "" | ".gz" | ".xz" | ".zst"));
-        if file || (image.root().kind(&path)? == Some(Kind::Directory) && has_keymap(image, &path, keyboard)?) {
+        let file =
+            name.to_str().and_then(|name| name.split_once(".map")).is_some_and(|(stem, rest)| {
+                stem == keyboard && matches!(rest, "" | ".gz" | ".xz" | ".zst")
+            });
+        if file
+            || (image.root().kind(&path)? == Some(Kind::Directory)
+                && has_keymap(image, &path, keyboard)?)
+        {
             return Ok(true);
         }
     }

@@ -21,7 +21,10 @@ const REPORT_LIMIT: u64 = 512 << 20;
 const NAMESPACE: &str = "xccdf_org.ssgproject.content_rule_";
 const SUFFIX: &str = "_osbuild_tailoring";
 
-pub(super) fn apply(image: &Image<'_>, settings: &OpenScap) -> Result<Vec<(&'static str, Vec<u8>)>> {
+pub(super) fn apply(
+    image: &Image<'_>,
+    settings: &OpenScap,
+) -> Result<Vec<(&'static str, Vec<u8>)>> {
     let oscap = image.need("oscap", KEY, "openscap-scanner and scap-security-guide")?;
     let datastream = match &settings.datastream {
         Some(path) => path.clone(),
@@ -33,7 +36,16 @@ pub(super) fn apply(image: &Image<'_>, settings: &OpenScap) -> Result<Vec<(&'sta
             .hint("add scap-security-guide to the recipe, or name another `datastream`")
             .into());
     }
-    let mut argv = vec![oscap.as_str(), "xccdf", "eval", "--remediate", "--results", RESULTS, "--report", REPORT];
+    let mut argv = vec![
+        oscap.as_str(),
+        "xccdf",
+        "eval",
+        "--remediate",
+        "--results",
+        RESULTS,
+        "--report",
+        REPORT,
+    ];
     let mut profile = settings.profile_id.clone();
     if !settings.selected.is_empty() || !settings.unselected.is_empty() {
         image.write(TAILORING, tailoring(settings, &datastream).as_bytes(), 0o644)?;
@@ -46,19 +58,26 @@ pub(super) fn apply(image: &Image<'_>, settings: &OpenScap) -> Result<Vec<(&'sta
     if !matches!(ended.code, Some(0 | 2)) {
         return Err(Failure::new(
             ExitCode::Transaction,
-            format!("applying {KEY}: oscap in the image ended with {}:\n{}", ended.how, ended.lines),
+            format!(
+                "applying {KEY}: oscap in the image ended with {}:\n{}",
+                ended.how, ended.lines
+            ),
         )
         .into());
     }
     let mut reports = Vec::new();
     for (suffix, path) in [("openscap.xml", RESULTS), ("openscap.html", REPORT)] {
         let content = image.root().read(Path::new(path), REPORT_LIMIT)?;
-        let content = content.ok_or_else(|| Failure::new(ExitCode::Transaction, format!("applying {KEY}: oscap wrote no report")))?;
+        let content = content.ok_or_else(|| {
+            Failure::new(ExitCode::Transaction, format!("applying {KEY}: oscap wrote no report"))
+        })?;
         image.root().remove(Path::new(path))?;
         reports.push((suffix, content));
     }
     if ended.code == Some(2) {
-        image.report().warn(&format!("OpenSCAP: some rules of {profile} fail; the report next to the tarball lists them"));
+        image.report().warn(&format!(
+            "OpenSCAP: some rules of {profile} fail; the report next to the tarball lists them"
+        ));
     }
     Ok(reports)
 }
@@ -66,12 +85,17 @@ pub(super) fn apply(image: &Image<'_>, settings: &OpenScap) -> Result<Vec<(&'sta
 /// The only data stream of the image.
 fn datastream(image: &Image<'_>) -> Result<String> {
     let names = image.root().names(Path::new(CONTENT))?;
-    let found: Vec<String> =
-        names.iter().filter_map(|name| name.to_str()).filter(|name| name.ends_with("-ds.xml")).map(str::to_owned).collect();
+    let found: Vec<String> = names
+        .iter()
+        .filter_map(|name| name.to_str())
+        .filter(|name| name.ends_with("-ds.xml"))
+        .map(str::to_owned)
+        .collect();
     match found.as_slice() {
         [one] => Ok(format!("{CONTENT}/{one}")),
         _ => {
-            let message = format!("applying {KEY}: the image has {} data streams in {CONTENT}", found.len());
+            let message =
+                format!("applying {KEY}: the image has {} data streams in {CONTENT}", found.len());
             let hint = if found.is_empty() {
                 "add scap-security-guide to the recipe".to_owned()
             } else {
@@ -84,7 +108,9 @@ fn datastream(image: &Image<'_>) -> Result<String> {
 
 /// A tailoring in XCCDF 1.2 that extends the profile.
 fn tailoring(settings: &OpenScap, datastream: &str) -> String {
-    let full = |rule: &String| if rule.starts_with("xccdf_") { rule.clone() } else { format!("{NAMESPACE}{rule}") };
+    let full = |rule: &String| {
+        if rule.starts_with("xccdf_") { rule.clone() } else { format!("{NAMESPACE}{rule}") }
+    };
     let mut text = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <xccdf:Tailoring xmlns:xccdf=\"http://checklists.nist.gov/xccdf/1.2\" id=\"xccdf_osbuild_tailoring_default\">\n\
@@ -96,7 +122,11 @@ fn tailoring(settings: &OpenScap, datastream: &str) -> String {
     );
     for (rules, selected) in [(&settings.selected, true), (&settings.unselected, false)] {
         for rule in rules {
-            let _ = writeln!(text, "    <xccdf:select idref=\"{}\" selected=\"{selected}\"/>", full(rule));
+            let _ = writeln!(
+                text,
+                "    <xccdf:select idref=\"{}\" selected=\"{selected}\"/>",
+                full(rule)
+            );
         }
     }
     text + "  </xccdf:Profile>\n</xccdf:Tailoring>\n"

@@ -26,7 +26,9 @@ fn id(image: &Image<'_>, file: &str, what: &str, name: &OwnerName, place: &str) 
     let text = String::from_utf8_lossy(&text);
     let found = text.lines().find_map(|line| {
         let mut fields = line.split(':');
-        (fields.next() == Some(name)).then(|| fields.nth(1).and_then(|id| id.parse().ok())).flatten()
+        (fields.next() == Some(name))
+            .then(|| fields.nth(1).and_then(|id| id.parse().ok()))
+            .flatten()
     });
     found.ok_or_else(|| {
         Failure::new(ExitCode::Recipe, format!("{place}: the image has no {what} `{name}`"))

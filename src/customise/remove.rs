@@ -10,7 +10,8 @@ use crate::sandbox::Kind;
 pub(super) fn apply(image: &Image<'_>, patterns: &[String]) -> Result<Vec<String>> {
     let mut removed = Vec::new();
     for pattern in patterns {
-        let paths = if is_plain(pattern) { vec![PathBuf::from(pattern)] } else { expand(image, pattern)? };
+        let paths =
+            if is_plain(pattern) { vec![PathBuf::from(pattern)] } else { expand(image, pattern)? };
         for path in paths {
             if image.root().remove(&path)? {
                 removed.push(path.display().to_string());
@@ -30,7 +31,12 @@ fn expand(image: &Image<'_>, pattern: &str) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn descend(image: &Image<'_>, directory: &Path, parts: &[&str], found: &mut Vec<PathBuf>) -> Result<()> {
+fn descend(
+    image: &Image<'_>,
+    directory: &Path,
+    parts: &[&str],
+    found: &mut Vec<PathBuf>,
+) -> Result<()> {
     let Some((first, rest)) = parts.split_first() else { return Ok(()) };
     let any = *first == "**";
     if any && !rest.is_empty() {

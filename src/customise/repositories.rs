@@ -25,7 +25,9 @@ pub(super) fn apply(image: &Image<'_>, repositories: &[ImageRepository]) -> Resu
         }
         files.entry(&repository.filename).or_default().push_str(&section(repository, &urls));
     }
-    files.iter().try_for_each(|(name, text)| image.write(&format!("{DIRECTORY}/{name}"), text.as_bytes(), 0o644))
+    files.iter().try_for_each(|(name, text)| {
+        image.write(&format!("{DIRECTORY}/{name}"), text.as_bytes(), 0o644)
+    })
 }
 
 fn section(repository: &ImageRepository, keys: &[String]) -> String {

@@ -13,7 +13,9 @@ pub(super) fn apply(image: &Image<'_>, files: &[String]) -> Result<()> {
     for file in files {
         if image.read(file)?.is_none() {
             let message = format!("applying {KEY}: the image has no file `{file}`");
-            return Err(Failure::new(ExitCode::Recipe, message).hint("a package must bring it, or [[customizations.files]]").into());
+            return Err(Failure::new(ExitCode::Recipe, message)
+                .hint("a package must bring it, or [[customizations.files]]")
+                .into());
         }
         image.run(KEY, &[&rpm, "--import", file])?;
     }

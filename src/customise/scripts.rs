@@ -61,9 +61,11 @@ fn record(script: &ScriptSettings) -> Result<ScriptRecord> {
     let text = text(script)?;
     let mut records = Vec::new();
     for file in &script.files {
-        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name =
+            file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let mut digest = Sha256::new();
-        digest_of(file, &mut digest).or_fail(ExitCode::Recipe, format!("{}: reading {}", script.place, file.display()))?;
+        digest_of(file, &mut digest)
+            .or_fail(ExitCode::Recipe, format!("{}: reading {}", script.place, file.display()))?;
         records.push(FileRecord { name, sha256: hex::encode(digest.finalize()) });
     }
     Ok(ScriptRecord {
@@ -83,7 +85,9 @@ fn digest_of(path: &Path, digest: &mut Sha256) -> std::io::Result<()> {
         std::io::copy(&mut file, &mut DigestWriter(digest))?;
         return Ok(());
     }
-    let mut names = std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<std::io::Result<Vec<_>>>()?;
+    let mut names = std::fs::read_dir(path)?
+        .map(|entry| entry.map(|entry| entry.file_name()))
+        .collect::<std::io::Result<Vec<_>>>()?;
     names.sort();
     for name in names {
         let path = path.join(&name);
@@ -127,10 +131,16 @@ fn command(script: &ScriptSettings, text: &str) -> Result<CommandLine> {
     let path = format!("{DIRECTORY}/{}", script.name);
     let line = text.strip_prefix("#!").and_then(|rest| rest.lines().next()).map(str::trim);
     // As execve(2): one argument, with its blanks.
-    let argv = match line.map(|line| line.split_once(char::is_whitespace).map_or((line, ""), |(program, rest)| (program, rest.trim()))) {
+    let argv = match line.map(|line| {
+        line.split_once(char::is_whitespace)
+            .map_or((line, ""), |(program, rest)| (program, rest.trim()))
+    }) {
         None => vec![SHELL.to_owned(), "-e".to_owned(), path],
         Some((program, _)) if !program.starts_with('/') => {
-            let message = format!("{}: script {} has no interpreter in its first line", script.place, script.name);
+            let message = format!(
+                "{}: script {} has no interpreter in its first line",
+                script.place, script.name
+            );
             return Err(Failure::new(ExitCode::Recipe, message).hint("such as #!/bin/bash").into());
         }
         Some((program, "")) => vec![program.to_owned(), path],
@@ -144,14 +154,18 @@ fn command(script: &ScriptSettings, text: &str) -> Result<CommandLine> {
 /// # Errors
 /// [`ExitCode::Transaction`] with the last lines of a script that fails.
 pub fn run(image: &Image<'_>, scripts: &[ScriptSettings], when: When) -> Result<()> {
-    scripts.iter().filter(|script| script.when == when).try_for_each(|script| run_one(image, script))
+    scripts
+        .iter()
+        .filter(|script| script.when == when)
+        .try_for_each(|script| run_one(image, script))
 }
 
 fn run_one(image: &Image<'_>, script: &ScriptSettings) -> Result<()> {
     let step = image.report().step(&format!("running script {}", script.name));
     let text = text(script)?;
     let command = command(script, &text)?;
-    let mut mounts = vec![Mount::File { target: format!("{DIRECTORY}/{}", script.name).into(), content: text }];
+    let mut mounts =
+        vec![Mount::File { target: format!("{DIRECTORY}/{}", script.name).into(), content: text }];
     for source in &script.files {
         let name = source.file_name().unwrap_or_default();
         let target = Path::new(DIRECTORY).join(name);
@@ -168,12 +182,19 @@ fn run_one(image: &Image<'_>, script: &ScriptSettings) -> Result<()> {
         lines: LAST_LINES,
     };
     let ended = image.perform(job).map_err(|error| {
-        Failure::new(crate::error::exit_code(&error), format!("{}: running script {}", script.place, script.name)).because(error)
+        Failure::new(
+            crate::error::exit_code(&error),
+            format!("{}: running script {}", script.place, script.name),
+        )
+        .because(error)
     });
     resolver.close(image)?;
     let ended = ended?;
     if !ended.success {
-        let message = format!("{}: script {} ended with {}:\n{}", script.place, script.name, ended.how, ended.lines);
+        let message = format!(
+            "{}: script {} ended with {}:\n{}",
+            script.place, script.name, ended.how, ended.lines
+        );
         return Err(Failure::new(ExitCode::Transaction, message)
             .hint("`--keep on-failure` keeps the tree, and `osimg shell WORKDIR` opens it")
             .into());
@@ -200,14 +221,16 @@ impl Resolver {
         if !matches!(kind, None | Some(Kind::Link)) {
             return Ok(Self::Own);
         }
-        let content = files::read_text(path, files::TEXT).or_fail(ExitCode::Host, format!("reading {RESOLV_CONF} of the build host"))?;
+        let content = files::read_text(path, files::TEXT)
+            .or_fail(ExitCode::Host, format!("reading {RESOLV_CONF} of the build host"))?;
         if kind.is_none() {
             image.write(RESOLV_CONF, content.as_bytes(), 0o644)?;
             return Ok(Self::Lent);
         }
         // systemd-resolved and NetworkManager link it to a file in /run, which is not the image's.
         let target = image.root().read_link(path)?.unwrap_or_default();
-        let target = target.to_string_lossy().trim_start_matches("../").trim_start_matches('/').to_owned();
+        let target =
+            target.to_string_lossy().trim_start_matches("../").trim_start_matches('/').to_owned();
         if target.starts_with("run/") && !target.contains("..") {
             mounts.push(Mount::File { target: format!("/{target}").into(), content });
         }
@@ -244,7 +267,10 @@ mod tests {
         let quoted = |text: &str| command(&script(text), text).map(|command| command.quoted());
         assert_eq!(quoted("echo").expect("a shell"), "/bin/sh -e /run/osimg/x");
         assert_eq!(quoted("#!/bin/bash -eu\n").expect("bash"), "/bin/bash -eu /run/osimg/x");
-        assert_eq!(quoted("#! /usr/bin/env python3\n").expect("env"), "/usr/bin/env python3 /run/osimg/x");
+        assert_eq!(
+            quoted("#! /usr/bin/env python3\n").expect("env"),
+            "/usr/bin/env python3 /run/osimg/x"
+        );
         assert!(quoted("#!python\n").is_err());
     }
 }

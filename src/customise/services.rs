@@ -12,9 +12,11 @@ pub(super) fn apply(image: &Image<'_>, settings: &Services) -> Result<()> {
         return Ok(());
     }
     let systemctl = image.need("systemctl", KEY, "systemd")?;
-    for (verb, key, units) in
-        [("enable", "enabled", &settings.enabled), ("disable", "disabled", &settings.disabled), ("mask", "masked", &settings.masked)]
-    {
+    for (verb, key, units) in [
+        ("enable", "enabled", &settings.enabled),
+        ("disable", "disabled", &settings.disabled),
+        ("mask", "masked", &settings.masked),
+    ] {
         for unit in units {
             known(image, &systemctl, key, unit)?;
             image.run(KEY, &[&systemctl, verb, unit])?;
@@ -39,7 +41,10 @@ fn known(image: &Image<'_>, systemctl: &str, key: &str, unit: &str) -> Result<()
         return Ok(());
     }
     let why = ended.lines.lines().last().unwrap_or_default();
-    Err(Failure::new(ExitCode::Recipe, format!("applying {KEY}: `{key}` names `{unit}`, which the image does not have: {why}"))
-        .hint("add its package to the recipe, or its file by [[customizations.files]]")
-        .into())
+    Err(Failure::new(
+        ExitCode::Recipe,
+        format!("applying {KEY}: `{key}` names `{unit}`, which the image does not have: {why}"),
+    )
+    .hint("add its package to the recipe, or its file by [[customizations.files]]")
+    .into())
 }

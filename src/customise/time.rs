@@ -17,7 +17,8 @@ pub(super) fn apply(image: &Image<'_>, settings: &Timezone) -> Result<()> {
             } else {
                 "add tzdata to the recipe"
             };
-            let message = format!("applying customizations.timezone: the image has no time zone `{zone}`");
+            let message =
+                format!("applying customizations.timezone: the image has no time zone `{zone}`");
             return Err(Failure::new(ExitCode::Recipe, message).hint(hint).into());
         }
         image.link("/etc/localtime", &format!("../usr/share/zoneinfo/{zone}"))?;
@@ -34,7 +35,8 @@ pub(super) fn apply(image: &Image<'_>, settings: &Timezone) -> Result<()> {
         let text = format!("[Time]\nNTP={}\n", settings.ntpservers.join(" "));
         return image.write(TIMESYNCD_SERVERS, text.as_bytes(), 0o644);
     }
-    let message = "applying customizations.timezone: the image has neither chrony nor systemd-timesyncd for `ntpservers`";
+    let message = "applying customizations.timezone: the image has neither chrony nor \
+                   systemd-timesyncd for `ntpservers`";
     Err(Failure::new(ExitCode::Transaction, message).hint("add chrony to the recipe").into())
 }
 
@@ -61,8 +63,10 @@ mod tests {
 
     #[test]
     fn servers_take_the_place_of_the_distributions() {
-        let text = "# Use public servers\npool 2.centos.pool.ntp.org iburst\nsourcedir /run/chrony-dhcp\ndriftfile /var/lib/chrony/drift\n";
-        let expected = "# Use public servers\nserver a.example iburst\nserver 10.0.0.1 iburst\ndriftfile /var/lib/chrony/drift\n";
+        let text = "# Use public servers\npool 2.centos.pool.ntp.org iburst\nsourcedir \
+                    /run/chrony-dhcp\ndriftfile /var/lib/chrony/drift\n";
+        let expected = "# Use public servers\nserver a.example iburst\nserver 10.0.0.1 \
+                        iburst\ndriftfile /var/lib/chrony/drift\n";
         assert_eq!(with_servers(text, &["a.example".to_owned(), "10.0.0.1".to_owned()]), expected);
     }
 }

@@ -15,11 +15,15 @@ use crate::recipe::customizations::Tree;
 /// Checks that the directory is there, and that everything in it can be copied.
 pub(super) fn check(tree: &Tree) -> Result<()> {
     walk(tree, &mut |entry, _| {
-        let kind = entry.file_type().or_fail(ExitCode::Recipe, format!("{}: reading {}", tree.place, entry.path().display()))?;
+        let kind = entry.file_type().or_fail(
+            ExitCode::Recipe,
+            format!("{}: reading {}", tree.place, entry.path().display()),
+        )?;
         if kind.is_file() {
-            files::open(&entry.path())
-                .map(drop)
-                .or_fail(ExitCode::Recipe, format!("{}: reading {}", tree.place, entry.path().display()))?;
+            files::open(&entry.path()).map(drop).or_fail(
+                ExitCode::Recipe,
+                format!("{}: reading {}", tree.place, entry.path().display()),
+            )?;
         }
         Ok(())
     })
@@ -53,18 +57,26 @@ pub(super) fn apply(image: &Image<'_>, tree: &Tree) -> Result<()> {
         let exists = kind.is_dir() && image.has_directory(&path)?;
         if kind.is_symlink() {
             let points_to = std::fs::read_link(&source).or_fail(ExitCode::Recipe, failing())?;
-            let points_to =
-                points_to.to_str().ok_or_else(|| Failure::new(ExitCode::Recipe, format!("{}: the link is not UTF-8", failing())))?;
+            let points_to = points_to.to_str().ok_or_else(|| {
+                Failure::new(ExitCode::Recipe, format!("{}: the link is not UTF-8", failing()))
+            })?;
             image.link(&path, points_to)?;
         } else if kind.is_dir() {
             if !exists {
                 image.make_directory(&path, 0o755)?;
             }
         } else {
-            let (content, usual) = read(&source).or_fail_hint(ExitCode::Recipe, failing(), "a large file belongs in a package")?;
+            let (content, usual) = read(&source).or_fail_hint(
+                ExitCode::Recipe,
+                failing(),
+                "a large file belongs in a package",
+            )?;
             image.write(&path, &content, usual)?;
         }
-        let (user, group) = (rules().find_map(|rule| rule.user.as_ref()), rules().find_map(|rule| rule.group.as_ref()));
+        let (user, group) = (
+            rules().find_map(|rule| rule.user.as_ref()),
+            rules().find_map(|rule| rule.group.as_ref()),
+        );
         if !exists || user.is_some() || group.is_some() {
             let uid = owner::user(image, user.unwrap_or(&tree.user), &tree.place)?;
             let gid = owner::group(image, group.unwrap_or(&tree.group), &tree.place)?;
@@ -94,7 +106,12 @@ fn walk(tree: &Tree, visit: &mut dyn FnMut(&DirEntry, &str) -> Result<()>) -> Re
         entries.sort_by_key(DirEntry::file_name);
         let mut below = Vec::new();
         for entry in entries {
-            let refused = |why: &str| Failure::new(ExitCode::Recipe, format!("{}: copying {}: {why}", tree.place, entry.path().display()));
+            let refused = |why: &str| {
+                Failure::new(
+                    ExitCode::Recipe,
+                    format!("{}: copying {}: {why}", tree.place, entry.path().display()),
+                )
+            };
             let name = entry.file_name();
             let name = name.to_str().ok_or_else(|| refused("its name is not UTF-8"))?;
             let relative = format!("{above}{name}");
@@ -103,7 +120,9 @@ fn walk(tree: &Tree, visit: &mut dyn FnMut(&DirEntry, &str) -> Result<()>) -> Re
             }
             let kind = entry.file_type().or_fail(ExitCode::Recipe, failing())?;
             if !(kind.is_file() || kind.is_dir() || kind.is_symlink()) {
-                return Err(refused("it is neither a file nor a directory nor a link").hint("leave it out by `exclude`").into());
+                return Err(refused("it is neither a file nor a directory nor a link")
+                    .hint("leave it out by `exclude`")
+                    .into());
             }
             visit(&entry, &relative)?;
             if kind.is_dir() {

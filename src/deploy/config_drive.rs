@@ -29,21 +29,34 @@ pub(crate) fn assign(values: &[String], nodes: &[String]) -> Result<BTreeMap<Str
     let usage = |why: String| Failure::new(ExitCode::Usage, format!("{doing}: {why}"));
     let mut drives: BTreeMap<String, Value> = BTreeMap::new();
     for value in values {
-        let named = nodes.iter().find_map(|node| Some((node, value.strip_prefix(node.as_str())?.strip_prefix('=')?)));
+        let named = nodes
+            .iter()
+            .find_map(|node| Some((node, value.strip_prefix(node.as_str())?.strip_prefix('=')?)));
         let (node, source) = match (named, nodes) {
             (Some(named), _) => named,
             (None, [node]) => (node, value.as_str()),
             (None, _) => {
-                return Err(usage(format!("{} names no node, and there are {}", value.escape_debug(), nodes.len()))
-                    .hint("a config drive has one host's identity: --config-drive NODE=FILE for each node")
-                    .into());
+                return Err(usage(format!(
+                    "{} names no node, and there are {}",
+                    value.escape_debug(),
+                    nodes.len()
+                ))
+                .hint(
+                    "a config drive has one host's identity: --config-drive NODE=FILE for each \
+                     node",
+                )
+                .into());
             }
         };
         let drive = load(source)?;
         if let Some((other, _)) = drives.iter().find(|(_, known)| **known == drive) {
-            return Err(usage(format!("the nodes {} and {} are given the same one", other.escape_debug(), node.escape_debug()))
-                .hint("a config drive has one host's identity: make one for each node")
-                .into());
+            return Err(usage(format!(
+                "the nodes {} and {} are given the same one",
+                other.escape_debug(),
+                node.escape_debug()
+            ))
+            .hint("a config drive has one host's identity: make one for each node")
+            .into());
         }
         if drives.insert(node.clone(), drive).is_some() {
             return Err(usage(format!("the node {} is given two", node.escape_debug())).into());
@@ -72,7 +85,10 @@ pub(crate) fn load(text: &str) -> Result<Value> {
     }
     encoded(&bytes).map(Value::from).ok_or_else(|| {
         Failure::new(ExitCode::Usage, format!("{doing}: it is not an ISO image"))
-            .hint("make one of a directory with openstack/latest/user_data and meta_data.json: genisoimage -r -V config-2 -o drive.iso DIRECTORY")
+            .hint(
+                "make one of a directory with openstack/latest/user_data and meta_data.json: \
+                 genisoimage -r -V config-2 -o drive.iso DIRECTORY",
+            )
             .into()
     })
 }
@@ -100,12 +116,19 @@ mod tests {
 
     #[test]
     fn every_node_gets_its_own_drive_and_no_drive_goes_to_two() {
-        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
+        let words =
+            |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
         let assign = |values: &[&str], nodes: &[&str]| assign(&words(values), &words(nodes));
         let one = assign(&["http://h/a=b"], &["n1"]).expect("one node needs no name");
         assert_eq!(one, BTreeMap::from([("n1".to_owned(), json!("http://h/a=b"))]));
         let two = assign(&["n2=http://h/2", "n1=http://h/1"], &["n1", "n2", "n3"]).expect("two");
-        assert_eq!(two, BTreeMap::from([("n1".to_owned(), json!("http://h/1")), ("n2".to_owned(), json!("http://h/2"))]));
+        assert_eq!(
+            two,
+            BTreeMap::from([
+                ("n1".to_owned(), json!("http://h/1")),
+                ("n2".to_owned(), json!("http://h/2"))
+            ])
+        );
         for (values, nodes, part) in [
             (&["http://h/1"][..], &["n1", "n2"][..], "names no node"),
             (&["n1=http://h/1", "n2=http://h/1"], &["n1", "n2"], "the same one"),

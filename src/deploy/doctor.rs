@@ -42,7 +42,12 @@ impl Finding {
         let text = crate::error::render(error);
         let (what, hints) = text.split_once("\nhint: ").unwrap_or((&text, ""));
         let fix = (!hints.is_empty()).then(|| hints.replace("\nhint: ", "; "));
-        Self { check, works: Some(false), found: what.trim_start_matches("error: ").to_owned(), fix }
+        Self {
+            check,
+            works: Some(false),
+            found: what.trim_start_matches("error: ").to_owned(),
+            fix,
+        }
     }
 }
 
@@ -65,7 +70,10 @@ pub(crate) fn examine(cloud: Option<&str>, conductor: &str, report: &Report) -> 
     match Ironic::open(&session) {
         Err(error) => findings.push(Finding::failed("bare metal service", &error)),
         Ok(ironic) => {
-            findings.push(Finding::good("bare metal service", format!("{}, API up to {}", ironic.url(), ironic.newest())));
+            findings.push(Finding::good(
+                "bare metal service",
+                format!("{}, API up to {}", ironic.url(), ironic.newest()),
+            ));
             match bare_metal(&ironic) {
                 Ok(found) => findings.extend(found),
                 Err(error) => findings.push(Finding::failed("conductor", &error)),
@@ -74,7 +82,8 @@ pub(crate) fn examine(cloud: Option<&str>, conductor: &str, report: &Report) -> 
     }
     findings.push(Finding::unseen(
         "kickstart template",
-        "the API shows neither the conductor's own template nor file_url_allowed_paths; as packaged, Ironic may not read its own",
+        "the API shows neither the conductor's own template nor file_url_allowed_paths; as \
+         packaged, Ironic may not read its own",
         "publish a template with every image, as osimg publish does: then neither matters",
     ));
     findings
@@ -87,17 +96,30 @@ fn login(session: &Session) -> Finding {
         Auth::Basic { .. } => match cloud.endpoints.values().find(|url| in_the_clear(url)) {
             Some(url) => Finding::bad(
                 "login",
-                format!("{}: {}, and the password goes to {url} in the clear", cloud.name, session.who()),
+                format!(
+                    "{}: {}, and the password goes to {url} in the clear",
+                    cloud.name,
+                    session.who()
+                ),
                 format!("use an https:// address in {}", cloud.source),
             ),
-            None => Finding::good("login", format!("{}: {}, without Keystone", cloud.name, session.who())),
+            None => Finding::good(
+                "login",
+                format!("{}: {}, without Keystone", cloud.name, session.who()),
+            ),
         },
         Auth::Keystone { ref url, .. } if in_the_clear(url) => Finding::bad(
             "login",
-            format!("{}: {}, and the password goes to {url} in the clear", cloud.name, session.who()),
+            format!(
+                "{}: {}, and the password goes to {url} in the clear",
+                cloud.name,
+                session.who()
+            ),
             format!("use Keystone's https:// address in {}", cloud.source),
         ),
-        Auth::Keystone { .. } => Finding::good("login", format!("{}: {}", cloud.name, session.who())),
+        Auth::Keystone { .. } => {
+            Finding::good("login", format!("{}: {}", cloud.name, session.who()))
+        }
     }
 }
 
@@ -114,22 +136,35 @@ fn images(session: &Session) -> Result<Vec<Finding>> {
     let url = session.endpoint("image")?;
     session.call("image", &Call::get("/v2/images?limit=1"))?.expect(&[200], doing)?;
     let visibility = if session.is_admin() {
-        Finding::good("visibility of images", "may publish public images, which every conductor finds")
+        Finding::good(
+            "visibility of images",
+            "may publish public images, which every conductor finds",
+        )
     } else {
-        Finding::good("visibility of images", "may publish community images, which conductors find too; public ones take the role admin")
+        Finding::good(
+            "visibility of images",
+            "may publish community images, which conductors find too; public ones take the role \
+             admin",
+        )
     };
     let mut findings = vec![Finding::good("image service", url), visibility];
     let answer = session.call("image", &Call::get("/v2/info/usage"))?;
     if answer.status == 200 {
         let usage = answer.json("reading the quota")?;
         let total = &usage["usage"]["image_size_total"];
-        if let (Some(limit), Some(used)) = (total["limit"].as_i64().filter(|limit| *limit >= 0), total["usage"].as_i64()) {
+        if let (Some(limit), Some(used)) =
+            (total["limit"].as_i64().filter(|limit| *limit >= 0), total["usage"].as_i64())
+        {
             let found = format!("{used} of {limit} MiB used");
             // A set of an installer and a tarball is seldom smaller.
             findings.push(if limit - used >= 1024 {
                 Finding::good("quota for images", found)
             } else {
-                Finding::bad("quota for images", found, "remove old images (osimg images --prune), or ask for a larger quota")
+                Finding::bad(
+                    "quota for images",
+                    found,
+                    "remove old images (osimg images --prune), or ask for a larger quota",
+                )
             });
         }
     }
@@ -147,18 +182,28 @@ fn project(session: &Session, name: &str) -> Result<Finding> {
         return Ok(Finding::unseen(
             check,
             format!("only an admin may look up the project {name}"),
-            "publish community images; or ask for that project's id, and share with it: osimg publish --share-with ID",
+            "publish community images; or ask for that project's id, and share with it: osimg \
+             publish --share-with ID",
         ));
     };
     let doing = "listing the users of a project";
-    let answer = session.call("identity", &Call::get(format!("/v3/role_assignments?scope.project.id={id}&include_names=true")))?;
+    let answer = session.call(
+        "identity",
+        &Call::get(format!("/v3/role_assignments?scope.project.id={id}&include_names=true")),
+    )?;
     if answer.status != 200 {
-        return Ok(Finding::unseen(check, format!("project {name} is {id}; its users are not shown"), "ask an admin"));
+        return Ok(Finding::unseen(
+            check,
+            format!("project {name} is {id}; its users are not shown"),
+            "ask an admin",
+        ));
     }
     let body = answer.json(doing)?;
     let mut users: Vec<String> = Vec::new();
     for assignment in body["role_assignments"].as_array().into_iter().flatten() {
-        if let (Some(user), Some(role)) = (assignment["user"]["name"].as_str(), assignment["role"]["name"].as_str()) {
+        if let (Some(user), Some(role)) =
+            (assignment["user"]["name"].as_str(), assignment["role"]["name"].as_str())
+        {
             users.push(format!("{user} ({role})"));
         }
     }
@@ -172,7 +217,8 @@ fn project(session: &Session, name: &str) -> Result<Finding> {
         Finding::good(
             check,
             format!(
-                "project {name} is {id}: {}; it reads public, community and its own images, and those shared with it",
+                "project {name} is {id}: {}; it reads public, community and its own images, and \
+                 those shared with it",
                 users.join(", ")
             ),
         )
@@ -181,8 +227,12 @@ fn project(session: &Session, name: &str) -> Result<Finding> {
 
 fn bare_metal(ironic: &Ironic<'_>) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    let nodes = ironic.read("/v1/nodes?fields=name,provision_state,driver,deploy_interface&limit=1000", "listing nodes")?;
-    let nodes: Vec<Value> = nodes.and_then(|body| body["nodes"].as_array().cloned()).unwrap_or_default();
+    let nodes = ironic.read(
+        "/v1/nodes?fields=name,provision_state,driver,deploy_interface&limit=1000",
+        "listing nodes",
+    )?;
+    let nodes: Vec<Value> =
+        nodes.and_then(|body| body["nodes"].as_array().cloned()).unwrap_or_default();
     match ironic.read("/v1/drivers?detail=true", "listing drivers")? {
         Some(body) => findings.extend(drivers(&body)),
         None if nodes.iter().any(|node| node["deploy_interface"] == "anaconda") => {
@@ -191,22 +241,30 @@ fn bare_metal(ironic: &Ironic<'_>) -> Result<Vec<Finding>> {
         None => findings.push(Finding::unseen(
             "anaconda deploy interface",
             "the list of drivers is not shown to us",
-            "ask with system scope (system_scope: all in clouds.yaml, role reader), or try a node: osimg deploy IMAGE --node NODE --apply",
+            "ask with system scope (system_scope: all in clouds.yaml, role reader), or try a \
+             node: osimg deploy IMAGE --node NODE --apply",
         )),
     }
     match ironic.read("/v1/conductors", "listing conductors")? {
-        None => {
-            findings.push(Finding::unseen("conductors", "the list of conductors is not shown to us", "ask with system scope, role reader"))
-        }
+        None => findings.push(Finding::unseen(
+            "conductors",
+            "the list of conductors is not shown to us",
+            "ask with system scope, role reader",
+        )),
         Some(body) => {
             let all: Vec<&Value> = body["conductors"].as_array().into_iter().flatten().collect();
-            let name = |conductor: &&Value| conductor["hostname"].as_str().unwrap_or("?").to_owned();
+            let name =
+                |conductor: &&Value| conductor["hostname"].as_str().unwrap_or("?").to_owned();
             let names = all.iter().map(name).collect::<Vec<_>>().join(", ");
             let alive = all.iter().filter(|conductor| conductor["alive"] == true).count();
             findings.push(match (all.len(), alive) {
                 (0, _) => Finding::bad("conductors", "there is none", "start ironic-conductor"),
                 // A conductor within the API's process is not always counted as alive.
-                (_, 0) => Finding::unseen("conductors", format!("{names}: none has reported of late"), "is ironic-conductor running?"),
+                (_, 0) => Finding::unseen(
+                    "conductors",
+                    format!("{names}: none has reported of late"),
+                    "is ironic-conductor running?",
+                ),
                 (_, alive) => Finding::good("conductors", format!("{names}: {alive} alive")),
             });
         }
@@ -216,7 +274,8 @@ fn bare_metal(ironic: &Ironic<'_>) -> Result<Vec<Finding>> {
         Finding::bad(
             "nodes",
             "none is shown to us",
-            "a project sees the nodes that it owns or leases: baremetal node set NODE --owner PROJECT_ID; all are seen with system_scope: all",
+            "a project sees the nodes that it owns or leases: baremetal node set NODE --owner \
+             PROJECT_ID; all are seen with system_scope: all",
         )
     } else {
         Finding::good("nodes", format!("{} shown to us, {available} available", nodes.len()))
@@ -228,29 +287,50 @@ fn drivers(body: &Value) -> Vec<Finding> {
     let drivers: Vec<&Value> = body["drivers"].as_array().into_iter().flatten().collect();
     let names = |driver: &&Value| driver["name"].as_str().unwrap_or("?").to_owned();
     let has = |driver: &Value, key: &str, wanted: &[&str]| {
-        driver[key].as_array().into_iter().flatten().filter_map(Value::as_str).any(|name| wanted.contains(&name))
+        driver[key]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .any(|name| wanted.contains(&name))
     };
-    let with: Vec<&Value> = drivers.iter().copied().filter(|d| has(d, "enabled_deploy_interfaces", &["anaconda"])).collect();
+    let with: Vec<&Value> = drivers
+        .iter()
+        .copied()
+        .filter(|d| has(d, "enabled_deploy_interfaces", &["anaconda"]))
+        .collect();
     let mut findings = Vec::new();
     findings.push(if with.is_empty() {
         Finding::bad(
             "anaconda deploy interface",
-            format!("no hardware type has it: {}", drivers.iter().map(names).collect::<Vec<_>>().join(", ")),
-            "add anaconda to enabled_deploy_interfaces under [DEFAULT] in ironic.conf and restart the conductor",
+            format!(
+                "no hardware type has it: {}",
+                drivers.iter().map(names).collect::<Vec<_>>().join(", ")
+            ),
+            "add anaconda to enabled_deploy_interfaces under [DEFAULT] in ironic.conf and restart \
+             the conductor",
         )
     } else {
-        Finding::good("anaconda deploy interface", format!("with hardware types {}", with.iter().map(names).collect::<Vec<_>>().join(", ")))
+        Finding::good(
+            "anaconda deploy interface",
+            format!(
+                "with hardware types {}",
+                with.iter().map(names).collect::<Vec<_>>().join(", ")
+            ),
+        )
     });
     // Anaconda boots over the network; virtual media cannot carry its kickstart.
     let booting = ["ipxe", "pxe", "http-ipxe", "http"];
-    let without: Vec<String> = with.iter().filter(|d| !has(d, "enabled_boot_interfaces", &booting)).map(names).collect();
+    let without: Vec<String> =
+        with.iter().filter(|d| !has(d, "enabled_boot_interfaces", &booting)).map(names).collect();
     findings.push(if without.len() < with.len() || with.is_empty() {
         Finding::good("network boot", format!("one of {} is enabled", booting.join(", ")))
     } else {
         Finding::bad(
             "network boot",
             format!("{}: none of {} is enabled", without.join(", "), booting.join(", ")),
-            "add ipxe to enabled_boot_interfaces under [DEFAULT] in ironic.conf and restart the conductor",
+            "add ipxe to enabled_boot_interfaces under [DEFAULT] in ironic.conf and restart the \
+             conductor",
         )
     });
     findings

@@ -74,8 +74,17 @@ pub(crate) fn find(text: &str, choice: &Choice<'_>) -> Result<Found> {
     }
     if text.starts_with("http://") || text.starts_with("https://") {
         let url = WebUrl::parse(text).map_err(|why| {
-            let shown = text.split(['?', '#']).next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
-            Failure::new(ExitCode::Usage, format!("reading the URL of the image {}: {why}", shown.escape_debug()))
+            let shown = text
+                .split(['?', '#'])
+                .next()
+                .unwrap_or_default()
+                .rsplit('@')
+                .next()
+                .unwrap_or_default();
+            Failure::new(
+                ExitCode::Usage,
+                format!("reading the URL of the image {}: {why}", shown.escape_debug()),
+            )
         })?;
         return from_url(&url, choice);
     }
@@ -83,42 +92,73 @@ pub(crate) fn find(text: &str, choice: &Choice<'_>) -> Result<Found> {
         return from_file(Path::new(text), choice);
     }
     if text.ends_with(".json") || text.starts_with(['/', '.']) {
-        return Err(Failure::new(ExitCode::Usage, format!("looking for the image {}: there is no such file", text.escape_debug())).into());
+        return Err(Failure::new(
+            ExitCode::Usage,
+            format!("looking for the image {}: there is no such file", text.escape_debug()),
+        )
+        .into());
     }
     match choice.mode {
-        None | Some(Mode::Glance) => Ok(Found::InGlance { name: text.to_owned(), cloud: None, sha256: None }),
-        Some(_) => {
-            Err(Failure::new(ExitCode::Usage, format!("looking for the image {}: it is neither a manifest nor a URL", text.escape_debug()))
-                .hint("only images in Glance have names: leave --mode out, or name the manifest or the URL")
-                .into())
+        None | Some(Mode::Glance) => {
+            Ok(Found::InGlance { name: text.to_owned(), cloud: None, sha256: None })
         }
+        Some(_) => Err(Failure::new(
+            ExitCode::Usage,
+            format!(
+                "looking for the image {}: it is neither a manifest nor a URL",
+                text.escape_debug()
+            ),
+        )
+        .hint("only images in Glance have names: leave --mode out, or name the manifest or the URL")
+        .into()),
     }
 }
 
 /// A published set contains its own boot pieces.
 fn from_oci(reference: &str, choice: &Choice<'_>) -> Result<Found> {
     if choice.lookup == Lookup::Skipped {
-        return Ok(Found::Image { image: bare(Mode::Oci, &format!("oci://{reference}")), sha256: None, arch: None });
+        return Ok(Found::Image {
+            image: bare(Mode::Oci, &format!("oci://{reference}")),
+            sha256: None,
+            arch: None,
+        });
     }
     let access = oci::Access::from_environment(choice.ca.map(Path::to_owned));
     Ok(match oci::find(reference, &access, choice.arch)? {
-        oci::Deployable::Set(set) => {
-            Found::Image { image: Image::from_references(&set, None)?, sha256: set.tarball.sha256, arch: set.arch }
+        oci::Deployable::Set(set) => Found::Image {
+            image: Image::from_references(&set, None)?,
+            sha256: set.tarball.sha256,
+            arch: set.arch,
+        },
+        oci::Deployable::Alone { url, sha256 } => {
+            Found::Image { image: bare(Mode::Oci, &url), sha256, arch: None }
         }
-        oci::Deployable::Alone { url, sha256 } => Found::Image { image: bare(Mode::Oci, &url), sha256, arch: None },
     })
 }
 
 fn bare(mode: Mode, source: &str) -> Image {
-    Image { mode, source: source.to_owned(), kernel: None, ramdisk: None, stage2: None, kickstart: None }
+    Image {
+        mode,
+        source: source.to_owned(),
+        kernel: None,
+        ramdisk: None,
+        stage2: None,
+        kickstart: None,
+    }
 }
 
 fn from_file(path: &Path, choice: &Choice<'_>) -> Result<Found> {
     let shown = path.display().to_string();
     if Format::from_name(path).is_ok() {
-        return Err(Failure::new(ExitCode::Usage, format!("deploying {shown}: a tarball on this machine is out of every node's reach"))
-            .hint("publish it first (osimg publish), then name the manifest next to it, or the image in the registry")
-            .into());
+        return Err(Failure::new(
+            ExitCode::Usage,
+            format!("deploying {shown}: a tarball on this machine is out of every node's reach"),
+        )
+        .hint(
+            "publish it first (osimg publish), then name the manifest next to it, or the image in \
+             the registry",
+        )
+        .into());
     }
     let doing = format!("reading the manifest {shown}");
     let text = crate::files::read_text(path, LONGEST_MANIFEST).or_fail(ExitCode::Usage, doing)?;
@@ -133,31 +173,52 @@ fn from_url(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
     let client = Client::new(&Trust::named(choice.ca), Redirects::Follow)?;
     let directory = directory_of(url);
     if name.ends_with(".json") {
-        let text = http::text(&client, url, LONGEST_MANIFEST)?
-            .ok_or_else(|| Failure::new(ExitCode::Registry, format!("reading the manifest {url}: the server has no such file")))?;
+        let text = http::text(&client, url, LONGEST_MANIFEST)?.ok_or_else(|| {
+            Failure::new(
+                ExitCode::Registry,
+                format!("reading the manifest {url}: the server has no such file"),
+            )
+        })?;
         return from_manifest(&text, url.as_str(), Some(&directory), choice);
     }
     if Format::from_name(Path::new(name)).is_err() {
-        return Err(Failure::new(ExitCode::Usage, format!("deploying {url}: it does not end as a tarball, a manifest or a directory"))
-            .hint("a tarball ends in .tgz, .tbz, .txz or .tar, a manifest in .json, and an install tree's URL in a slash")
-            .into());
+        return Err(Failure::new(
+            ExitCode::Usage,
+            format!("deploying {url}: it does not end as a tarball, a manifest or a directory"),
+        )
+        .hint(
+            "a tarball ends in .tgz, .tbz, .txz or .tar, a manifest in .json, and an install \
+             tree's URL in a slash",
+        )
+        .into());
     }
     // A tarball that osimg published has its manifest next to it.
     let stem = crate::archive::stem(name).unwrap_or(name);
     let manifest = WebUrl::parse(&format!("{directory}/{stem}.json")).ok();
     if let Some(manifest) = manifest
         && let Ok(Some(text)) = http::text(&client, &manifest, LONGEST_MANIFEST)
-        && let Some(set) = manifest_text::published(&text).into_iter().find(|set| set.tarball.id == name)
+        && let Some(set) =
+            manifest_text::published(&text).into_iter().find(|set| set.tarball.id == name)
     {
         let image = Image::from_references(&set, Some(&directory))?;
-        return Ok(Found::Image { image, sha256: set.tarball.sha256, arch: set.arch.or_else(|| manifest_text::arch(&text)) });
+        return Ok(Found::Image {
+            image,
+            sha256: set.tarball.sha256,
+            arch: set.arch.or_else(|| manifest_text::arch(&text)),
+        });
     }
-    let sum = WebUrl::parse(&format!("{url}.sha256")).ok().and_then(|sum| http::text(&client, &sum, 4096).ok().flatten());
+    let sum = WebUrl::parse(&format!("{url}.sha256"))
+        .ok()
+        .and_then(|sum| http::text(&client, &sum, 4096).ok().flatten());
     let sha256 = sum
         .as_deref()
         .and_then(|text| text.split_whitespace().next())
         .filter(|d| d.len() == 64 && d.bytes().all(|b| b.is_ascii_hexdigit()));
-    Ok(Found::Image { image: bare(Mode::Http, url.as_str()), sha256: sha256.map(str::to_ascii_lowercase), arch: None })
+    Ok(Found::Image {
+        image: bare(Mode::Http, url.as_str()),
+        sha256: sha256.map(str::to_ascii_lowercase),
+        arch: None,
+    })
 }
 
 fn directory_of(url: &WebUrl) -> String {
@@ -172,7 +233,8 @@ fn tree(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
     let client = Client::new(&Trust::named(choice.ca), Redirects::Follow)?;
     for name in [".treeinfo", "treeinfo"] {
         let Some(text) = http::text(&client, &url.join(name), LONGEST as u64)? else { continue };
-        let wrong = |why: String| Failure::new(ExitCode::Registry, format!("{doing}: its {name}: {why}"));
+        let wrong =
+            |why: String| Failure::new(ExitCode::Registry, format!("{doing}: its {name}: {why}"));
         let info = TreeInfo::parse(&text).map_err(|error| wrong(error.to_string()))?;
         let (kernel, ramdisk) = info.boot().map_err(wrong)?;
         image.kernel = Some(url.join(kernel.as_str()).to_string());
@@ -182,7 +244,12 @@ fn tree(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
     Ok(Found::Image { image, sha256: None, arch: None })
 }
 
-fn from_manifest(text: &str, shown: &str, base: Option<&str>, choice: &Choice<'_>) -> Result<Found> {
+fn from_manifest(
+    text: &str,
+    shown: &str,
+    base: Option<&str>,
+    choice: &Choice<'_>,
+) -> Result<Found> {
     let doing = format!("reading the manifest {shown}");
     // The output of `osimg publish --json` is accepted as well.
     let mut sets = manifest_text::published(text);
@@ -190,9 +257,15 @@ fn from_manifest(text: &str, shown: &str, base: Option<&str>, choice: &Choice<'_
         sets.extend(serde_json::from_str::<References>(text));
     }
     if sets.is_empty() {
-        return Err(Failure::new(ExitCode::Usage, format!("{doing}: it names nothing that was published"))
-            .hint("publish the tarball: osimg publish TARBALL --registry glance:CLOUD, dir:PATH or oci:REFERENCE")
-            .into());
+        return Err(Failure::new(
+            ExitCode::Usage,
+            format!("{doing}: it names nothing that was published"),
+        )
+        .hint(
+            "publish the tarball: osimg publish TARBALL --registry glance:CLOUD, dir:PATH or \
+             oci:REFERENCE",
+        )
+        .into());
     }
     let base = base.or(choice.base_url);
     let wanted = |set: &References| {
@@ -204,23 +277,35 @@ fn from_manifest(text: &str, shown: &str, base: Option<&str>, choice: &Choice<'_
             Some(Mode::Tree) => false,
         };
         // A manifest from a web server is in the directory of its files.
-        let here = choice.mode.is_some() || base.is_none() || matches!(set.kind, Kind::Http | Kind::Directory);
-        mode && here && choice.format.is_none_or(|format| Format::from_name(Path::new(&format!("x{}", set.extension))).ok() == Some(format))
+        let here = choice.mode.is_some()
+            || base.is_none()
+            || matches!(set.kind, Kind::Http | Kind::Directory);
+        mode && here
+            && choice.format.is_none_or(|format| {
+                Format::from_name(Path::new(&format!("x{}", set.extension))).ok() == Some(format)
+            })
     };
     let places = |sets: &[References]| {
-        let list: Vec<String> = sets.iter().map(|set| format!("{} ({})", set.registry, set.extension)).collect();
+        let list: Vec<String> =
+            sets.iter().map(|set| format!("{} ({})", set.registry, set.extension)).collect();
         list.join(", ")
     };
     let fitting: Vec<References> = sets.iter().filter(|set| wanted(set)).cloned().collect();
     let Some(first) = fitting.first() else {
-        return Err(Failure::new(ExitCode::Usage, format!("{doing}: nothing that it names was published that way"))
-            .hint(format!("it names {}", places(&sets)))
-            .into());
+        return Err(Failure::new(
+            ExitCode::Usage,
+            format!("{doing}: nothing that it names was published that way"),
+        )
+        .hint(format!("it names {}", places(&sets)))
+        .into());
     };
     if fitting.iter().any(|set| set.registry != first.registry) {
-        return Err(Failure::new(ExitCode::Usage, format!("{doing}: it was published in several places"))
-            .hint(format!("choose one with --mode: {}", places(&fitting)))
-            .into());
+        return Err(Failure::new(
+            ExitCode::Usage,
+            format!("{doing}: it was published in several places"),
+        )
+        .hint(format!("choose one with --mode: {}", places(&fitting)))
+        .into());
     }
     let sha256 = first.tarball.sha256.clone();
     if first.kind == Kind::Glance {
@@ -274,16 +359,25 @@ mod tests {
 
     #[test]
     fn a_directories_set_is_deployed_by_the_url_it_is_served_under() {
-        let text = manifest_of(&[set(Kind::Directory, "dir:/srv", ".tgz"), set(Kind::Directory, "dir:/srv", ".txz")]);
+        let text = manifest_of(&[
+            set(Kind::Directory, "dir:/srv", ".tgz"),
+            set(Kind::Directory, "dir:/srv", ".txz"),
+        ]);
         let choice = Choice { base_url: Some("http://m/os/"), ..Choice::default() };
-        let Found::Image { image, sha256, .. } = from_manifest(&text, "m.json", None, &choice).expect("an image") else {
+        let Found::Image { image, sha256, .. } =
+            from_manifest(&text, "m.json", None, &choice).expect("an image")
+        else {
             panic!("an image")
         };
         assert_eq!((image.mode, image.source.as_str()), (Mode::Http, "http://m/os/os-1.tgz"));
         assert_eq!(image.kickstart.as_deref(), Some("http://m/os/os-1.ks.cfg"));
         assert_eq!(sha256, Some("ab".repeat(32)));
         let choice = Choice { format: Some(Format::Txz), ..choice };
-        let Found::Image { image, .. } = from_manifest(&text, "m.json", None, &choice).expect("an image") else { panic!("an image") };
+        let Found::Image { image, .. } =
+            from_manifest(&text, "m.json", None, &choice).expect("an image")
+        else {
+            panic!("an image")
+        };
         assert_eq!(image.source, "http://m/os/os-1.txz");
         let error = from_manifest(&text, "m.json", None, &Choice::default()).expect_err("no base");
         assert!(crate::error::render(&error).contains("--base-url"), "{error:#}");
@@ -298,10 +392,24 @@ mod tests {
         ]);
         let error = from_manifest(&text, "m.json", None, &Choice::default()).expect_err("several");
         assert!(crate::error::render(&error).contains("glance:lab (.tgz)"), "{error:#}");
-        let glance = from_manifest(&text, "m.json", None, &Choice { mode: Some(Mode::Glance), ..Choice::default() }).expect("found");
+        let glance = from_manifest(
+            &text,
+            "m.json",
+            None,
+            &Choice { mode: Some(Mode::Glance), ..Choice::default() },
+        )
+        .expect("found");
         assert!(matches!(glance, Found::InGlance { cloud: Some(cloud), .. } if cloud == "lab"));
-        let oci = from_manifest(&text, "m.json", None, &Choice { mode: Some(Mode::Oci), ..Choice::default() }).expect("found");
-        assert!(matches!(oci, Found::Image { image, .. } if image.source.starts_with("oci://r/os-1.tgz@sha256:")));
+        let oci = from_manifest(
+            &text,
+            "m.json",
+            None,
+            &Choice { mode: Some(Mode::Oci), ..Choice::default() },
+        )
+        .expect("found");
+        assert!(
+            matches!(oci, Found::Image { image, .. } if image.source.starts_with("oci://r/os-1.tgz@sha256:"))
+        );
     }
 
     #[test]

@@ -43,7 +43,8 @@ impl Checked {
             return Ok(self.size);
         }
         let all: Vec<&str> = self.problems.iter().map(|problem| problem.what.as_str()).collect();
-        let mut failure = Failure::new(ExitCode::Registry, format!("checking {}: {}", self.url, all.join("; ")));
+        let mut failure =
+            Failure::new(ExitCode::Registry, format!("checking {}: {}", self.url, all.join("; ")));
         for problem in &self.problems {
             failure = failure.hint(problem.hint.clone());
         }
@@ -70,7 +71,9 @@ pub struct Expected<'a> {
 /// stop.
 pub fn check(text: &str, expected: &Expected<'_>) -> Result<Checked> {
     let mut problems = Vec::new();
-    let mut add = |what: &str, hint: &str| problems.push(Problem { what: what.to_owned(), hint: hint.to_owned() });
+    let mut add = |what: &str, hint: &str| {
+        problems.push(Problem { what: what.to_owned(), hint: hint.to_owned() })
+    };
     let url = match WebUrl::parse(text) {
         Ok(url) => url,
         Err(why) => {
@@ -92,7 +95,12 @@ pub fn check(text: &str, expected: &Expected<'_>) -> Result<Checked> {
     match client.open(&call, url.as_str(), &[]) {
         Err(error) => {
             process::check_stop()?;
-            add(&error.to_string(), error.hint().unwrap_or("can the conductor and the node reach the web server by this name?"));
+            add(
+                &error.to_string(),
+                error
+                    .hint()
+                    .unwrap_or("can the conductor and the node reach the web server by this name?"),
+            );
         }
         Ok((answer, _)) if answer.status != 200 => refused(&answer, &mut add),
         Ok((answer, _)) => size = accepted(&answer, expected, &mut add),
@@ -106,38 +114,66 @@ fn refused(answer: &Answer, add: &mut impl FnMut(&str, &str)) {
         300..=399 => {
             let to = answer.header("location").unwrap_or("somewhere");
             add(
-                &format!("it is redirected ({status}) to {}, which Anaconda's HEAD does not follow", to.escape_debug()),
+                &format!(
+                    "it is redirected ({status}) to {}, which Anaconda's HEAD does not follow",
+                    to.escape_debug()
+                ),
                 "give the URL that the redirect ends at",
             );
         }
-        401 | 403 => add(&format!("the server refuses it ({status})"), "nodes fetch it without a password: let everyone read it"),
-        404 | 410 => add(&format!("the server has no such file ({status})"), "is the tree published where this URL points?"),
-        405 | 501 => add(&format!("the server does not answer HEAD ({status})"), "Ironic and Anaconda ask by HEAD first: allow it"),
+        401 | 403 => add(
+            &format!("the server refuses it ({status})"),
+            "nodes fetch it without a password: let everyone read it",
+        ),
+        404 | 410 => add(
+            &format!("the server has no such file ({status})"),
+            "is the tree published where this URL points?",
+        ),
+        405 | 501 => add(
+            &format!("the server does not answer HEAD ({status})"),
+            "Ironic and Anaconda ask by HEAD first: allow it",
+        ),
         _ => add(&format!("the server answers {status}"), "see its log"),
     }
 }
 
-fn accepted(answer: &Answer, expected: &Expected<'_>, add: &mut impl FnMut(&str, &str)) -> Option<u64> {
+fn accepted(
+    answer: &Answer,
+    expected: &Expected<'_>,
+    add: &mut impl FnMut(&str, &str),
+) -> Option<u64> {
     if let Some(coding) = answer.encoding() {
         add(
-            &format!("the server sends Content-Encoding: {}, so that what arrives is not the file", coding.escape_debug()),
-            "turn it off: Apache's mod_mime sends it for .tgz (RemoveEncoding .gz .tgz), nginx's gzip for listed types",
+            &format!(
+                "the server sends Content-Encoding: {}, so that what arrives is not the file",
+                coding.escape_debug()
+            ),
+            "turn it off: Apache's mod_mime sends it for .tgz (RemoveEncoding .gz .tgz), nginx's \
+             gzip for listed types",
         );
     }
-    if let Some(kind) = answer.header("content-type").filter(|kind| kind.to_ascii_lowercase().starts_with("text/html")) {
+    if let Some(kind) = answer
+        .header("content-type")
+        .filter(|kind| kind.to_ascii_lowercase().starts_with("text/html"))
+    {
         add(
-            &format!("the server declares it as {}: Ironic would take it for an install tree", kind.escape_debug()),
+            &format!(
+                "the server declares it as {}: Ironic would take it for an install tree",
+                kind.escape_debug()
+            ),
             "is it the file itself, and not a page about it?",
         );
     }
     let size = answer.length();
     match (size, expected.size) {
-        (None, _) => {
-            add("the server does not report the length (Content-Length)", "serve it as a plain file, not through a script or compression")
-        }
-        (Some(have), Some(want)) if have != want => {
-            add(&format!("it has {have} bytes there, {want} here"), "it is another version, or only half copied: publish it again")
-        }
+        (None, _) => add(
+            "the server does not report the length (Content-Length)",
+            "serve it as a plain file, not through a script or compression",
+        ),
+        (Some(have), Some(want)) if have != want => add(
+            &format!("it has {have} bytes there, {want} here"),
+            "it is another version, or only half copied: publish it again",
+        ),
         _ => {}
     }
     size

@@ -109,21 +109,34 @@ impl Image {
             match set.kind {
                 Kind::Glance => Ok(reference.id.clone()),
                 Kind::Oci | Kind::Http if base.is_none() => {
-                    let missing = || Failure::new(ExitCode::Registry, format!("{}: {} has no URL", doing(), reference.name));
+                    let missing = || {
+                        Failure::new(
+                            ExitCode::Registry,
+                            format!("{}: {} has no URL", doing(), reference.name),
+                        )
+                    };
                     reference.url.clone().ok_or_else(|| missing().into())
                 }
-                Kind::Oci => {
-                    Err(Failure::new(ExitCode::Usage, format!("{}: a set in a container registry has its own URLs", doing())).into())
-                }
+                Kind::Oci => Err(Failure::new(
+                    ExitCode::Usage,
+                    format!("{}: a set in a container registry has its own URLs", doing()),
+                )
+                .into()),
                 Kind::Http | Kind::Directory => match base {
                     Some(base) => Ok(format!("{}/{}", base.trim_end_matches('/'), reference.id)),
-                    None => Err(Failure::new(ExitCode::Usage, format!("{}: it is in a directory, which no node can read", doing()))
-                        .hint("say under which URL a web server gives out that directory: --base-url URL")
-                        .into()),
+                    None => Err(Failure::new(
+                        ExitCode::Usage,
+                        format!("{}: it is in a directory, which no node can read", doing()),
+                    )
+                    .hint(
+                        "say under which URL a web server gives out that directory: --base-url URL",
+                    )
+                    .into()),
                 },
             }
         };
-        let optional = |reference: &Option<crate::set::Reference>| reference.as_ref().map(name).transpose();
+        let optional =
+            |reference: &Option<crate::set::Reference>| reference.as_ref().map(name).transpose();
         Ok(Self {
             mode,
             source: name(&set.tarball)?,
@@ -151,20 +164,31 @@ impl Image {
             lacks.push(("the installer's second stage is not known".into(), pieces));
         }
         match self.mode {
-            Mode::Http if !SUFFIXES.iter().any(|suffix| self.source.ends_with(suffix)) => lacks.push((
-                format!(
-                    "{} does not end in {}, so that Ironic or Anaconda would not treat it as a tarball",
-                    self.source,
-                    SUFFIXES.join(", ")
-                ),
-                "name the tarball's URL, or an install tree's with a slash at its end",
-            )),
+            Mode::Http if !SUFFIXES.iter().any(|suffix| self.source.ends_with(suffix)) => lacks
+                .push((
+                    format!(
+                        "{} does not end in {}, so that Ironic or Anaconda would not treat it as \
+                         a tarball",
+                        self.source,
+                        SUFFIXES.join(", ")
+                    ),
+                    "name the tarball's URL, or an install tree's with a slash at its end",
+                )),
             Mode::Tree if !self.source.ends_with('/') => {
-                lacks.push((format!("{} does not end with a slash, so that Ironic may take it for an image", self.source), "append one"));
+                lacks.push((
+                    format!(
+                        "{} does not end with a slash, so that Ironic may take it for an image",
+                        self.source
+                    ),
+                    "append one",
+                ));
             }
             Mode::Oci if !self.source.contains("@sha256:") => {
                 lacks.push((
-                    format!("{} names no digest, and Ironic takes a tag for a whole disk's image", self.source),
+                    format!(
+                        "{} names no digest, and Ironic takes a tag for a whole disk's image",
+                        self.source
+                    ),
                     "write oci://HOST/NAME@sha256:DIGEST",
                 ));
             }
@@ -177,16 +201,24 @@ impl Image {
             ("stage2", self.stage2.as_ref()),
             ("kickstart template", self.kickstart.as_ref()),
         ];
-        for (what, reference) in all.into_iter().filter_map(|(what, reference)| reference.map(|r| (what, r))) {
+        for (what, reference) in
+            all.into_iter().filter_map(|(what, reference)| reference.map(|r| (what, r)))
+        {
             if let Err(why) = reference_form(reference) {
-                lacks.push((format!("the {what} {}: {why}", reference.escape_debug()), "write a Glance UUID, http://, https:// or oci://"));
+                lacks.push((
+                    format!("the {what} {}: {why}", reference.escape_debug()),
+                    "write a Glance UUID, http://, https:// or oci://",
+                ));
             }
         }
         if lacks.is_empty() {
             return Ok(());
         }
         let text: Vec<&str> = lacks.iter().map(|(text, _)| text.as_str()).collect();
-        let mut failure = Failure::new(ExitCode::Usage, format!("deploying {}: {}", self.source.escape_debug(), text.join("; ")));
+        let mut failure = Failure::new(
+            ExitCode::Usage,
+            format!("deploying {}: {}", self.source.escape_debug(), text.join("; ")),
+        );
         let mut fixes: Vec<&str> = lacks.iter().map(|(_, fix)| *fix).collect();
         fixes.dedup();
         for fix in fixes {
@@ -211,7 +243,9 @@ impl Image {
             info.insert("kernel_append_params", json!(arguments));
         }
         let mut boot = || {
-            for (key, value) in [("kernel", &self.kernel), ("ramdisk", &self.ramdisk), ("stage2", &self.stage2)] {
+            for (key, value) in
+                [("kernel", &self.kernel), ("ramdisk", &self.ramdisk), ("stage2", &self.stage2)]
+            {
                 if let Some(value) = value {
                     info.insert(key, json!(value));
                 }
@@ -265,7 +299,8 @@ impl Image {
 #[must_use]
 pub(crate) fn is_uuid(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
-    parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12]) && parts.iter().all(|part| part.bytes().all(|b| b.is_ascii_hexdigit()))
+    parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12])
+        && parts.iter().all(|part| part.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 fn reference_form(text: &str) -> Result<(), &'static str> {
@@ -281,14 +316,16 @@ fn reference_form(text: &str) -> Result<(), &'static str> {
                 return Err("a password or user name in a URL ends up in logs and on nodes");
             }
             if text.contains(['?', '#']) {
-                return Err("Anaconda chooses by how the URL ends, so that it cannot have a query string");
+                return Err(
+                    "Anaconda chooses by how the URL ends, so that it cannot have a query string",
+                );
             }
             Ok(())
         }
         Some(("oci", _)) => Ok(()),
-        Some(("file", _)) => {
-            Err("Ironic reads files only below [conductor] file_url_allowed_paths, and hands a tarball on without its suffix")
-        }
+        Some(("file", _)) => Err("Ironic reads files only below [conductor] \
+                                  file_url_allowed_paths, and hands a tarball on without its \
+                                  suffix"),
         _ => Err("it is neither a Glance UUID nor a URL"),
     }
 }
@@ -312,7 +349,12 @@ mod tests {
     }
 
     fn keys(image: &Image) -> Vec<&'static str> {
-        image.settings(&NodeOptions::default()).expect("settings").instance_info.into_keys().collect()
+        image
+            .settings(&NodeOptions::default())
+            .expect("settings")
+            .instance_info
+            .into_keys()
+            .collect()
     }
 
     #[test]
@@ -322,13 +364,33 @@ mod tests {
         assert_eq!(keys(&glance), ["image_source", "root_gb"]);
         assert_eq!(
             keys(&image(Mode::Http, "http://h/os.tgz")),
-            ["image_download_source", "image_source", "kernel", "ks_template", "ramdisk", "root_gb", "stage2"]
+            [
+                "image_download_source",
+                "image_source",
+                "kernel",
+                "ks_template",
+                "ramdisk",
+                "root_gb",
+                "stage2"
+            ]
         );
-        assert_eq!(keys(&image(Mode::Tree, "http://h/tree/")), ["image_source", "kernel", "ks_template", "ramdisk"]);
+        assert_eq!(
+            keys(&image(Mode::Tree, "http://h/tree/")),
+            ["image_source", "kernel", "ks_template", "ramdisk"]
+        );
         let oci = image(Mode::Oci, "oci://r/os@sha256:ab");
         assert_eq!(
             keys(&oci),
-            ["image_download_source", "image_source", "image_type", "kernel", "ks_template", "ramdisk", "root_gb", "stage2"]
+            [
+                "image_download_source",
+                "image_source",
+                "image_type",
+                "kernel",
+                "ks_template",
+                "ramdisk",
+                "root_gb",
+                "stage2"
+            ]
         );
     }
 
@@ -338,7 +400,10 @@ mod tests {
         let cases = [
             (Image { stage2: None, ..http() }, "second stage is not known"),
             (Image { kernel: None, ..http() }, "kernel and ramdisk are not known"),
-            (Image { ramdisk: None, ..image(Mode::Tree, "http://h/t/") }, "kernel and ramdisk are not known"),
+            (
+                Image { ramdisk: None, ..image(Mode::Tree, "http://h/t/") },
+                "kernel and ramdisk are not known",
+            ),
             (image(Mode::Http, "http://h/os.tar.zst"), "does not end in .tar"),
             (image(Mode::Http, "http://h/os.TGZ"), "does not end in .tar"),
             (image(Mode::Http, "http://h/x?f=os.tgz"), "query string"),
@@ -346,8 +411,14 @@ mod tests {
             (image(Mode::Tree, "http://h/tree"), "does not end with a slash"),
             (image(Mode::Oci, "oci://r/os:1"), "names no digest"),
             (image(Mode::Glance, "os image"), "blanks"),
-            (Image { kickstart: Some("/etc/ironic/ks.cfg.template".into()), ..http() }, "neither a Glance UUID nor a URL"),
-            (Image { kickstart: Some("file:///etc/ks".into()), ..http() }, "file_url_allowed_paths"),
+            (
+                Image { kickstart: Some("/etc/ironic/ks.cfg.template".into()), ..http() },
+                "neither a Glance UUID nor a URL",
+            ),
+            (
+                Image { kickstart: Some("file:///etc/ks".into()), ..http() },
+                "file_url_allowed_paths",
+            ),
         ];
         for (image, expected) in cases {
             let message = image.settings(&NodeOptions::default()).expect_err(expected).to_string();
@@ -369,14 +440,28 @@ mod tests {
             .iter()
             .map(crate::process::CommandLine::quoted)
             .collect();
-        assert_eq!(lines[0], "baremetal node set 'node 1' --deploy-interface anaconda --boot-interface ipxe");
+        assert_eq!(
+            lines[0],
+            "baremetal node set 'node 1' --deploy-interface anaconda --boot-interface ipxe"
+        );
         assert_eq!(
             lines[1],
             "baremetal node set 'node 1' --driver-info deploy_kernel=http://h/vmlinuz --driver-info deploy_ramdisk=http://h/initrd"
         );
-        assert!(lines[2].contains(r"--instance-info 'image_source=http://h/it'\''s.tgz'"), "{}", lines[2]);
-        assert!(lines[2].contains(r#"--instance-info 'kernel_append_params=console=ttyS0 x="a b"'"#), "{}", lines[2]);
+        assert!(
+            lines[2].contains(r"--instance-info 'image_source=http://h/it'\''s.tgz'"),
+            "{}",
+            lines[2]
+        );
+        assert!(
+            lines[2].contains(r#"--instance-info 'kernel_append_params=console=ttyS0 x="a b"'"#),
+            "{}",
+            lines[2]
+        );
         assert!(lines[2].contains("--instance-info root_gb=20"), "{}", lines[2]);
-        assert_eq!(lines[3..], ["baremetal node validate 'node 1'", "baremetal node deploy 'node 1'"]);
+        assert_eq!(
+            lines[3..],
+            ["baremetal node validate 'node 1'", "baremetal node deploy 'node 1'"]
+        );
     }
 }

@@ -74,12 +74,21 @@ impl ConductorProject {
         match session.find_project(name, &doing)? {
             ProjectLookup::Found(id) => Ok(known(Some(id))),
             ProjectLookup::Refused => Ok(known(None)),
-            ProjectLookup::Missing => Err(Failure::new(ExitCode::Registry, format!("{doing}: there is none of that name"))
-                .hint("it is the project_name under [glance] in the conductor's ironic.conf: --conductor-project NAME")
-                .into()),
-            ProjectLookup::Several(ids) => Err(Failure::new(ExitCode::Registry, format!("{doing}: there are several of that name"))
-                .hint(format!("give its id: --conductor-project ID, one of {}", ids.join(", ")))
-                .into()),
+            ProjectLookup::Missing => Err(Failure::new(
+                ExitCode::Registry,
+                format!("{doing}: there is none of that name"),
+            )
+            .hint(
+                "it is the project_name under [glance] in the conductor's ironic.conf: \
+                 --conductor-project NAME",
+            )
+            .into()),
+            ProjectLookup::Several(ids) => Err(Failure::new(
+                ExitCode::Registry,
+                format!("{doing}: there are several of that name"),
+            )
+            .hint(format!("give its id: --conductor-project ID, one of {}", ids.join(", ")))
+            .into()),
         }
     }
 }
@@ -88,34 +97,53 @@ impl ConductorProject {
 ///
 /// # Errors
 /// When Glance cannot be reached.
-pub(crate) fn check_glance(glance: &Session, body: &Value, conductor: &ConductorProject) -> Result<Vec<Remark>> {
+pub(crate) fn check_glance(
+    glance: &Session,
+    body: &Value,
+    conductor: &ConductorProject,
+) -> Result<Vec<Remark>> {
     let mut remarks = Vec::new();
-    let publish = "publish the set with osimg: osimg publish TARBALL --registry glance:CLOUD --kernel … --ramdisk … --stage2 …";
+    let publish = "publish the set with osimg: osimg publish TARBALL --registry glance:CLOUD \
+                   --kernel … --ramdisk … --stage2 …";
     let image = image_of_glance(body);
     let id = &image.source;
-    let about = format!("image {} ({id})", body["name"].as_str().unwrap_or_default().escape_debug());
+    let about =
+        format!("image {} ({id})", body["name"].as_str().unwrap_or_default().escape_debug());
     check_visible(glance, body, &about, conductor, &mut remarks)?;
     if body["status"] != "active" {
-        remarks
-            .push(Remark::error(format!("{about} is '{}', not active", body["status"].as_str().unwrap_or("unknown")), "upload it again"));
+        remarks.push(Remark::error(
+            format!("{about} is '{}', not active", body["status"].as_str().unwrap_or("unknown")),
+            "upload it again",
+        ));
     }
     match body["disk_file_extension"].as_str() {
         Some(extension) if SUFFIXES.contains(&extension) => {}
         Some(extension) => remarks.push(Remark::error(
             format!(
-                "{about} has disk_file_extension '{}', which Ironic ignores, so that Anaconda would mount the tarball",
+                "{about} has disk_file_extension '{}', which Ironic ignores, so that Anaconda \
+                 would mount the tarball",
                 extension.escape_debug()
             ),
-            format!("one of {}: openstack image set --property disk_file_extension=.tgz {id}", SUFFIXES.join(", ")),
+            format!(
+                "one of {}: openstack image set --property disk_file_extension=.tgz {id}",
+                SUFFIXES.join(", ")
+            ),
         )),
         None => remarks.push(Remark::error(
-            format!("{about} has no property disk_file_extension, so that Anaconda would mount the tarball"),
+            format!(
+                "{about} has no property disk_file_extension, so that Anaconda would mount the \
+                 tarball"
+            ),
             format!("openstack image set --property disk_file_extension=.tgz {id}"),
         )),
     }
     if let Some(kind) = body["img_type"].as_str().filter(|kind| *kind != "partition") {
-        let text = format!("{about} has img_type '{}', and Ironic would take it for a whole disk", kind.escape_debug());
-        remarks.push(Remark::error(text, format!("openstack image unset --property img_type {id}")));
+        let text = format!(
+            "{about} has img_type '{}', and Ironic would take it for a whole disk",
+            kind.escape_debug()
+        );
+        remarks
+            .push(Remark::error(text, format!("openstack image unset --property img_type {id}")));
     }
     let parts = [
         (Role::Kernel, "kernel_id", &image.kernel),
@@ -124,14 +152,19 @@ pub(crate) fn check_glance(glance: &Session, body: &Value, conductor: &Conductor
     ];
     for (part, property, reference) in parts {
         match reference {
-            None => remarks.push(Remark::error(format!("{about} has no property {property}"), publish)),
-            Some(reference) => check_piece(Some(glance), part, reference, conductor, None, &mut remarks)?,
+            None => {
+                remarks.push(Remark::error(format!("{about} has no property {property}"), publish))
+            }
+            Some(reference) => {
+                check_piece(Some(glance), part, reference, conductor, None, &mut remarks)?
+            }
         }
     }
     match body["ks_template"].as_str() {
         None => remarks.push(Remark::warning(
             format!(
-                "{about} has no property ks_template: Ironic takes its own, which as packaged it cannot read, and which checks no checksum"
+                "{about} has no property ks_template: Ironic takes its own, which as packaged it \
+                 cannot read, and which checks no checksum"
             ),
             publish,
         )),
@@ -169,8 +202,10 @@ pub(crate) fn check_pieces(
     }
     if image.kickstart.is_none() {
         remarks.push(Remark::warning(
-            "no kickstart template is named: Ironic takes its own, which as packaged it cannot read, and which checks no checksum",
-            "osimg deploy … --print-kickstart > os.ks, put it on a web server, and name it: --ks-template URL",
+            "no kickstart template is named: Ironic takes its own, which as packaged it cannot \
+             read, and which checks no checksum",
+            "osimg deploy … --print-kickstart > os.ks, put it on a web server, and name it: \
+             --ks-template URL",
         ));
     }
     Ok(remarks)
@@ -180,7 +215,12 @@ pub(crate) fn check_pieces(
 ///
 /// # Errors
 /// As [`check_pieces`].
-pub(crate) fn check_kickstart(glance: &Session, template: &str, conductor: &ConductorProject, ca: Option<&Path>) -> Result<Vec<Remark>> {
+pub(crate) fn check_kickstart(
+    glance: &Session,
+    template: &str,
+    conductor: &ConductorProject,
+    ca: Option<&Path>,
+) -> Result<Vec<Remark>> {
     let mut remarks = Vec::new();
     check_piece(Some(glance), Role::Kickstart, template, conductor, ca, &mut remarks)?;
     Ok(remarks)
@@ -206,13 +246,17 @@ fn check_piece(
         check_visible(glance, &body, &about, conductor, remarks)?;
         if body["status"] != "active" {
             remarks.push(Remark::error(
-                format!("{about} is '{}', not active", body["status"].as_str().unwrap_or("unknown")),
+                format!(
+                    "{about} is '{}', not active",
+                    body["status"].as_str().unwrap_or("unknown")
+                ),
                 "publish the set again",
             ));
             return Ok(());
         }
         let range = format!("bytes=0-{}", wanted(part) - 1);
-        let answer = glance.call(IMAGE, &Call::get(format!("/v2/images/{uuid}/file")).header("range", range))?;
+        let answer = glance
+            .call(IMAGE, &Call::get(format!("/v2/images/{uuid}/file")).header("range", range))?;
         // A user who may not download images may still deploy them.
         if answer.status == 403 {
             return Ok(());
@@ -228,7 +272,10 @@ fn check_piece(
         Ok(bytes) => bytes,
         Err(error) => {
             let text = format!("{about} cannot be read: {}", cause(&error));
-            remarks.push(Remark::error(text, "the conductor could not read it either: put it there, or name another"));
+            remarks.push(Remark::error(
+                text,
+                "the conductor could not read it either: put it there, or name another",
+            ));
             return Ok(());
         }
     };
@@ -244,7 +291,8 @@ fn check_piece(
         )),
         Verdict::Wrong(wrong) => remarks.push(Remark::error(
             format!("{about} is the wrong file: {wrong}"),
-            "are kernel, ramdisk and stage2 in the right order? images/pxeboot/vmlinuz, images/pxeboot/initrd.img, images/install.img",
+            "are kernel, ramdisk and stage2 in the right order? images/pxeboot/vmlinuz, \
+             images/pxeboot/initrd.img, images/install.img",
         )),
     }
     Ok(())
@@ -255,7 +303,12 @@ fn check_piece(
 ///
 /// # Errors
 /// When the template cannot be read for a reason that is not the template's.
-pub(crate) fn check_checksum(glance: Option<&Session>, template: &str, sha256: &str, ca: Option<&Path>) -> Result<Vec<Remark>> {
+pub(crate) fn check_checksum(
+    glance: Option<&Session>,
+    template: &str,
+    sha256: &str,
+    ca: Option<&Path>,
+) -> Result<Vec<Remark>> {
     let uuid = template.strip_prefix("glance://").unwrap_or(template);
     let bytes = if is_uuid(uuid) {
         let Some(glance) = glance else { return Ok(Vec::new()) };
@@ -270,12 +323,19 @@ pub(crate) fn check_checksum(glance: Option<&Session>, template: &str, sha256: &
     } else {
         return Ok(Vec::new());
     };
-    let other = checksums(&String::from_utf8_lossy(&bytes)).into_iter().find(|named| !named.eq_ignore_ascii_case(sha256));
+    let other = checksums(&String::from_utf8_lossy(&bytes))
+        .into_iter()
+        .find(|named| !named.eq_ignore_ascii_case(sha256));
     Ok(other
         .map(|named| {
             Remark::error(
-                format!("the kickstart template {template} has the checksum of another tarball: {}, not {sha256}", named.escape_debug()),
-                "make one for this tarball: osimg deploy … --print-kickstart; or publish the set again",
+                format!(
+                    "the kickstart template {template} has the checksum of another tarball: {}, \
+                     not {sha256}",
+                    named.escape_debug()
+                ),
+                "make one for this tarball: osimg deploy … --print-kickstart; or publish the set \
+                 again",
             )
         })
         .into_iter()
@@ -286,10 +346,17 @@ pub(crate) fn check_checksum(glance: Option<&Session>, template: &str, sha256: &
 fn first_bytes(url: &str, count: u64, ca: Option<&Path>) -> Result<Vec<u8>> {
     let client = Client::new(&Trust::named(ca), Redirects::Follow)?;
     let doing = "reading its first bytes";
-    let call = Call::get("").header("range", format!("bytes=0-{}", count - 1)).header("accept-encoding", "identity");
-    let (answer, body) = client.open(&call, url, &[]).map_err(|error| error.failure(ExitCode::Repository, doing))?;
+    let call = Call::get("")
+        .header("range", format!("bytes=0-{}", count - 1))
+        .header("accept-encoding", "identity");
+    let (answer, body) =
+        client.open(&call, url, &[]).map_err(|error| error.failure(ExitCode::Repository, doing))?;
     if !(200..300).contains(&answer.status) {
-        return Err(Failure::new(ExitCode::Registry, format!("the server answers {}", answer.status_line())).into());
+        return Err(Failure::new(
+            ExitCode::Registry,
+            format!("the server answers {}", answer.status_line()),
+        )
+        .into());
     }
     let mut bytes = Vec::new();
     body.take(count).read_to_end(&mut bytes).or_fail(ExitCode::Repository, doing)?;
@@ -310,46 +377,78 @@ fn check_template(bytes: &[u8], about: &str, remarks: &mut Vec<Remark>) {
             let fix = advice.fix.clone().unwrap_or_else(|| "look at the template".into());
             Remark::warning(advice.at(about), fix)
         })),
-        Err(error) => remarks.push(Remark::error(cause(&error), "fix the template and publish it again")),
+        Err(error) => {
+            remarks.push(Remark::error(cause(&error), "fix the template and publish it again"))
+        }
     }
 }
 
 /// Ironic takes an image that is public or community, owned by the conductor's project, or shared
 /// with it. An admin's deployment begins with others too, and fails at its end.
-fn check_visible(glance: &Session, body: &Value, about: &str, conductor: &ConductorProject, remarks: &mut Vec<Remark>) -> Result<()> {
+fn check_visible(
+    glance: &Session,
+    body: &Value,
+    about: &str,
+    conductor: &ConductorProject,
+    remarks: &mut Vec<Remark>,
+) -> Result<()> {
     let text = |key: &str| body[key].as_str().unwrap_or_default();
     let project = &conductor.name;
     match text("visibility") {
         "public" | "community" => {}
         _ if conductor.id.as_deref() == Some(text("owner")) => {}
         "shared" => {
-            let answer = glance.call(IMAGE, &Call::get(format!("/v2/images/{}/members", text("id"))))?;
+            let answer =
+                glance.call(IMAGE, &Call::get(format!("/v2/images/{}/members", text("id"))))?;
             // Only the owner sees the members.
             if answer.is(&[403, 404]) {
                 return Ok(());
             }
             let doing = "looking at whom an image is shared with";
-            let members = answer.expect(&[200], doing)?.json(doing)?["members"].as_array().cloned().unwrap_or_default();
+            let members = answer.expect(&[200], doing)?.json(doing)?["members"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
             let shared = |id: &str| members.iter().any(|member| member["member_id"] == id);
-            let fix = format!("openstack image add project {} {project}, or openstack image set --community {}", text("id"), text("id"));
+            let fix = format!(
+                "openstack image add project {} {project}, or openstack image set --community {}",
+                text("id"),
+                text("id")
+            );
             match &conductor.id {
                 Some(id) if shared(id) => {}
                 None if !members.is_empty() => {
-                    let ids: Vec<&str> = members.iter().filter_map(|member| member["member_id"].as_str()).collect();
+                    let ids: Vec<&str> =
+                        members.iter().filter_map(|member| member["member_id"].as_str()).collect();
                     remarks.push(Remark::warning(
-                        format!("{about} is shared with {}; only an admin can see whether that is the conductor's project", ids.join(", ")),
+                        format!(
+                            "{about} is shared with {}; only an admin can see whether that is the \
+                             conductor's project",
+                            ids.join(", ")
+                        ),
                         "name that project's id: --conductor-project ID",
                     ));
                 }
                 _ => remarks.push(Remark::error(
-                    format!("{about} is not shared with the conductor's project {project}, so that it cannot read it"),
+                    format!(
+                        "{about} is not shared with the conductor's project {project}, so that it \
+                         cannot read it"
+                    ),
                     fix,
                 )),
             }
         }
         other => remarks.push(Remark::error(
-            format!("{about} is {other}: the conductor, which is of the project {project}, cannot read it"),
-            format!("openstack image set --community {}, or --shared and openstack image add project {} {project}", text("id"), text("id")),
+            format!(
+                "{about} is {other}: the conductor, which is of the project {project}, cannot \
+                 read it"
+            ),
+            format!(
+                "openstack image set --community {}, or --shared and openstack image add project \
+                 {} {project}",
+                text("id"),
+                text("id")
+            ),
         )),
     }
     Ok(())

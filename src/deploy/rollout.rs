@@ -150,7 +150,12 @@ struct Target {
 }
 
 /// Sets the image on the nodes, and starts and follows the deployment as far as asked.
-pub(crate) fn roll_out(ironic: &Ironic<'_>, names: &[String], plan: &Plan<'_>, report: &Report) -> Rollout {
+pub(crate) fn roll_out(
+    ironic: &Ironic<'_>,
+    names: &[String],
+    plan: &Plan<'_>,
+    report: &Report,
+) -> Rollout {
     let mut nodes = Vec::new();
     match all_steps(ironic, names, plan, &mut nodes, report) {
         Ok(()) => Rollout { nodes, failure: None },
@@ -158,17 +163,27 @@ pub(crate) fn roll_out(ironic: &Ironic<'_>, names: &[String], plan: &Plan<'_>, r
     }
 }
 
-fn all_steps(ironic: &Ironic<'_>, names: &[String], plan: &Plan<'_>, outcomes: &mut Vec<Outcome>, report: &Report) -> Result<()> {
+fn all_steps(
+    ironic: &Ironic<'_>,
+    names: &[String],
+    plan: &Plan<'_>,
+    outcomes: &mut Vec<Outcome>,
+    report: &Report,
+) -> Result<()> {
     let step = report.step("setting up nodes");
     let targets = look_up(ironic, names, plan, outcomes)?;
     set_up(ironic, &targets, plan, outcomes, |title| step.item(title), report)?;
-    step.finish(&format!("{} valid", outcomes.iter().map(|o| o.node.as_str()).collect::<Vec<_>>().join(", ")));
+    step.finish(&format!(
+        "{} valid",
+        outcomes.iter().map(|o| o.node.as_str()).collect::<Vec<_>>().join(", ")
+    ));
     if plan.extent == Extent::Apply {
         return Ok(());
     }
     let mut errors = start(ironic, &targets, plan, outcomes);
     if let Extent::Wait(limits) = plan.extent {
-        let started: Vec<&Target> = targets.iter().filter(|t| outcomes.get(t.at).is_some_and(|o| o.started)).collect();
+        let started: Vec<&Target> =
+            targets.iter().filter(|t| outcomes.get(t.at).is_some_and(|o| o.started)).collect();
         if !started.is_empty() {
             errors.extend(watch(ironic, &started, limits, outcomes, report));
         }
@@ -177,7 +192,12 @@ fn all_steps(ironic: &Ironic<'_>, names: &[String], plan: &Plan<'_>, outcomes: &
 }
 
 /// Looks all nodes up and checks them. When one of them is refused, none is changed.
-fn look_up(ironic: &Ironic<'_>, names: &[String], plan: &Plan<'_>, outcomes: &mut Vec<Outcome>) -> Result<Vec<Target>> {
+fn look_up(
+    ironic: &Ironic<'_>,
+    names: &[String],
+    plan: &Plan<'_>,
+    outcomes: &mut Vec<Outcome>,
+) -> Result<Vec<Target>> {
     let mut targets: Vec<Target> = Vec::new();
     let mut errors = Vec::new();
     for name in names {
@@ -261,24 +281,37 @@ fn set_up(
                 continue;
             }
         }
-        outcome.progress = if outcome.invalid.is_empty() { Progress::Valid } else { Progress::Invalid };
+        outcome.progress =
+            if outcome.invalid.is_empty() { Progress::Valid } else { Progress::Invalid };
     }
-    let wrong: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.progress == Progress::Invalid).collect();
+    let wrong: Vec<&Outcome> =
+        outcomes.iter().filter(|outcome| outcome.progress == Progress::Invalid).collect();
     if !wrong.is_empty() {
         errors.push(invalid(&wrong).into());
     }
     if !errors.is_empty() && plan.extent != Extent::Apply {
-        outcomes.iter_mut().filter(|o| o.progress == Progress::Valid).for_each(|o| o.progress = Progress::NotStarted);
+        outcomes
+            .iter_mut()
+            .filter(|o| o.progress == Progress::Valid)
+            .for_each(|o| o.progress = Progress::NotStarted);
     }
     merged("setting up nodes", errors)
 }
 
 /// Starts the deployment of every node. One that fails does not keep the others.
-fn start(ironic: &Ironic<'_>, targets: &[Target], plan: &Plan<'_>, outcomes: &mut [Outcome]) -> Vec<anyhow::Error> {
+fn start(
+    ironic: &Ironic<'_>,
+    targets: &[Target],
+    plan: &Plan<'_>,
+    outcomes: &mut [Outcome],
+) -> Vec<anyhow::Error> {
     let mut errors = Vec::new();
     for target in targets {
         if let Err(stop) = process::check_stop() {
-            outcomes.iter_mut().filter(|o| o.progress == Progress::Valid).for_each(|o| o.progress = Progress::NotStarted);
+            outcomes
+                .iter_mut()
+                .filter(|o| o.progress == Progress::Valid)
+                .for_each(|o| o.progress = Progress::NotStarted);
             errors.push(stop);
             break;
         }
@@ -298,7 +331,13 @@ fn start(ironic: &Ironic<'_>, targets: &[Target], plan: &Plan<'_>, outcomes: &mu
 }
 
 /// Follows the started nodes.
-fn watch(ironic: &Ironic<'_>, started: &[&Target], limits: Limits, outcomes: &mut [Outcome], report: &Report) -> Vec<anyhow::Error> {
+fn watch(
+    ironic: &Ironic<'_>,
+    started: &[&Target],
+    limits: Limits,
+    outcomes: &mut [Outcome],
+    report: &Report,
+) -> Vec<anyhow::Error> {
     let nodes: Vec<Node> = started.iter().map(|target| target.node.clone()).collect();
     let Followed { endings, stopped } = follow(ironic, &nodes, limits, report);
     let mut errors: Vec<anyhow::Error> = failed(&endings).into_iter().map(Into::into).collect();
@@ -326,7 +365,12 @@ fn merged(doing: &str, mut errors: Vec<anyhow::Error>) -> Result<()> {
     let text: Vec<String> = errors.iter().map(|error| format!("{error:#}")).collect();
     let mut failure = Failure::new(code, format!("{doing}: {}", text.join("; ")));
     let mut hints: Vec<&String> = Vec::new();
-    for hint in errors.iter().flat_map(|error| error.chain()).filter_map(|cause| cause.downcast_ref::<Failure>()).flat_map(Failure::hints) {
+    for hint in errors
+        .iter()
+        .flat_map(|error| error.chain())
+        .filter_map(|cause| cause.downcast_ref::<Failure>())
+        .flat_map(Failure::hints)
+    {
         if !hints.contains(&hint) {
             hints.push(hint);
             failure = failure.hint(hint);
@@ -349,7 +393,8 @@ fn invalid(wrong: &[&Outcome]) -> Failure {
             hints.extend(hint.filter(|hint| !hints.contains(hint)));
         }
     }
-    let mut failure = Failure::new(ExitCode::Registry, format!("validating nodes: {}", reasons.join("; ")));
+    let mut failure =
+        Failure::new(ExitCode::Registry, format!("validating nodes: {}", reasons.join("; ")));
     for hint in hints {
         failure = failure.hint(hint);
     }
@@ -358,18 +403,32 @@ fn invalid(wrong: &[&Outcome]) -> Failure {
 
 /// The failure of the nodes whose deployment has ended and which are not active, if there are any.
 fn failed(endings: &[Ending]) -> Option<Failure> {
-    let bad: Vec<&Ending> = endings.iter().filter(|ending| !ending.active && !ending.open).collect();
+    let bad: Vec<&Ending> =
+        endings.iter().filter(|ending| !ending.active && !ending.open).collect();
     if bad.is_empty() {
         return None;
     }
-    let reasons: Vec<String> =
-        bad.iter().map(|e| format!("{} is '{}': {}", e.node, e.state, e.error.as_deref().unwrap_or("no reason given"))).collect();
-    let mut failure = Failure::new(ExitCode::Registry, format!("deploying: {}", reasons.join("; ")));
+    let reasons: Vec<String> = bad
+        .iter()
+        .map(|e| {
+            format!(
+                "{} is '{}': {}",
+                e.node,
+                e.state,
+                e.error.as_deref().unwrap_or("no reason given")
+            )
+        })
+        .collect();
+    let mut failure =
+        Failure::new(ExitCode::Registry, format!("deploying: {}", reasons.join("; ")));
     let mut hints: Vec<String> = Vec::new();
     for ending in bad {
         let hint = match &ending.explanation {
             Some(explanation) => explanation.to_string(),
-            None => format!("Ironic's log has the details; free the node: baremetal node undeploy {}", ending.node),
+            None => format!(
+                "Ironic's log has the details; free the node: baremetal node undeploy {}",
+                ending.node
+            ),
         };
         if !hints.contains(&hint) {
             hints.push(hint);

@@ -186,7 +186,12 @@ fn only_in(file: &File, image: &Image, presence: Presence) -> FileChange {
     }
 }
 
-fn both(a: &File, b: &File, (before, after): (&Image, &Image), labels: Labels) -> Option<FileChange> {
+fn both(
+    a: &File,
+    b: &File,
+    (before, after): (&Image, &Image),
+    labels: Labels,
+) -> Option<FileChange> {
     let mut differences = Vec::new();
     let mut differ = |aspect: Aspect, before: String, after: String| {
         if before != after {
@@ -206,7 +211,9 @@ fn both(a: &File, b: &File, (before, after): (&Image, &Image), labels: Labels) -
     }
     if (a.uid, a.gid) != (b.uid, b.gid) {
         // A name may stay the same while its number changes; the file stores the number.
-        let owner = |file: &File, image: &Image| format!("{} ({}:{})", image.names.owner(file.uid, file.gid), file.uid, file.gid);
+        let owner = |file: &File, image: &Image| {
+            format!("{} ({}:{})", image.names.owner(file.uid, file.gid), file.uid, file.gid)
+        };
         differ(Aspect::Owner, owner(a, before), owner(b, after));
     }
     differ(Aspect::Capability, capability(a), capability(b));
@@ -262,7 +269,10 @@ fn optional(text: Option<&[u8]>) -> String {
 /// The sorted entries in one line, so that equivalent lists are equal.
 fn acl(file: &File) -> String {
     let list = |text: &Option<Vec<u8>>, prefix: &str| {
-        let text = text.as_deref().map(|text| String::from_utf8_lossy(text).into_owned()).unwrap_or_default();
+        let text = text
+            .as_deref()
+            .map(|text| String::from_utf8_lossy(text).into_owned())
+            .unwrap_or_default();
         let mut entries: Vec<String> = text
             .split(['\n', ','])
             .map(str::trim)
@@ -278,6 +288,8 @@ fn acl(file: &File) -> String {
 
 fn attributes(file: &File) -> String {
     let others = file.xattrs.iter().filter(|(name, _)| name.as_slice() != b"security.capability");
-    let list: Vec<String> = others.map(|(name, value)| format!("{}=0x{}", crate::text::bytes(name), hex::encode(value))).collect();
+    let list: Vec<String> = others
+        .map(|(name, value)| format!("{}=0x{}", crate::text::bytes(name), hex::encode(value)))
+        .collect();
     if list.is_empty() { "none".to_owned() } else { list.join(" ") }
 }

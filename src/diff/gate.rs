@@ -51,13 +51,23 @@ impl FromStr for Gate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (what, budget) = text.split_once(':').map_or((text, None), |(what, budget)| (what, Some(budget)));
-        let wrong = || format!("'{text}' is not a condition: write packages, files, size:+5%, size:+20M or tarball:+5%");
+        let (what, budget) =
+            text.split_once(':').map_or((text, None), |(what, budget)| (what, Some(budget)));
+        let wrong = || {
+            format!(
+                "'{text}' is not a condition: write packages, files, size:+5%, size:+20M or \
+                 tarball:+5%"
+            )
+        };
         match (what, budget) {
             ("packages", None) => Ok(Self::Packages),
             ("files", None) => Ok(Self::Files),
-            ("size", Some(budget)) => Ok(Self::Size(Measure::Unpacked, budget.parse().map_err(|()| wrong())?)),
-            ("tarball", Some(budget)) => Ok(Self::Size(Measure::Tarball, budget.parse().map_err(|()| wrong())?)),
+            ("size", Some(budget)) => {
+                Ok(Self::Size(Measure::Unpacked, budget.parse().map_err(|()| wrong())?))
+            }
+            ("tarball", Some(budget)) => {
+                Ok(Self::Size(Measure::Tarball, budget.parse().map_err(|()| wrong())?))
+            }
             _ => Err(wrong()),
         }
     }
@@ -78,7 +88,11 @@ impl FromStr for Budget {
         }
         if let Some(number) = rest.strip_suffix('%') {
             let percent: f64 = number.parse().map_err(|_| ())?;
-            return if percent.is_finite() { Ok(Self::Percent(percent * f64::from(sign))) } else { Err(()) };
+            return if percent.is_finite() {
+                Ok(Self::Percent(percent * f64::from(sign)))
+            } else {
+                Err(())
+            };
         }
         let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         let (number, unit) = rest.split_at(end);
@@ -118,20 +132,39 @@ impl Gate {
         let (passed, reason) = match self {
             Self::Packages => {
                 let p = &difference.packages;
-                (p.is_empty(), format!("{} packages added, {} removed, {} changed", p.added.len(), p.removed.len(), p.changed.len()))
+                (
+                    p.is_empty(),
+                    format!(
+                        "{} packages added, {} removed, {} changed",
+                        p.added.len(),
+                        p.removed.len(),
+                        p.changed.len()
+                    ),
+                )
             }
             Self::Files => {
                 let files = difference.files.as_ref().ok_or("a manifest does not list files")?;
-                (files.is_empty(), format!("{} files added, {} removed, {} changed", files.added, files.removed, files.changed))
+                (
+                    files.is_empty(),
+                    format!(
+                        "{} files added, {} removed, {} changed",
+                        files.added, files.removed, files.changed
+                    ),
+                )
             }
             Self::Size(measure, budget) => {
                 let (before, after) = match measure {
                     Measure::Unpacked => (difference.before.bytes, difference.after.bytes),
-                    Measure::Tarball => {
-                        difference.before.tarball.zip(difference.after.tarball).ok_or("a tree has no tarball to compare")?
-                    }
+                    Measure::Tarball => difference
+                        .before
+                        .tarball
+                        .zip(difference.after.tarball)
+                        .ok_or("a tree has no tarball to compare")?,
                 };
-                (budget.holds(before, after), format!("{} became {}{}", bytes(before), bytes(after), growth(before, after)))
+                (
+                    budget.holds(before, after),
+                    format!("{} became {}{}", bytes(before), bytes(after), growth(before, after)),
+                )
             }
         };
         Ok(Verdict { gate: self.to_string(), passed, reason })
@@ -146,7 +179,11 @@ impl Budget {
             Self::Bytes(limit) => grown <= limit,
             Self::Percent(percent) => {
                 let limit = before as f64 * percent / 100.0;
-                if percent.is_sign_negative() { grown as f64 >= limit } else { grown as f64 <= limit }
+                if percent.is_sign_negative() {
+                    grown as f64 >= limit
+                } else {
+                    grown as f64 <= limit
+                }
             }
         }
     }
@@ -169,7 +206,10 @@ mod tests {
     fn conditions_are_parsed_and_printed_alike() {
         assert_eq!("packages".parse(), Ok(Gate::Packages));
         assert_eq!("size:+5%".parse(), Ok(Gate::Size(Measure::Unpacked, Budget::Percent(5.0))));
-        assert_eq!("tarball:+20M".parse(), Ok(Gate::Size(Measure::Tarball, Budget::Bytes(20 << 20))));
+        assert_eq!(
+            "tarball:+20M".parse(),
+            Ok(Gate::Size(Measure::Tarball, Budget::Bytes(20 << 20)))
+        );
         assert_eq!("size:-1KiB".parse(), Ok(Gate::Size(Measure::Unpacked, Budget::Bytes(-1024))));
         for text in [
             "",
@@ -190,9 +230,17 @@ mod tests {
 
     #[test]
     fn a_budget_is_exceeded_only_beyond_its_limit() {
-        assert!(Budget::Percent(5.0).holds(100, 105) && !Budget::Percent(5.0).holds(100, 106) && Budget::Percent(5.0).holds(100, 1));
+        assert!(
+            Budget::Percent(5.0).holds(100, 105)
+                && !Budget::Percent(5.0).holds(100, 106)
+                && Budget::Percent(5.0).holds(100, 1)
+        );
         assert!(Budget::Percent(0.0).holds(100, 100) && !Budget::Percent(0.0).holds(100, 101));
-        assert!(Budget::Percent(-5.0).holds(100, 95) && !Budget::Percent(-5.0).holds(100, 94) && Budget::Percent(-5.0).holds(100, 200));
+        assert!(
+            Budget::Percent(-5.0).holds(100, 95)
+                && !Budget::Percent(-5.0).holds(100, 94)
+                && Budget::Percent(-5.0).holds(100, 200)
+        );
         assert!(Budget::Bytes(10).holds(0, 10) && !Budget::Bytes(10).holds(0, 11));
         assert!(Budget::Percent(5.0).holds(0, 0) && !Budget::Percent(5.0).holds(0, 1));
     }

@@ -66,7 +66,9 @@ impl Difference {
     /// Whether nothing that was compared differs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.facts.is_empty() && self.packages.is_empty() && self.files.as_ref().is_none_or(FileChanges::is_empty)
+        self.facts.is_empty()
+            && self.packages.is_empty()
+            && self.files.as_ref().is_none_or(FileChanges::is_empty)
     }
 }
 
@@ -97,8 +99,11 @@ pub fn compare(before: &Image, after: &Image) -> Difference {
 
 fn side(image: &Image, other: &Image) -> Side {
     // Only sizes of the same kind are compared: of files, or as recorded by packages.
-    let bytes =
-        if image.has_files() == other.has_files() { image.totals.bytes } else { image.packages.iter().map(|p| p.declared_size).sum() };
+    let bytes = if image.has_files() == other.has_files() {
+        image.totals.bytes
+    } else {
+        image.packages.iter().map(|p| p.declared_size).sum()
+    };
     Side {
         title: image.title(),
         origin: image.origin.clone(),
@@ -121,19 +126,26 @@ fn facts(before: &Image, after: &Image, measured: bool) -> Vec<Fact> {
             facts.push(fact);
         }
     };
-    let release = |image: &Image| image.os_release.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let release = |image: &Image| {
+        image.os_release.iter().map(|(key, value)| format!("{key}={value}")).collect()
+    };
     add("os-release", release(before), release(after));
     add("kernels", before.kernels.clone(), after.kernels.clone());
     let arch = |image: &Image| image.arch.iter().cloned().collect();
     add("architecture", arch(before), arch(after));
     if measured {
-        let policy = |image: &Image| image.policy.iter().map(|policy| format!("{}, {}", policy.name, policy.mode)).collect();
+        let policy = |image: &Image| {
+            image.policy.iter().map(|policy| format!("{}, {}", policy.name, policy.mode)).collect()
+        };
         add("SELinux", policy(before), policy(after));
         let id = |image: &Image| image.machine_id.iter().cloned().collect();
         add("machine-id", id(before), id(after));
         let users = |image: &Image| {
             let line = |u: &crate::inspect::User| {
-                format!("{} {}:{} {} {} password {}, {} ssh keys", u.name, u.uid, u.gid, u.home, u.shell, u.password, u.ssh_keys)
+                format!(
+                    "{} {}:{} {} {} password {}, {} ssh keys",
+                    u.name, u.uid, u.gid, u.home, u.shell, u.password, u.ssh_keys
+                )
             };
             image.users.iter().map(line).collect()
         };
@@ -142,16 +154,30 @@ fn facts(before: &Image, after: &Image, measured: bool) -> Vec<Fact> {
             image
                 .services
                 .iter()
-                .map(|service| format!("{} ({}, by {})", service.unit, service.state, service.wanted_by.join(" ")))
+                .map(|service| {
+                    format!(
+                        "{} ({}, by {})",
+                        service.unit,
+                        service.state,
+                        service.wanted_by.join(" ")
+                    )
+                })
                 .collect()
         };
         add("enabled units", units(before), units(after));
-        let privileged =
-            |image: &Image| image.privileged.iter().map(|p| format!("{} {} {} {}", p.path, p.mode, p.owner, p.powers.join(" "))).collect();
+        let privileged = |image: &Image| {
+            image
+                .privileged
+                .iter()
+                .map(|p| format!("{} {} {} {}", p.path, p.mode, p.owner, p.powers.join(" ")))
+                .collect()
+        };
         add("privileged files", privileged(before), privileged(after));
     }
     if before.has_files() == after.has_files() {
-        let keys = |image: &Image| image.keys.iter().map(|key| format!("{} {}", key.kind, key.name)).collect();
+        let keys = |image: &Image| {
+            image.keys.iter().map(|key| format!("{} {}", key.kind, key.name)).collect()
+        };
         add("keys", keys(before), keys(after));
     }
     facts

@@ -99,8 +99,10 @@ pub(super) fn compare(before: &Image, after: &Image, measured: bool) -> PackageC
                 changes.changed.push(change(a, b, details, &size));
             }
         }
-        let gone: Vec<&&Package> = old.iter().filter(|a| !new.iter().any(|b| b.evr == a.evr)).collect();
-        let come: Vec<&&Package> = new.iter().filter(|b| !old.iter().any(|a| a.evr == b.evr)).collect();
+        let gone: Vec<&&Package> =
+            old.iter().filter(|a| !new.iter().any(|b| b.evr == a.evr)).collect();
+        let come: Vec<&&Package> =
+            new.iter().filter(|b| !old.iter().any(|a| a.evr == b.evr)).collect();
         // If several versions are installed, such as kernels, the newest ones are compared.
         let pairs = gone.len().min(come.len());
         let (left_over, gone) = gone.split_at(gone.len() - pairs);
@@ -127,10 +129,20 @@ fn grouped(image: &Image) -> BTreeMap<(&str, &str), Vec<&Package>> {
 }
 
 fn entry(package: &Package, size: &dyn Fn(&Package) -> u64) -> PackageEntry {
-    PackageEntry { name: package.name.clone(), evr: package.evr.clone(), arch: package.arch.clone(), size: size(package) }
+    PackageEntry {
+        name: package.name.clone(),
+        evr: package.evr.clone(),
+        arch: package.arch.clone(),
+        size: size(package),
+    }
 }
 
-fn change(a: &Package, b: &Package, details: Vec<String>, size: &dyn Fn(&Package) -> u64) -> PackageChange {
+fn change(
+    a: &Package,
+    b: &Package,
+    details: Vec<String>,
+    size: &dyn Fn(&Package) -> u64,
+) -> PackageChange {
     let (direction, changelog) = match rpm_version::rpm_evr_compare(&a.evr, &b.evr) {
         Ordering::Less => (Direction::Upgrade, between(&a.changelog, &b.changelog)),
         Ordering::Greater => (Direction::Downgrade, between(&b.changelog, &a.changelog)),
@@ -160,7 +172,11 @@ fn details(a: &Package, b: &Package) -> Vec<String> {
             details.push(format!("{what} {a} → {b}"));
         }
     };
-    both("licence", Some(a.license.as_str()).filter(|l| !l.is_empty()), Some(b.license.as_str()).filter(|l| !l.is_empty()));
+    both(
+        "licence",
+        Some(a.license.as_str()).filter(|l| !l.is_empty()),
+        Some(b.license.as_str()).filter(|l| !l.is_empty()),
+    );
     both("vendor", a.vendor.as_deref(), b.vendor.as_deref());
     both("repository", a.repository.as_deref(), b.repository.as_deref());
     if let (Some(old), Some(new)) = (&a.signer, &b.signer) {
@@ -176,9 +192,15 @@ fn details(a: &Package, b: &Package) -> Vec<String> {
 /// Entries of the newer changelog that the older one does not have. Entries that were cut off in
 /// the older one do not count.
 fn between<'a>(older: &[Change], newer: &'a [Change]) -> Vec<&'a Change> {
-    let known: BTreeSet<(u64, &str)> = older.iter().map(|change| (change.time, change.text.as_str())).collect();
+    let known: BTreeSet<(u64, &str)> =
+        older.iter().map(|change| (change.time, change.text.as_str())).collect();
     let newest = older.iter().map(|change| change.time).max().unwrap_or(0);
-    newer.iter().filter(|change| change.time >= newest && !known.contains(&(change.time, change.text.as_str()))).collect()
+    newer
+        .iter()
+        .filter(|change| {
+            change.time >= newest && !known.contains(&(change.time, change.text.as_str()))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -193,7 +215,10 @@ mod tests {
     fn only_entries_after_the_older_changelog_are_shown() {
         let older = [entry(20, "b"), entry(10, "a")];
         let newer = [entry(40, "d"), entry(30, "c"), entry(20, "b"), entry(10, "a, reworded")];
-        assert_eq!(between(&older, &newer).iter().map(|c| c.text.as_str()).collect::<Vec<_>>(), ["d", "c"]);
+        assert_eq!(
+            between(&older, &newer).iter().map(|c| c.text.as_str()).collect::<Vec<_>>(),
+            ["d", "c"]
+        );
         assert_eq!(between(&[], &newer).len(), 4);
         assert!(between(&newer, &newer).is_empty());
     }
@@ -201,7 +226,13 @@ mod tests {
     #[test]
     fn a_key_id_is_the_end_of_its_fingerprint() {
         let package = |signer: &str| Package { signer: Some(signer.into()), ..Package::default() };
-        assert!(details(&package("410D0CF9F5EB66E49A281CDB7CEF9B87F8CDD2FE"), &package("7cef9b87f8cdd2fe")).is_empty());
+        assert!(
+            details(
+                &package("410D0CF9F5EB66E49A281CDB7CEF9B87F8CDD2FE"),
+                &package("7cef9b87f8cdd2fe")
+            )
+            .is_empty()
+        );
         assert_eq!(details(&package("7cef9b87f8cdd2fe"), &package("0123456789abcdef")).len(), 1);
     }
 }

@@ -28,8 +28,12 @@ pub fn text(difference: &Difference, options: TextOptions) -> String {
     head(difference, &mut lines);
     for fact in &difference.facts {
         lines.push(format!("\n{}", fact.name));
-        let rows: Vec<String> =
-            fact.before.iter().map(|line| format!("  - {line}")).chain(fact.after.iter().map(|line| format!("  + {line}"))).collect();
+        let rows: Vec<String> = fact
+            .before
+            .iter()
+            .map(|line| format!("  - {line}"))
+            .chain(fact.after.iter().map(|line| format!("  + {line}")))
+            .collect();
         capped(rows, options.rows(12), &mut lines);
     }
     packages(difference, options, &mut lines);
@@ -58,15 +62,26 @@ fn head(difference: &Difference, lines: &mut Vec<String>) {
         p.changed.len()
     ));
     if let Some(files) = &difference.files {
-        let mut line =
-            format!("files     {} → {}: {} added, {} removed, {} changed", a.members, b.members, files.added, files.removed, files.changed);
+        let mut line = format!(
+            "files     {} → {}: {} added, {} removed, {} changed",
+            a.members, b.members, files.added, files.removed, files.changed
+        );
         if !files.aspects.is_empty() {
-            let aspects: Vec<String> = files.aspects.iter().map(|(aspect, count)| format!("{} {count}", aspect.word())).collect();
+            let aspects: Vec<String> = files
+                .aspects
+                .iter()
+                .map(|(aspect, count)| format!("{} {count}", aspect.word()))
+                .collect();
             line.push_str(&format!(" ({})", aspects.join(", ")));
         }
         lines.push(line);
     }
-    lines.push(format!("unpacked  {} → {}{}", bytes(a.bytes), bytes(b.bytes), growth(a.bytes, b.bytes)));
+    lines.push(format!(
+        "unpacked  {} → {}{}",
+        bytes(a.bytes),
+        bytes(b.bytes),
+        growth(a.bytes, b.bytes)
+    ));
     if let (Some(old), Some(new)) = (a.tarball, b.tarball) {
         lines.push(format!("tarball   {} → {}{}", bytes(old), bytes(new), growth(old, new)));
     }
@@ -82,10 +97,15 @@ fn capped(rows: Vec<String>, most: usize, lines: &mut Vec<String>) {
 
 fn packages(difference: &Difference, options: TextOptions, lines: &mut Vec<String>) {
     let p = &difference.packages;
-    for (title, sign, entries) in [("Packages added", '+', &p.added), ("Packages removed", '-', &p.removed)] {
+    for (title, sign, entries) in
+        [("Packages added", '+', &p.added), ("Packages removed", '-', &p.removed)]
+    {
         if !entries.is_empty() {
             lines.push(format!("\n{title} ({})", entries.len()));
-            let rows = entries.iter().map(|e| format!("  {sign} {} {}.{}  {}", e.name, e.evr, e.arch, bytes(e.size))).collect();
+            let rows = entries
+                .iter()
+                .map(|e| format!("  {sign} {} {}.{}  {}", e.name, e.evr, e.arch, bytes(e.size)))
+                .collect();
             capped(rows, options.rows(60), lines);
         }
     }
@@ -107,23 +127,42 @@ fn changed(change: &PackageChange, options: TextOptions, lines: &mut Vec<String>
         Direction::Downgrade => 'v',
         Direction::Other => '~',
     };
-    let versions = if change.before == change.after { change.after.clone() } else { format!("{} → {}", change.before, change.after) };
+    let versions = if change.before == change.after {
+        change.after.clone()
+    } else {
+        format!("{} → {}", change.before, change.after)
+    };
     let size = signed(change.size_before, change.size_after);
-    lines.push(crate::text::line(&format!("  {sign} {}.{}  {versions}{size}", change.name, change.arch)).into_owned());
-    lines.extend(change.details.iter().map(|detail| crate::text::line(&format!("      {detail}")).into_owned()));
+    lines.push(
+        crate::text::line(&format!("  {sign} {}.{}  {versions}{size}", change.name, change.arch))
+            .into_owned(),
+    );
+    lines.extend(
+        change
+            .details
+            .iter()
+            .map(|detail| crate::text::line(&format!("      {detail}")).into_owned()),
+    );
     let gone = if change.direction == Direction::Downgrade { "no longer: " } else { "" };
     let most = options.rows(5);
     for entry in change.changelog.iter().take(most) {
         lines.push(crate::text::line(&format!("      * {gone}{}", entry.author)).into_owned());
         let text: Vec<&str> = entry.text.lines().filter(|line| !line.trim().is_empty()).collect();
-        lines.extend(text.iter().take(options.rows(4)).map(|line| crate::text::line(&format!("        {}", line.trim_end())).into_owned()));
+        lines.extend(
+            text.iter().take(options.rows(4)).map(|line| {
+                crate::text::line(&format!("        {}", line.trim_end())).into_owned()
+            }),
+        );
         if text.len() > options.rows(4) {
             lines.push(format!("        … {} more lines (--all)", text.len() - options.rows(4)));
         }
     }
     let shown = change.changelog.len().min(most);
     if change.changelog_entries > shown {
-        lines.push(format!("      and {} more entries of the changelog", change.changelog_entries - shown));
+        lines.push(format!(
+            "      and {} more entries of the changelog",
+            change.changelog_entries - shown
+        ));
     }
 }
 
@@ -150,7 +189,11 @@ fn by_package(files: &FileChanges, options: TextOptions, lines: &mut Vec<String>
         let name = if package.is_empty() { "no package" } else { package };
         lines.push(crate::text::line(&format!("  {name} ({})", changes.len())).into_owned());
         for change in changes.iter().take(most_files) {
-            lines.extend(file(change).into_iter().map(|line| crate::text::line(&format!("    {line}")).into_owned()));
+            lines.extend(
+                file(change)
+                    .into_iter()
+                    .map(|line| crate::text::line(&format!("    {line}")).into_owned()),
+            );
         }
         if changes.len() > most_files {
             lines.push(format!("    and {} more (--all)", changes.len() - most_files));
@@ -158,15 +201,23 @@ fn by_package(files: &FileChanges, options: TextOptions, lines: &mut Vec<String>
     }
     if groups.len() > most_groups {
         let rest: usize = groups.values().skip(most_groups).map(Vec::len).sum();
-        lines.push(format!("  and {rest} files of {} more packages (--all)", groups.len() - most_groups));
+        lines.push(format!(
+            "  and {rest} files of {} more packages (--all)",
+            groups.len() - most_groups
+        ));
     }
 }
 
 fn file(change: &FileChange) -> Vec<String> {
-    let size = |size: Option<u64>| size.map_or_else(String::new, |size| format!("  {}", bytes(size)));
+    let size =
+        |size: Option<u64>| size.map_or_else(String::new, |size| format!("  {}", bytes(size)));
     match change.presence {
-        Presence::Added => vec![format!("+             {}{}", change.path, size(change.size_after))],
-        Presence::Removed => vec![format!("-             {}{}", change.path, size(change.size_before))],
+        Presence::Added => {
+            vec![format!("+             {}{}", change.path, size(change.size_after))]
+        }
+        Presence::Removed => {
+            vec![format!("-             {}{}", change.path, size(change.size_before))]
+        }
         Presence::Changed => change
             .differences
             .iter()
@@ -174,7 +225,9 @@ fn file(change: &FileChange) -> Vec<String> {
                 let values = match d.aspect {
                     // Digests are not useful in text.
                     Aspect::Content => match (change.size_before, change.size_after) {
-                        (Some(old), Some(new)) if old != new => format!("{} → {}", bytes(old), bytes(new)),
+                        (Some(old), Some(new)) if old != new => {
+                            format!("{} → {}", bytes(old), bytes(new))
+                        }
                         _ => "same size".to_owned(),
                     },
                     _ => format!("{} → {}", d.before, d.after),

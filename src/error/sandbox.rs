@@ -21,9 +21,13 @@ pub(super) fn exit_code(error: &Error) -> Option<ExitCode> {
 pub(super) fn hint(error: &Error) -> Option<String> {
     let own = match error.kind() {
         K::Sandbox => Some("run `osimg doctor` to see what this host allows"),
-        K::TimedOut => Some("raise it with --timeout or --idle-timeout, or timeout in the settings"),
+        K::TimedOut => {
+            Some("raise it with --timeout or --idle-timeout, or timeout in the settings")
+        }
         K::UnknownOwner => Some("a package of the recipe must bring it"),
-        K::TracingLost => Some("with subordinate ids nothing needs to be traced: see `osimg doctor`"),
+        K::TracingLost => {
+            Some("with subordinate ids nothing needs to be traced: see `osimg doctor`")
+        }
         _ => None,
     };
     error.hint().or(own).map(str::to_owned)

@@ -35,7 +35,8 @@ pub fn prepare(root: &InstallRoot, initramfs: Initramfs, contents: Contents<'_>)
     }
     root.directory(Path::new(DIRECTORY), 0o755)?;
     let text = format!(
-        "# only during the build\ncompress=\"{}\"\nhostonly=\"no\"\nhostonly_cmdline=\"no\"\nreproducible=\"yes\"\n",
+        "# only during the \
+         build\ncompress=\"{}\"\nhostonly=\"no\"\nhostonly_cmdline=\"no\"\nreproducible=\"yes\"\n",
         compressor(contents)
     );
     Ok(root.write(Path::new(FILE), text.as_bytes(), 0o644)?)
@@ -59,7 +60,11 @@ pub fn remove_drop_in(root: &InstallRoot) -> Result<()> {
 /// zstd if the program is available and the kernel can read it (since 5.9,
 /// <https://kernelnewbies.org/Linux_5.9>); otherwise a fast gzip.
 fn compressor(contents: Contents<'_>) -> &'static str {
-    let mut numbers = contents.kernel.unwrap_or_default().split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
+    let mut numbers = contents
+        .kernel
+        .unwrap_or_default()
+        .split(['.', '-'])
+        .map(|part| part.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if contents.zstd && version >= (5, 9) { "zstd -3 -q -T1" } else { "gzip -n -6" }
 }
@@ -81,7 +86,8 @@ mod tests {
     fn the_drop_in_is_removed_completely() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let root = InstallRoot::open(dir.path()).expect("root");
-        prepare(&root, Initramfs::Fast, Contents { kernel: Some("6.1"), zstd: true }).expect("prepared");
+        prepare(&root, Initramfs::Fast, Contents { kernel: Some("6.1"), zstd: true })
+            .expect("prepared");
         assert!(dir.path().join(FILE).exists());
         remove_drop_in(&root).expect("removed");
         assert!(!dir.path().join(DIRECTORY).exists());

@@ -45,7 +45,14 @@ const EMPTIED: [&str; 10] = [
 const DNF5_STATE: &str = "usr/lib/sysimage/libdnf5";
 
 /// Side files of rpm's database. They contain no data once the database is closed.
-const RPMDB_SIDE_FILES: [&str; 6] = ["rpmdb.sqlite-shm", "rpmdb.sqlite-wal", ".rpm.lock", ".keyring.lock", ".dbenv.lock", ".migratedb"];
+const RPMDB_SIDE_FILES: [&str; 6] = [
+    "rpmdb.sqlite-shm",
+    "rpmdb.sqlite-wal",
+    ".rpm.lock",
+    ".keyring.lock",
+    ".dbenv.lock",
+    ".migratedb",
+];
 
 /// Removes all leftovers, except identities that come from the settings. Returns the removed paths.
 ///
@@ -78,7 +85,11 @@ pub fn remove(root: &InstallRoot, dbpath: &str, placed: &[String]) -> Result<Vec
 
 fn has_dnf5(root: &InstallRoot) -> Result<bool> {
     for directory in ["usr/lib64", "usr/lib"] {
-        if root.names(Path::new(directory))?.iter().any(|name| name.to_string_lossy().starts_with("libdnf5.so")) {
+        if root
+            .names(Path::new(directory))?
+            .iter()
+            .any(|name| name.to_string_lossy().starts_with("libdnf5.so"))
+        {
             return Ok(true);
         }
     }
@@ -143,14 +154,17 @@ mod tests {
     #[test]
     fn an_image_with_dnf_5_keeps_the_reasons_of_its_packages() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        for path in
-            ["usr/lib64/libdnf5.so.2", "usr/lib/sysimage/libdnf5/packages.toml", "usr/lib/sysimage/libdnf5/transaction_history.sqlite"]
-        {
+        for path in [
+            "usr/lib64/libdnf5.so.2",
+            "usr/lib/sysimage/libdnf5/packages.toml",
+            "usr/lib/sysimage/libdnf5/transaction_history.sqlite",
+        ] {
             let path = dir.path().join(path);
             std::fs::create_dir_all(path.parent().expect("parent")).expect("directory");
             std::fs::write(path, "x").expect("file");
         }
-        let removed = remove(&InstallRoot::open(dir.path()).expect("root"), "/var/lib/rpm", &[]).expect("removed");
+        let removed = remove(&InstallRoot::open(dir.path()).expect("root"), "/var/lib/rpm", &[])
+            .expect("removed");
         assert_eq!(removed, ["/usr/lib/sysimage/libdnf5/transaction_history.sqlite"]);
         assert!(dir.path().join("usr/lib/sysimage/libdnf5/packages.toml").exists());
     }

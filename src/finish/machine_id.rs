@@ -43,8 +43,14 @@ mod tests {
         let root = InstallRoot::open(&dir.path().join("root")).expect("root");
         apply(&root, MachineId::Empty).expect("applied");
         assert_eq!(std::fs::read_to_string(&victim).expect("victim"), "0123");
-        assert_eq!(std::fs::read_to_string(dir.path().join("root/etc/machine-id")).expect("new"), "");
+        assert_eq!(
+            std::fs::read_to_string(dir.path().join("root/etc/machine-id")).expect("new"),
+            ""
+        );
         apply(&root, MachineId::Uninitialized).expect("applied");
-        assert_eq!(std::fs::read_to_string(dir.path().join("root/etc/machine-id")).expect("new"), "uninitialized\n");
+        assert_eq!(
+            std::fs::read_to_string(dir.path().join("root/etc/machine-id")).expect("new"),
+            "uninitialized\n"
+        );
     }
 }

@@ -43,7 +43,14 @@ impl Call {
     /// A call that only reads.
     #[must_use]
     pub fn get(path: impl Into<String>) -> Self {
-        Self { method: "GET", path: path.into(), headers: Vec::new(), body: Vec::new(), repeat: Repeat::Safe, stop: Stop::Heed }
+        Self {
+            method: "GET",
+            path: path.into(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            repeat: Repeat::Safe,
+            stop: Stop::Heed,
+        }
     }
 
     /// A call that requests only the headers.
@@ -107,7 +114,10 @@ pub struct Upload<'a> {
 
 impl std::fmt::Debug for Upload<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Upload").field("path", &self.path).field("size", &self.size).finish_non_exhaustive()
+        f.debug_struct("Upload")
+            .field("path", &self.path)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
     }
 }
 
@@ -126,7 +136,10 @@ impl Answer {
     #[cfg(test)]
     #[must_use]
     pub fn new(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Self {
-        let headers = headers.iter().filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?))).collect();
+        let headers = headers
+            .iter()
+            .filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)))
+            .collect();
         Self { status, headers, body: body.to_vec() }
     }
 
@@ -139,7 +152,8 @@ impl Answer {
     /// The status with its name: `404 Not Found`.
     #[must_use]
     pub fn status_line(&self) -> String {
-        ureq::http::StatusCode::from_u16(self.status).map_or_else(|_| self.status.to_string(), |status| status.to_string())
+        ureq::http::StatusCode::from_u16(self.status)
+            .map_or_else(|_| self.status.to_string(), |status| status.to_string())
     }
 
     /// The value of a header.

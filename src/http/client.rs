@@ -48,7 +48,10 @@ pub struct Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("redirects", &self.redirects).field("silence", &self.silence).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("redirects", &self.redirects)
+            .field("silence", &self.silence)
+            .finish_non_exhaustive()
     }
 }
 
@@ -57,15 +60,19 @@ impl Client {
     ///
     /// If the authorities cannot be read, or `OSIMG_HTTP_TIMEOUT` is not a number of seconds.
     pub fn new(trust: &Trust, redirects: Redirects) -> Result<Self> {
-        let (tls, silence, proxies) = (trust.config()?, silence_limit()?, Arc::new(Proxies::from_environment()));
-        let agents = [Stop::Heed, Stop::Ignore].map(|stop| agent(&tls, redirects, stop, silence, silence, &proxies));
+        let (tls, silence, proxies) =
+            (trust.config()?, silence_limit()?, Arc::new(Proxies::from_environment()));
+        let agents = [Stop::Heed, Stop::Ignore]
+            .map(|stop| agent(&tls, redirects, stop, silence, silence, &proxies));
         Ok(Self { tls, redirects, silence, proxies, agents })
     }
 
     /// The same client with a different treatment of redirects.
     #[must_use]
     pub fn with(&self, redirects: Redirects) -> Self {
-        let agents = [Stop::Heed, Stop::Ignore].map(|stop| agent(&self.tls, redirects, stop, self.silence, self.silence, &self.proxies));
+        let agents = [Stop::Heed, Stop::Ignore].map(|stop| {
+            agent(&self.tls, redirects, stop, self.silence, self.silence, &self.proxies)
+        });
         Self { redirects, agents, ..self.clone() }
     }
 
@@ -76,10 +83,18 @@ impl Client {
     pub fn call(&self, call: &Call, url: &str, headers: &[(&str, &str)]) -> Result<Answer, Error> {
         let mut retry = Retry::new(call.stop);
         loop {
-            let result = self.open(call, url, headers).and_then(|(answer, body)| read_whole(answer, body));
+            let result =
+                self.open(call, url, headers).and_then(|(answer, body)| read_whole(answer, body));
             let asked = match &result {
-                Ok(answer) if is_temporary(answer) && call.repeat == Repeat::Safe => answer.retry_after(),
-                Err(error) if error.is_unsent() || (error.is_temporary() && call.repeat == Repeat::Safe) => None,
+                Ok(answer) if is_temporary(answer) && call.repeat == Repeat::Safe => {
+                    answer.retry_after()
+                }
+                Err(error)
+                    if error.is_unsent()
+                        || (error.is_temporary() && call.repeat == Repeat::Safe) =>
+                {
+                    None
+                }
                 _ => return result,
             };
             if !retry.again(asked)? {
@@ -92,12 +107,18 @@ impl Client {
     ///
     /// # Errors
     /// If there is no answer.
-    pub fn open(&self, call: &Call, url: &str, headers: &[(&str, &str)]) -> Result<(Answer, Body), Error> {
+    pub fn open(
+        &self,
+        call: &Call,
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<(Answer, Body), Error> {
         let [heeding, steady] = &self.agents;
         let agent = if call.stop == Stop::Heed { heeding } else { steady };
         let (mut bytes, size) = (call.body.as_slice(), call.body.len() as u64);
         let has_body = !bytes.is_empty() || matches!(call.method, "PUT" | "POST" | "PATCH");
-        let body: Option<(&mut dyn Read, u64)> = if has_body { Some((&mut bytes, size)) } else { None };
+        let body: Option<(&mut dyn Read, u64)> =
+            if has_body { Some((&mut bytes, size)) } else { None };
         self.send(agent, call.method, url, &[headers, &borrowed(&call.headers)].concat(), body)
     }
 
@@ -105,10 +126,28 @@ impl Client {
     ///
     /// # Errors
     /// If there is no answer, or the body cannot be read.
-    pub fn upload(&self, upload: Upload<'_>, url: &str, headers: &[(&str, &str)]) -> Result<Answer, Error> {
-        let agent = agent(&self.tls, self.redirects, Stop::Heed, self.silence * AFTER_UPLOAD, self.silence, &self.proxies);
+    pub fn upload(
+        &self,
+        upload: Upload<'_>,
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, Error> {
+        let agent = agent(
+            &self.tls,
+            self.redirects,
+            Stop::Heed,
+            self.silence * AFTER_UPLOAD,
+            self.silence,
+            &self.proxies,
+        );
         let headers = [headers, &borrowed(&upload.headers)].concat();
-        let (answer, body) = self.send(&agent, "PUT", url, &headers, Some((&mut Interruptible(upload.body), upload.size)))?;
+        let (answer, body) = self.send(
+            &agent,
+            "PUT",
+            url,
+            &headers,
+            Some((&mut Interruptible(upload.body), upload.size)),
+        )?;
         read_whole(answer, body)
     }
 
@@ -127,13 +166,22 @@ impl Client {
         let secure = url.starts_with("https://");
         let response = match body {
             Some((mut body, size)) => {
-                let request = request.header("content-length", size).body(SendBody::from_reader(&mut body)).map_err(ureq::Error::Http)?;
+                let request = request
+                    .header("content-length", size)
+                    .body(SendBody::from_reader(&mut body))
+                    .map_err(ureq::Error::Http)?;
                 agent.run(agent.configure_request(request).https_only(secure).build())?
             }
-            None => agent.run(agent.configure_request(request.body(()).map_err(ureq::Error::Http)?).https_only(secure).build())?,
+            None => agent.run(
+                agent
+                    .configure_request(request.body(()).map_err(ureq::Error::Http)?)
+                    .https_only(secure)
+                    .build(),
+            )?,
         };
         let (parts, body) = response.into_parts();
-        let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, body: Vec::new() };
+        let answer =
+            Answer { status: parts.status.as_u16(), headers: parts.headers, body: Vec::new() };
         Ok((answer, Body(body.into_with_config().limit(u64::MAX).reader())))
     }
 }
@@ -161,7 +209,9 @@ impl std::fmt::Debug for Body {
 
 impl Read for Body {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.0.read(buffer).map_err(|error| std::io::Error::other(Error::from(ureq::Error::from(error))))
+        self.0
+            .read(buffer)
+            .map_err(|error| std::io::Error::other(Error::from(ureq::Error::from(error))))
     }
 }
 
@@ -177,7 +227,14 @@ impl Read for Interruptible<'_> {
     }
 }
 
-fn agent(tls: &TlsConfig, redirects: Redirects, stop: Stop, answer: Duration, limit: Duration, proxies: &Arc<Proxies>) -> Agent {
+fn agent(
+    tls: &TlsConfig,
+    redirects: Redirects,
+    stop: Stop,
+    answer: Duration,
+    limit: Duration,
+    proxies: &Arc<Proxies>,
+) -> Agent {
     let names = Names { timeouts: Timeouts { stop, answer, limit }, proxies: Arc::clone(proxies) };
     let config = Agent::config_builder()
         .http_status_as_error(false)
@@ -190,17 +247,29 @@ fn agent(tls: &TlsConfig, redirects: Redirects, stop: Stop, answer: Duration, li
         .timeout_connect(Some(CONNECT.min(limit)))
         .output_buffer_size(1 << 18)
         .build();
-    Agent::with_parts(config, ().chain(Connections(names.clone())).chain(RustlsConnector::default()), names)
+    Agent::with_parts(
+        config,
+        ().chain(Connections(names.clone())).chain(RustlsConnector::default()),
+        names,
+    )
 }
 
 fn silence_limit() -> Result<Duration> {
-    let Some(text) = std::env::var(SILENCE_VARIABLE).ok().filter(|text| !text.is_empty()) else { return Ok(SILENCE) };
+    let Some(text) = std::env::var(SILENCE_VARIABLE).ok().filter(|text| !text.is_empty()) else {
+        return Ok(SILENCE);
+    };
     match text.parse::<u32>() {
         Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds.into())),
         _ => {
-            let failure =
-                Failure::new(ExitCode::Usage, format!("reading {SILENCE_VARIABLE}: expected a whole number of seconds, at least 1"));
-            Err(failure.hint("it limits how long a server may be silent; the default is 90 seconds").into())
+            let failure = Failure::new(
+                ExitCode::Usage,
+                format!(
+                    "reading {SILENCE_VARIABLE}: expected a whole number of seconds, at least 1"
+                ),
+            );
+            Err(failure
+                .hint("it limits how long a server may be silent; the default is 90 seconds")
+                .into())
         }
     }
 }

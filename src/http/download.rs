@@ -27,7 +27,9 @@ pub fn text(client: &Client, url: &WebUrl, limit: u64) -> Result<Option<String>>
     if fetch(client, url, limit, |_, _| {}, take)?.is_none() {
         return Ok(None);
     }
-    String::from_utf8(bytes).map(Some).or_fail(ExitCode::Repository, format!("reading {url}: it is not UTF-8"))
+    String::from_utf8(bytes)
+        .map(Some)
+        .or_fail(ExitCode::Repository, format!("reading {url}: it is not UTF-8"))
 }
 
 /// Downloads `url` into the file, from its start, and returns the number of bytes; `None` if the
@@ -36,7 +38,13 @@ pub fn text(client: &Client, url: &WebUrl, limit: u64) -> Result<Option<String>>
 ///
 /// # Errors
 /// If it cannot be fetched completely, or is longer than `limit` bytes.
-pub fn download(client: &Client, url: &WebUrl, limit: u64, file: &mut File, progress: impl FnMut(u64, u64)) -> Result<Option<u64>> {
+pub fn download(
+    client: &Client,
+    url: &WebUrl,
+    limit: u64,
+    file: &mut File,
+    progress: impl FnMut(u64, u64),
+) -> Result<Option<u64>> {
     fetch(client, url, limit, progress, |part, begins| {
         if begins {
             file.set_len(0)?;
@@ -61,20 +69,30 @@ fn fetch(
         let (failure, asked) = match client.open(&call, url.as_str(), &[]) {
             Ok((answer, _)) if answer.is(&[404, 410]) => return Ok(None),
             Ok((answer, _)) if answer.status != 200 => {
-                let failure = Failure::new(ExitCode::Repository, format!("{doing}: the server answers {}", answer.status_line()));
+                let failure = Failure::new(
+                    ExitCode::Repository,
+                    format!("{doing}: the server answers {}", answer.status_line()),
+                );
                 if !is_temporary(&answer) {
                     return Err(failure.into());
                 }
                 (failure.into(), answer.retry_after())
             }
-            Ok((answer, body)) => match receive(&answer, body, limit, &doing, &mut progress, &mut take)? {
-                Ok(bytes) => return Ok(Some(bytes)),
-                Err(failure) => (failure, None),
-            },
-            Err(error) if error.is_temporary() => (error.failure(ExitCode::Repository, doing.clone()), None),
+            Ok((answer, body)) => {
+                match receive(&answer, body, limit, &doing, &mut progress, &mut take)? {
+                    Ok(bytes) => return Ok(Some(bytes)),
+                    Err(failure) => (failure, None),
+                }
+            }
+            Err(error) if error.is_temporary() => {
+                (error.failure(ExitCode::Repository, doing.clone()), None)
+            }
             Err(error) => return Err(error.failure(ExitCode::Repository, doing)),
         };
-        if !retry.again(asked).map_err(|error| error.failure(ExitCode::Repository, doing.clone()))? {
+        if !retry
+            .again(asked)
+            .map_err(|error| error.failure(ExitCode::Repository, doing.clone()))?
+        {
             return Err(failure.context("giving up after several attempts"));
         }
     }
@@ -89,12 +107,19 @@ fn receive(
     progress: &mut impl FnMut(u64, u64),
     take: &mut impl FnMut(&[u8], bool) -> std::io::Result<()>,
 ) -> Result<Result<u64>> {
-    let too_long =
-        || Failure::new(ExitCode::Repository, format!("{doing}: it is longer than {limit} bytes, the limit for this kind of file"));
+    let too_long = || {
+        Failure::new(
+            ExitCode::Repository,
+            format!("{doing}: it is longer than {limit} bytes, the limit for this kind of file"),
+        )
+    };
     if let Some(coding) = answer.encoding() {
-        return Err(Failure::new(ExitCode::Repository, format!("{doing}: the server sends it with Content-Encoding {coding:?}"))
-            .hint("Anaconda would not decode it: turn compression off for this directory")
-            .into());
+        return Err(Failure::new(
+            ExitCode::Repository,
+            format!("{doing}: the server sends it with Content-Encoding {coding:?}"),
+        )
+        .hint("Anaconda would not decode it: turn compression off for this directory")
+        .into());
     }
     let promised = answer.length();
     if promised.is_some_and(|length| length > limit) {
@@ -109,7 +134,9 @@ fn receive(
             Err(error) => {
                 let doing = format!("{doing}: the connection broke after {done} bytes");
                 return match error.downcast::<Error>() {
-                    Ok(error) if error.is_temporary() => Ok(Err(error.failure(ExitCode::Repository, doing))),
+                    Ok(error) if error.is_temporary() => {
+                        Ok(Err(error.failure(ExitCode::Repository, doing)))
+                    }
                     Ok(error) => Err(error.failure(ExitCode::Repository, doing)),
                     Err(error) => Err(error).or_fail(ExitCode::Repository, doing),
                 };
@@ -125,7 +152,10 @@ fn receive(
     }
     match promised {
         Some(length) if length != done => {
-            let failure = Failure::new(ExitCode::Repository, format!("{doing}: the connection ended after {done} of {length} bytes"));
+            let failure = Failure::new(
+                ExitCode::Repository,
+                format!("{doing}: the connection ended after {done} of {length} bytes"),
+            );
             Ok(Err(failure.into()))
         }
         _ => Ok(Ok(done)),

@@ -8,11 +8,12 @@ use super::transport::Halt;
 use crate::error::{ExitCode, Failure};
 use crate::process;
 
-const AUTHORITY: &str = "pass the authority that signed its certificate (a PEM file): --ca-file or \
-                         SSL_CERT_FILE; for a cloud, cacert in clouds.yaml";
-const PLAIN: &str = "that port uses plain HTTP or belongs to another service: check the address and its port";
-const BROKE: &str = "the connection broke: is the service running? if the port uses TLS, write \
-                     https:// in the address";
+const AUTHORITY: &str = "pass the authority that signed its certificate (a PEM file): --ca-file \
+                         or SSL_CERT_FILE; for a cloud, cacert in clouds.yaml";
+const PLAIN: &str =
+    "that port uses plain HTTP or belongs to another service: check the address and its port";
+const BROKE: &str = "the connection broke: is the service running? if the port uses TLS, write https:// in the \
+     address";
 const SILENT: &str = "are the service and the network up? a firewall may drop packets; \
                       OSIMG_HTTP_TIMEOUT=SECONDS allows a longer wait";
 const NO_LISTENER: &str = "is the service running, and is the port correct?";
@@ -86,7 +87,12 @@ impl Error {
     #[must_use]
     pub fn failure(self, code: ExitCode, doing: impl Into<String>) -> anyhow::Error {
         let failure = match self.kind {
-            Kind::Stopped => return process::stopped(process::stop_requested().unwrap_or(ExitCode::Interrupted)).into(),
+            Kind::Stopped => {
+                return process::stopped(
+                    process::stop_requested().unwrap_or(ExitCode::Interrupted),
+                )
+                .into();
+            }
             Kind::Trust => Failure::new(ExitCode::Trust, doing),
             Kind::Unsent | Kind::Temporary | Kind::Permanent => Failure::new(code, doing),
         };
@@ -114,24 +120,42 @@ impl From<Cause> for Error {
             return Self::new(Kind::Permanent, "the server does not use TLS", Some(PLAIN));
         }
         if has(&["Expired", "NotValidYet"]) {
-            return Self::new(Kind::Trust, "the server's certificate has expired, or this machine's clock is wrong", None);
+            return Self::new(
+                Kind::Trust,
+                "the server's certificate has expired, or this machine's clock is wrong",
+                None,
+            );
         }
         if has(&["NotValidForName"]) {
             return Self::new(Kind::Trust, "the server's certificate is for another name", None);
         }
         if has(&["certificate", "UnknownIssuer", "CaUsedAsEndEntity"]) {
             let reason = text.rsplit(": ").next().unwrap_or_default();
-            return Self::new(Kind::Trust, format!("the server's certificate is not trusted ({reason})"), Some(AUTHORITY));
+            return Self::new(
+                Kind::Trust,
+                format!("the server's certificate is not trusted ({reason})"),
+                Some(AUTHORITY),
+            );
         }
         match cause {
-            Cause::HostNotFound => Self::new(Kind::Permanent, "the host does not exist", Some(NO_HOST)),
-            Cause::Io(_) if has(&["Temporary failure in name resolution"]) => {
-                Self::new(Kind::Unsent, "the host name cannot be resolved at the moment", Some(NO_HOST))
+            Cause::HostNotFound => {
+                Self::new(Kind::Permanent, "the host does not exist", Some(NO_HOST))
             }
-            Cause::Io(_) if has(&["lookup address"]) => Self::new(Kind::Permanent, "the host does not exist", Some(NO_HOST)),
+            Cause::Io(_) if has(&["Temporary failure in name resolution"]) => Self::new(
+                Kind::Unsent,
+                "the host name cannot be resolved at the moment",
+                Some(NO_HOST),
+            ),
+            Cause::Io(_) if has(&["lookup address"]) => {
+                Self::new(Kind::Permanent, "the host does not exist", Some(NO_HOST))
+            }
             Cause::Io(io) => match io.kind() {
-                ErrorKind::ConnectionRefused => Self::new(Kind::Unsent, "the connection was refused", Some(NO_LISTENER)),
-                ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
+                ErrorKind::ConnectionRefused => {
+                    Self::new(Kind::Unsent, "the connection was refused", Some(NO_LISTENER))
+                }
+                ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+                | ErrorKind::NetworkDown => {
                     Self::new(Kind::Unsent, "the host is unreachable", Some(NO_HOST))
                 }
                 _ if has(&["HandshakeFailure", "ProtocolVersion"]) => {
@@ -139,13 +163,25 @@ impl From<Cause> for Error {
                 }
                 _ => Self::new(Kind::Temporary, io.to_string(), Some(BROKE)),
             },
-            Cause::ConnectionFailed => Self::new(Kind::Unsent, "the connection failed", Some(NO_LISTENER)),
-            Cause::Protocol(_) | Cause::BodyStalled => Self::new(Kind::Temporary, text, Some(BROKE)),
-            Cause::Timeout(_) => Self::new(Kind::Permanent, "the server did not answer in time", Some(SILENT)),
+            Cause::ConnectionFailed => {
+                Self::new(Kind::Unsent, "the connection failed", Some(NO_LISTENER))
+            }
+            Cause::Protocol(_) | Cause::BodyStalled => {
+                Self::new(Kind::Temporary, text, Some(BROKE))
+            }
+            Cause::Timeout(_) => {
+                Self::new(Kind::Permanent, "the server did not answer in time", Some(SILENT))
+            }
             Cause::TooManyRedirects => Self::new(Kind::Permanent, "it redirects in a loop", None),
             // These errors repeat the address.
-            Cause::BadUri(_) => Self::new(Kind::Permanent, "the address, or one that it redirects to, is not a web address", None),
-            Cause::RequireHttpsOnly(_) => Self::new(Kind::Permanent, "it redirects from https to http", None),
+            Cause::BadUri(_) => Self::new(
+                Kind::Permanent,
+                "the address, or one that it redirects to, is not a web address",
+                None,
+            ),
+            Cause::RequireHttpsOnly(_) => {
+                Self::new(Kind::Permanent, "it redirects from https to http", None)
+            }
             _ => Self::new(Kind::Permanent, text, None),
         }
     }

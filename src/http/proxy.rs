@@ -37,12 +37,21 @@ impl Proxies {
 
     fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
         // In curl's order: lower-case names first.
-        let either = |name: &str| [name.to_owned(), name.to_ascii_uppercase()].iter().find_map(|n| variable(n).filter(|v| !v.is_empty()));
-        let find = |names: [&str; 2]| names.into_iter().find_map(|name| Some(parse(name, &either(name)?)));
+        let either = |name: &str| {
+            [name.to_owned(), name.to_ascii_uppercase()]
+                .iter()
+                .find_map(|n| variable(n).filter(|v| !v.is_empty()))
+        };
+        let find =
+            |names: [&str; 2]| names.into_iter().find_map(|name| Some(parse(name, &either(name)?)));
         Self {
             http: find(["http_proxy", "all_proxy"]),
             https: find(["https_proxy", "all_proxy"]),
-            direct: either("no_proxy").unwrap_or_default().split([',', ' ']).map(|e| e.trim().to_ascii_lowercase()).collect(),
+            direct: either("no_proxy")
+                .unwrap_or_default()
+                .split([',', ' '])
+                .map(|e| e.trim().to_ascii_lowercase())
+                .collect(),
         }
     }
 
@@ -51,7 +60,11 @@ impl Proxies {
         let secure = uri.scheme_str() == Some("https");
         let Some(found) = (if secure { &self.https } else { &self.http }) else { return Ok(None) };
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        if self.direct.iter().any(|entry| matches(entry, bare(uri.host().unwrap_or_default()), port)) {
+        if self
+            .direct
+            .iter()
+            .any(|entry| matches(entry, bare(uri.host().unwrap_or_default()), port))
+        {
             return Ok(None);
         }
         found.as_ref().map(Some).map_err(Clone::clone)
@@ -72,14 +85,19 @@ fn parse(name: &str, text: &str) -> Result<Proxy, String> {
     }
     let wrong = || format!("the proxy in {name} is not an address such as http://HOST:PORT");
     let place = rest.split('/').next().unwrap_or_default();
-    let (login, place) = place.rsplit_once('@').map_or((None, place), |(login, place)| (Some(login), place));
+    let (login, place) =
+        place.rsplit_once('@').map_or((None, place), |(login, place)| (Some(login), place));
     let authority: ureq::http::uri::Authority = place.parse().map_err(|_| wrong())?;
     let authorization = login.map(|login| {
         let (user, password) = login.split_once(':').unwrap_or((login, ""));
         let pair = [&*decoded(user), b":", &*decoded(password)].concat();
         format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
     });
-    Ok(Proxy { host: bare(authority.host()).to_owned(), port: authority.port_u16().unwrap_or(80), authorization })
+    Ok(Proxy {
+        host: bare(authority.host()).to_owned(),
+        port: authority.port_u16().unwrap_or(80),
+        authorization,
+    })
 }
 
 /// Whether an entry of `no_proxy` matches this host. It can be the host's name, a parent domain, an
@@ -87,17 +105,23 @@ fn parse(name: &str, text: &str) -> Result<Proxy, String> {
 fn matches(entry: &str, host: &str, port: u16) -> bool {
     let host = host.to_ascii_lowercase();
     if let Ok(address) = host.parse::<IpAddr>() {
-        let (network, length) = entry.split_once('/').map_or((entry, None), |(network, length)| (network, length.parse::<u32>().ok()));
+        let (network, length) = entry
+            .split_once('/')
+            .map_or((entry, None), |(network, length)| (network, length.parse::<u32>().ok()));
         if let Ok(network) = bare(network).parse::<IpAddr>() {
             return in_network(address, network, length);
         }
     }
     let (name, wanted) = match entry.rsplit_once(':') {
-        Some((name, digits)) if digits.parse::<u16>().is_ok() && !name.ends_with(':') => (bare(name), digits.parse().ok()),
+        Some((name, digits)) if digits.parse::<u16>().is_ok() && !name.ends_with(':') => {
+            (bare(name), digits.parse().ok())
+        }
         _ => (entry, None),
     };
     let name = name.trim_start_matches('*').trim_start_matches('.');
-    let is_host = entry == "*" || (!name.is_empty() && host.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')));
+    let is_host = entry == "*"
+        || (!name.is_empty()
+            && host.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')));
     is_host && wanted.is_none_or(|wanted: u16| wanted == port)
 }
 
@@ -116,7 +140,9 @@ mod tests {
     use super::*;
 
     fn proxy_for(variables: &[(&str, &str)], url: &str) -> Result<Option<(String, u16)>, String> {
-        let proxies = Proxies::read(|name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()));
+        let proxies = Proxies::read(|name| {
+            variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
+        });
         let found = proxies.to(&url.parse().expect("a URL"))?;
         Ok(found.map(|proxy| (proxy.host.clone(), proxy.port)))
     }
@@ -140,7 +166,11 @@ mod tests {
             ("::1", "http://[::1]:5000/"),
             ("127.0.0.1", "http://127.0.0.1:9/"),
         ] {
-            assert_eq!(proxy_for(&[plain, ("no_proxy", exceptions)], url), Ok(None), "{exceptions}");
+            assert_eq!(
+                proxy_for(&[plain, ("no_proxy", exceptions)], url),
+                Ok(None),
+                "{exceptions}"
+            );
         }
         for (exceptions, url) in [
             ("", "http://a/"),
@@ -149,7 +179,11 @@ mod tests {
             ("10.0.0.0/8", "http://11.2.3.4/"),
             ("10.0.0.1", "http://10.0.0.10/"),
         ] {
-            assert_eq!(proxy_for(&[plain, ("NO_PROXY", exceptions)], url), proxy("plain", 3128), "{exceptions}");
+            assert_eq!(
+                proxy_for(&[plain, ("NO_PROXY", exceptions)], url),
+                proxy("plain", 3128),
+                "{exceptions}"
+            );
         }
     }
 

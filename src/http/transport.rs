@@ -10,7 +10,9 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
+};
 use ureq::{Error, config::Config};
 
 use super::call::Stop;
@@ -44,7 +46,11 @@ impl fmt::Display for Halt {
         match self {
             Self::Signal => f.write_str("stopped by a signal"),
             Self::Silent(time) => write!(f, "the server sent nothing for {} s", time.as_secs()),
-            Self::Slow(time) => write!(f, "the server sent less than {SLOWEST} bytes a second for {} s", time.as_secs()),
+            Self::Slow(time) => write!(
+                f,
+                "the server sent less than {SLOWEST} bytes a second for {} s",
+                time.as_secs()
+            ),
             Self::Proxy(why) => f.write_str(why),
         }
     }
@@ -70,11 +76,19 @@ pub(super) struct Timeouts {
 
 impl Timeouts {
     fn check(self) -> Result<(), Halt> {
-        if self.stop == Stop::Heed && process::stop_requested().is_some() { Err(Halt::Signal) } else { Ok(()) }
+        if self.stop == Stop::Heed && process::stop_requested().is_some() {
+            Err(Halt::Signal)
+        } else {
+            Ok(())
+        }
     }
 
     /// Runs uninterruptible work in a thread. The thread is abandoned if it takes too long.
-    fn in_thread<T: Send + 'static>(self, limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    fn in_thread<T: Send + 'static>(
+        self,
+        limit: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
         let (sender, receiver) = channel();
         let thread = std::thread::Builder::new().spawn(move || drop(sender.send(work())))?;
         let began = Instant::now();
@@ -111,7 +125,9 @@ impl Resolver for Names {
             Some(proxy) => (proxy.host.clone(), proxy.port),
             None => target(uri),
         };
-        let found = self.timeouts.in_thread(self.timeouts.connecting(), move || (host.as_str(), port).to_socket_addrs())?;
+        let found = self.timeouts.in_thread(self.timeouts.connecting(), move || {
+            (host.as_str(), port).to_socket_addrs()
+        })?;
         let mut all = self.empty();
         // The type holds at most sixteen.
         for address in found?.take(16) {
@@ -133,17 +149,27 @@ pub(super) struct Connections(pub Names);
 impl<In: Transport> Connector<In> for Connections {
     type Out = Connection;
 
-    fn connect(&self, details: &ConnectionDetails<'_>, _: Option<In>) -> Result<Option<Connection>, Error> {
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        _: Option<In>,
+    ) -> Result<Option<Connection>, Error> {
         let Names { timeouts, proxies } = &self.0;
         let stream = self.open(&details.addrs)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SLICE))?;
         stream.set_write_timeout(Some(SLICE))?;
-        let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
+        let buffers = LazyBuffers::new(
+            details.config.input_buffer_size(),
+            details.config.output_buffer_size(),
+        );
         let (timeouts, pace) = (*timeouts, Pace::default());
-        let mut connection = Connection { stream, buffers, timeouts, pace, rewriting: None, begins: true };
+        let mut connection =
+            Connection { stream, buffers, timeouts, pace, rewriting: None, begins: true };
         match proxies.to(details.uri).map_err(Halt::Proxy)? {
-            Some(proxy) if details.needs_tls() => connection.tunnel(proxy, details.uri, details.timeout)?,
+            Some(proxy) if details.needs_tls() => {
+                connection.tunnel(proxy, details.uri, details.timeout)?
+            }
             Some(proxy) => connection.rewriting = Some(Rewriting::new(proxy, details.uri)),
             None => {}
         }
@@ -158,9 +184,13 @@ impl Connections {
         for (number, address) in addresses.iter().copied().enumerate() {
             // Each address gets half of the remaining time, the last one all of it.
             let share = timeouts.connecting() / if number + 1 < addresses.len() { 2 } else { 1 };
-            match timeouts.in_thread(share * 2, move || TcpStream::connect_timeout(&address, share))? {
+            match timeouts
+                .in_thread(share * 2, move || TcpStream::connect_timeout(&address, share))?
+            {
                 Ok(stream) => return Ok(stream),
-                Err(error) if error.kind() == ErrorKind::TimedOut => last = Halt::Silent(share).into(),
+                Err(error) if error.kind() == ErrorKind::TimedOut => {
+                    last = Halt::Silent(share).into()
+                }
                 Err(error) => last = error.into(),
             }
         }
@@ -178,7 +208,9 @@ struct Rewriting {
 
 impl Rewriting {
     fn new(proxy: &Proxy, uri: &Uri) -> Self {
-        let host = uri.authority().map_or("", |authority| authority.as_str().rsplit('@').next().unwrap_or_default());
+        let host = uri
+            .authority()
+            .map_or("", |authority| authority.as_str().rsplit('@').next().unwrap_or_default());
         Self { origin: format!("http://{host}"), authorization: proxy.authorization.clone() }
     }
 
@@ -187,8 +219,19 @@ impl Rewriting {
         let path = head.iter().position(|byte| *byte == b' ').map_or(0, |at| at + 1);
         let line = head.windows(2).position(|pair| pair == b"\r\n").map_or(head.len(), |at| at + 2);
         let part = |from: usize, to: usize| head.get(from..to).unwrap_or_default();
-        let login = self.authorization.as_ref().map(|login| format!("Proxy-Authorization: {login}\r\n")).unwrap_or_default();
-        [part(0, path), self.origin.as_bytes(), part(path, line), login.as_bytes(), part(line, head.len())].concat()
+        let login = self
+            .authorization
+            .as_ref()
+            .map(|login| format!("Proxy-Authorization: {login}\r\n"))
+            .unwrap_or_default();
+        [
+            part(0, path),
+            self.origin.as_bytes(),
+            part(path, line),
+            login.as_bytes(),
+            part(line, head.len()),
+        ]
+        .concat()
     }
 }
 
@@ -239,20 +282,37 @@ impl Connection {
     /// Asks the proxy to connect to the host of an address.
     fn tunnel(&mut self, proxy: &Proxy, uri: &Uri, budget: NextTimeout) -> Result<(), Error> {
         let (host, port) = target(uri);
-        let origin = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        let login = proxy.authorization.as_ref().map(|login| format!("Proxy-Authorization: {login}\r\n")).unwrap_or_default();
-        send(&self.stream, format!("CONNECT {origin} HTTP/1.1\r\nHost: {origin}\r\n{login}\r\n").as_bytes(), self.timeouts)?;
+        let origin =
+            if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let login = proxy
+            .authorization
+            .as_ref()
+            .map(|login| format!("Proxy-Authorization: {login}\r\n"))
+            .unwrap_or_default();
+        send(
+            &self.stream,
+            format!("CONNECT {origin} HTTP/1.1\r\nHost: {origin}\r\n{login}\r\n").as_bytes(),
+            self.timeouts,
+        )?;
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
             let count = receive(&self.stream, &mut byte, self.timeouts, &mut self.pace, budget)?;
             if count == 0 || head.len() > LONGEST_HEAD {
-                return Err(Halt::Proxy(format!("the proxy {proxy:?} does not answer like a proxy")).into());
+                return Err(Halt::Proxy(format!(
+                    "the proxy {proxy:?} does not answer like a proxy"
+                ))
+                .into());
             }
             head.extend_from_slice(&byte);
         }
         let head = String::from_utf8_lossy(&head);
-        let status = head.lines().next().unwrap_or_default().split_once(' ').map_or("", |(_, status)| status);
+        let status = head
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .split_once(' ')
+            .map_or("", |(_, status)| status);
         if status.starts_with("200") {
             return Ok(());
         }
@@ -278,7 +338,13 @@ fn send(mut stream: &TcpStream, mut bytes: &[u8], timeouts: Timeouts) -> Result<
     Ok(())
 }
 
-fn receive(mut stream: &TcpStream, buffer: &mut [u8], timeouts: Timeouts, pace: &mut Pace, budget: NextTimeout) -> Result<usize, Error> {
+fn receive(
+    mut stream: &TcpStream,
+    buffer: &mut [u8],
+    timeouts: Timeouts,
+    pace: &mut Pace,
+    budget: NextTimeout,
+) -> Result<usize, Error> {
     let first = Instant::now();
     loop {
         timeouts.check()?;
@@ -311,7 +377,9 @@ impl Transport for Connection {
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), Error> {
         let bytes = self.buffers.output().get(..amount).unwrap_or_default();
         match &self.rewriting {
-            Some(rewriting) if self.begins => send(&self.stream, &rewriting.rewritten(bytes), self.timeouts)?,
+            Some(rewriting) if self.begins => {
+                send(&self.stream, &rewriting.rewritten(bytes), self.timeouts)?
+            }
             _ => send(&self.stream, bytes, self.timeouts)?,
         }
         (self.begins, self.pace) = (false, Pace::default());
@@ -319,7 +387,13 @@ impl Transport for Connection {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        let count = receive(&self.stream, self.buffers.input_append_buf(), self.timeouts, &mut self.pace, timeout)?;
+        let count = receive(
+            &self.stream,
+            self.buffers.input_append_buf(),
+            self.timeouts,
+            &mut self.pace,
+            timeout,
+        )?;
         self.buffers.input_appended(count);
         self.begins = true;
         Ok(count > 0)
@@ -346,14 +420,19 @@ mod tests {
         let uri: Uri = "http://h:81/a".parse().expect("a URL");
         let proxy = Proxy { host: "p".into(), port: 1, authorization: Some("Basic eA==".into()) };
         let head = Rewriting::new(&proxy, &uri).rewritten(b"GET /a HTTP/1.1\r\nhost: h:81\r\n\r\n");
-        let wanted = "GET http://h:81/a HTTP/1.1\r\nProxy-Authorization: Basic eA==\r\nhost: h:81\r\n\r\n";
+        let wanted =
+            "GET http://h:81/a HTTP/1.1\r\nProxy-Authorization: Basic eA==\r\nhost: h:81\r\n\r\n";
         assert_eq!(String::from_utf8_lossy(&head), wanted);
     }
 
     #[test]
     fn a_trickle_counts_as_silence_and_a_slow_connection_does_not() {
         let (limit, second) = (Duration::from_secs(10), Duration::from_secs(1));
-        let after = |bytes: usize| (0..10).try_fold(Pace::default(), |mut pace, _| pace.add(second, bytes, limit).map(|()| pace));
+        let after = |bytes: usize| {
+            (0..10).try_fold(Pace::default(), |mut pace, _| {
+                pace.add(second, bytes, limit).map(|()| pace)
+            })
+        };
         assert_eq!(after(0).map(|_| ()), Err(Halt::Silent(limit)));
         assert_eq!(after(99).map(|_| ()), Err(Halt::Slow(limit)));
         assert_eq!(after(100).map(|pace| pace.moved), Ok(0));

@@ -52,7 +52,12 @@ impl Trust {
             let key = items(key, ExitCode::Recipe)?
                 .into_iter()
                 .find_map(|item| if let PemItem::PrivateKey(key) = item { Some(key) } else { None })
-                .ok_or_else(|| Failure::new(ExitCode::Recipe, format!("reading {}: it contains no private key", key.display())))?;
+                .ok_or_else(|| {
+                    Failure::new(
+                        ExitCode::Recipe,
+                        format!("reading {}: it contains no private key", key.display()),
+                    )
+                })?;
             let key: PrivateKey<'static> = key;
             builder = builder.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
         }
@@ -71,7 +76,12 @@ impl Trust {
             (None, None) => certificates_in(Path::new(DIRECTORY)),
         };
         // In addition. As in OpenSSL, colons separate several directories.
-        found.extend(variable("SSL_CERT_DIR").iter().flat_map(std::env::split_paths).flat_map(|place| certificates_in(&place)));
+        found.extend(
+            variable("SSL_CERT_DIR")
+                .iter()
+                .flat_map(std::env::split_paths)
+                .flat_map(|place| certificates_in(&place)),
+        );
         // If the host has no authorities, as in a small container, use Mozilla's, which are
         // compiled in.
         Ok(if found.is_empty() { RootCerts::WebPki } else { RootCerts::new_with_certs(&found) })
@@ -81,24 +91,40 @@ impl Trust {
 /// The certificates of a directory. Like OpenSSL, reads the files with hashes as names; without
 /// any such file, reads all.
 fn certificates_in(place: &Path) -> Vec<Certificate<'static>> {
-    let files: Vec<PathBuf> = std::fs::read_dir(place).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path()).collect();
+    let files: Vec<PathBuf> = std::fs::read_dir(place)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .collect();
     let (hashed, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.split_once('.').is_some_and(|(hash, number)| hash.len() == 8 && number.parse::<u8>().is_ok())
+        name.split_once('.')
+            .is_some_and(|(hash, number)| hash.len() == 8 && number.parse::<u8>().is_ok())
     });
     let files = if hashed.is_empty() { others } else { hashed };
-    files.iter().filter(|path| path.is_file()).filter_map(|path| certificates(path, ExitCode::Host).ok()).flatten().collect()
+    files
+        .iter()
+        .filter(|path| path.is_file())
+        .filter_map(|path| certificates(path, ExitCode::Host).ok())
+        .flatten()
+        .collect()
 }
 
 fn certificates(path: &Path, code: ExitCode) -> Result<Vec<Certificate<'static>>> {
     let found: Vec<Certificate<'static>> = items(path, code)?
         .into_iter()
-        .filter_map(|item| if let PemItem::Certificate(certificate) = item { Some(certificate) } else { None })
+        .filter_map(|item| {
+            if let PemItem::Certificate(certificate) = item { Some(certificate) } else { None }
+        })
         .collect();
     if found.is_empty() {
-        return Err(Failure::new(code, format!("reading the authorities {}: the file contains no certificate", path.display()))
-            .hint("the file must be PEM: lines between BEGIN CERTIFICATE and END CERTIFICATE")
-            .into());
+        return Err(Failure::new(
+            code,
+            format!("reading the authorities {}: the file contains no certificate", path.display()),
+        )
+        .hint("the file must be PEM: lines between BEGIN CERTIFICATE and END CERTIFICATE")
+        .into());
     }
     Ok(found)
 }

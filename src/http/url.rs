@@ -19,12 +19,16 @@ impl WebUrl {
     /// # Errors
     /// Explains in one line what is wrong. The text is not repeated: it may contain a password.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let Some((scheme, rest)) = text.split_once("://") else { return Err("it is not a URL".into()) };
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Err("it is not a URL".into());
+        };
         let scheme = scheme.to_ascii_lowercase();
         if scheme != "http" && scheme != "https" {
             return Err(format!("its scheme is '{}', not http or https", scheme.escape_debug()));
         }
-        if text.chars().any(|c| c.is_control() || c.is_whitespace() || !c.is_ascii() || "\"<>\\^`{|}".contains(c)) {
+        if text.chars().any(|c| {
+            c.is_control() || c.is_whitespace() || !c.is_ascii() || "\"<>\\^`{|}".contains(c)
+        }) {
             return Err("it has characters that must be percent-encoded".into());
         }
         let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -102,7 +106,8 @@ pub fn is_loopback(host: &str) -> bool {
         Some(v6) => v6.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
     };
-    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    name == "localhost"
+        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -112,11 +117,20 @@ mod tests {
     #[test]
     fn urls_are_split_and_joined() {
         let url = WebUrl::parse("HTTPS://mirror.example:8443/9/os/").expect("a url");
-        assert_eq!((url.host(), url.path(), url.is_https()), ("mirror.example:8443", "/9/os/", true));
-        assert_eq!(url.join("images/pxeboot/vmlinuz").as_str(), "https://mirror.example:8443/9/os/images/pxeboot/vmlinuz");
+        assert_eq!(
+            (url.host(), url.path(), url.is_https()),
+            ("mirror.example:8443", "/9/os/", true)
+        );
+        assert_eq!(
+            url.join("images/pxeboot/vmlinuz").as_str(),
+            "https://mirror.example:8443/9/os/images/pxeboot/vmlinuz"
+        );
         assert_eq!(url.join("a b#").as_str(), "https://mirror.example:8443/9/os/a%20b%23");
         let bare = WebUrl::parse("http://[::1]:80").expect("a url");
-        assert_eq!((bare.host(), bare.path(), bare.join("x").as_str()), ("[::1]:80", "", "http://[::1]:80/x"));
+        assert_eq!(
+            (bare.host(), bare.path(), bare.join("x").as_str()),
+            ("[::1]:80", "", "http://[::1]:80/x")
+        );
         assert_eq!(bare.join("x").file_name(), "x");
     }
 

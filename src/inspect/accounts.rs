@@ -44,7 +44,11 @@ pub(super) fn users(contents: &Contents) -> Vec<User> {
             if !seen.insert((*name).to_owned()) {
                 return None;
             }
-            let hash = if *password == "x" { shadow.get(*name).map(String::as_str) } else { Some(*password) };
+            let hash = if *password == "x" {
+                shadow.get(*name).map(String::as_str)
+            } else {
+                Some(*password)
+            };
             let keys = format!("{}/.ssh/authorized_keys", home.trim_start_matches('/'));
             Some(User {
                 name: (*name).to_owned(),
@@ -54,7 +58,10 @@ pub(super) fn users(contents: &Contents) -> Vec<User> {
                 shell: (*shell).to_owned(),
                 password: state(hash).to_owned(),
                 ssh_keys: key_lines(contents, &keys),
-                login: !shell.ends_with("nologin") && !shell.ends_with("/false") && !shell.ends_with("/sync") && !shell.is_empty(),
+                login: !shell.ends_with("nologin")
+                    && !shell.ends_with("/false")
+                    && !shell.ends_with("/sync")
+                    && !shell.is_empty(),
             })
         })
         .collect()
@@ -74,11 +81,17 @@ fn state(hash: Option<&str>) -> &'static str {
 
 /// The number of keys in an authorized_keys file.
 pub(super) fn key_lines(contents: &Contents, path: &str) -> usize {
-    lines(contents, path).iter().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')).count()
+    lines(contents, path)
+        .iter()
+        .filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
+        .count()
 }
 
 pub(super) fn lines(contents: &Contents, path: &str) -> Vec<String> {
-    String::from_utf8_lossy(contents.file(path).unwrap_or_default()).lines().map(str::to_owned).collect()
+    String::from_utf8_lossy(contents.file(path).unwrap_or_default())
+        .lines()
+        .map(str::to_owned)
+        .collect()
 }
 
 #[cfg(test)]

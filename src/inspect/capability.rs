@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 /// An unknown value is shown in hex, so that nothing is hidden.
 #[must_use]
 pub fn capability_text(value: &[u8]) -> String {
-    let word = |at: usize| value.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
+    let word = |at: usize| {
+        value.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes)
+    };
     let odd = || hex::encode(value);
     let Some(magic) = word(0) else { return odd() };
     let words = match (magic >> 24, value.len()) {
@@ -37,7 +39,11 @@ pub fn capability_text(value: &[u8]) -> String {
         };
         sets.entry(flags).or_default().push(name(bit));
     }
-    let text = sets.iter().map(|(flags, names)| format!("{}={flags}", names.join(","))).collect::<Vec<_>>().join(" ");
+    let text = sets
+        .iter()
+        .map(|(flags, names)| format!("{}={flags}", names.join(",")))
+        .collect::<Vec<_>>()
+        .join(" ");
     if text.is_empty() { "=".to_owned() } else { text }
 }
 
@@ -53,14 +59,22 @@ mod tests {
     use super::*;
 
     fn value(magic: u32, permitted: u64, inheritable: u64) -> Vec<u8> {
-        let halves = [permitted as u32, inheritable as u32, (permitted >> 32) as u32, (inheritable >> 32) as u32];
+        let halves = [
+            permitted as u32,
+            inheritable as u32,
+            (permitted >> 32) as u32,
+            (inheritable >> 32) as u32,
+        ];
         std::iter::once(magic).chain(halves).flat_map(u32::to_le_bytes).collect()
     }
 
     #[test]
     fn capabilities_have_the_format_of_getcap() {
         assert_eq!(capability_text(&value(0x0200_0001, 1 << 13, 0)), "cap_net_raw=ep");
-        assert_eq!(capability_text(&value(0x0200_0001, 1 << 10 | 1 << 13, 0)), "cap_net_bind_service,cap_net_raw=ep");
+        assert_eq!(
+            capability_text(&value(0x0200_0001, 1 << 10 | 1 << 13, 0)),
+            "cap_net_bind_service,cap_net_raw=ep"
+        );
         assert_eq!(capability_text(&value(0x0200_0000, 1 << 13, 1 << 13)), "cap_net_raw=ip");
         assert_eq!(capability_text(&value(0x0200_0001, 1 << 38, 0)), "cap_perfmon=ep");
     }

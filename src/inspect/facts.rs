@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::accounts::{key_lines, lines, users};
 use super::{
-    Change, ContentKind, File, Image, Key, Names, Origin, OriginKind, Package, Policy, Privileged, Share, Totals, capability_text, services,
+    Change, ContentKind, File, Image, Key, Names, Origin, OriginKind, Package, Policy, Privileged,
+    Share, Totals, capability_text, services,
 };
 use crate::contents::{self, Contents, Kind, Packages};
 
@@ -22,7 +23,8 @@ pub(super) fn image(path: &Path, kind: OriginKind, contents: &Contents) -> Image
             package.files += usize::from(file.kind != Kind::Directory);
         }
     }
-    let names = Names { users: contents.accounts("etc/passwd"), groups: contents.accounts("etc/group") };
+    let names =
+        Names { users: contents.accounts("etc/passwd"), groups: contents.accounts("etc/group") };
     let stored = contents.stored.as_ref();
     Image {
         origin: Origin {
@@ -85,7 +87,11 @@ fn package(package: &contents::Package) -> Package {
         changelog: package
             .changelog
             .iter()
-            .map(|change| Change { time: change.time, author: change.author.clone(), text: change.text.clone() })
+            .map(|change| Change {
+                time: change.time,
+                author: change.author.clone(),
+                text: change.text.clone(),
+            })
             .collect(),
     }
 }
@@ -115,13 +121,19 @@ fn files(contents: &Contents, owners: &HashMap<&[u8], usize>) -> Vec<File> {
         .members
         .iter()
         // If several members have the same path, unpacking keeps the last one.
-        .filter(|member| contents.find(&member.path).is_some_and(|last| std::ptr::eq(last, *member)))
+        .filter(|member| {
+            contents.find(&member.path).is_some_and(|last| std::ptr::eq(last, *member))
+        })
         .map(|member| {
             let carrier = contents.carrier(member);
             let is_hard_link = member.kind == Kind::HardLink;
             File {
                 path: member.path.clone(),
-                kind: if is_hard_link && !std::ptr::eq(carrier, member) { carrier.kind } else { member.kind },
+                kind: if is_hard_link && !std::ptr::eq(carrier, member) {
+                    carrier.kind
+                } else {
+                    member.kind
+                },
                 size: carrier.size,
                 is_hard_link,
                 link: if is_hard_link { Box::default() } else { member.link.clone() },
@@ -166,7 +178,8 @@ fn shares<'a>(named: impl Iterator<Item = (String, &'a File)>) -> Vec<Share> {
         sum.0 += counted(file);
         sum.1 += 1;
     }
-    let mut shares: Vec<Share> = sums.into_iter().map(|(name, (bytes, files))| Share { name, bytes, files }).collect();
+    let mut shares: Vec<Share> =
+        sums.into_iter().map(|(name, (bytes, files))| Share { name, bytes, files }).collect();
     // The names are sorted already, and equal sizes keep that order.
     shares.sort_by_key(|share| std::cmp::Reverse(share.bytes));
     shares
@@ -175,8 +188,15 @@ fn shares<'a>(named: impl Iterator<Item = (String, &'a File)>) -> Vec<Share> {
 /// The first two levels of directories, each with everything below it.
 fn directories(files: &[File]) -> Vec<Share> {
     shares(files.iter().flat_map(|file| {
-        let ends = file.path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).take(2);
-        ends.map(|end| (super::shown(file.path.get(..end).unwrap_or_default()), file)).collect::<Vec<_>>()
+        let ends = file
+            .path
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'/')
+            .map(|(at, _)| at)
+            .take(2);
+        ends.map(|end| (super::shown(file.path.get(..end).unwrap_or_default()), file))
+            .collect::<Vec<_>>()
     }))
 }
 
@@ -208,7 +228,10 @@ fn privileged(names: &Names, files: &[File], packages: &[Package]) -> Vec<Privil
                 mode: format!("{:04o}", file.mode),
                 owner: names.owner(file.uid, file.gid),
                 powers,
-                package: file.package.and_then(|index| packages.get(index)).map(|package| package.name.clone()),
+                package: file
+                    .package
+                    .and_then(|index| packages.get(index))
+                    .map(|package| package.name.clone()),
             })
         })
         .collect()
@@ -225,7 +248,12 @@ fn arch(packages: &[Package]) -> Option<String> {
 
 fn policy(contents: &Contents) -> Option<Policy> {
     let config = lines(contents, "etc/selinux/config");
-    let value = |key: &str| config.iter().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('=')).map(|v| v.trim().to_owned());
+    let value = |key: &str| {
+        config
+            .iter()
+            .find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='))
+            .map(|v| v.trim().to_owned())
+    };
     let name = value("SELINUXTYPE")?;
     Some(Policy { name, mode: value("SELINUX").unwrap_or_else(|| "unknown".to_owned()) })
 }
@@ -245,9 +273,12 @@ fn keys(contents: &Contents) -> Vec<Key> {
     if let Packages::Read { keys: trusted, .. } = &contents.packages {
         trusted.iter().for_each(|id| add("rpm", id.clone()));
     }
-    let below = |directory: &'static str| contents.all_below(directory).filter(|member| member.kind != Kind::Directory);
+    let below = |directory: &'static str| {
+        contents.all_below(directory).filter(|member| member.kind != Kind::Directory)
+    };
     below("etc/pki/rpm-gpg").for_each(|member| add("rpm file", member.shown()));
-    for (path, _) in contents.files().iter().filter(|(path, _)| path.ends_with(b"/authorized_keys")) {
+    for (path, _) in contents.files().iter().filter(|(path, _)| path.ends_with(b"/authorized_keys"))
+    {
         let path = String::from_utf8_lossy(path);
         match key_lines(contents, &path) {
             0 => {}

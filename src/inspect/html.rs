@@ -69,7 +69,8 @@ pub fn html(image: &Image, findings: Option<&[Finding]>) -> Result<String> {
 }
 
 fn hash(text: &str) -> Result<String> {
-    Base64::encode_to_string(Sha256::digest(text.as_bytes())).map_err(|_| anyhow!("writing a digest of the page"))
+    Base64::encode_to_string(Sha256::digest(text.as_bytes()))
+        .map_err(|_| anyhow!("writing a digest of the page"))
 }
 
 /// Text, escaped for HTML.
@@ -92,7 +93,12 @@ fn escaped(text: &str) -> String {
 /// escaped.
 fn data(image: &Image, findings: Option<&[Finding]>) -> Result<String> {
     let mut tables = Tables::default();
-    let files: Vec<_> = image.files.iter().filter(|file| !file.path.is_empty()).map(|file| tables.row(file, image)).collect();
+    let files: Vec<_> = image
+        .files
+        .iter()
+        .filter(|file| !file.path.is_empty())
+        .map(|file| tables.row(file, image))
+        .collect();
     let mut image_data = serde_json::to_value(image).context("writing the page")?;
     // They are all listed as files too.
     if let Some(unowned) = image_data.get_mut("unowned").and_then(Value::as_array_mut) {
@@ -116,7 +122,10 @@ fn shown(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(crate::text::lines(&text).into_owned()),
         Value::Array(values) => values.into_iter().map(shown).collect(),
-        Value::Object(fields) => fields.into_iter().map(|(name, value)| (crate::text::line(&name).into_owned(), shown(value))).collect(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(name, value)| (crate::text::line(&name).into_owned(), shown(value)))
+            .collect(),
         other => other,
     }
 }
@@ -147,7 +156,10 @@ impl Tables {
     fn row(&mut self, file: &File, image: &Image) -> Value {
         let shown = file.shown();
         let (directory, name) = shown.rsplit_once('/').unwrap_or(("", &shown));
-        let kind = ContentKind::ALL.iter().position(|kind| *kind == file.content).unwrap_or(ContentKind::ALL.len() - 1);
+        let kind = ContentKind::ALL
+            .iter()
+            .position(|kind| *kind == file.content)
+            .unwrap_or(ContentKind::ALL.len() - 1);
         let owned = file.package.and_then(|index| i64::try_from(index).ok()).unwrap_or(-1);
         json!([
             self.directories.place(format!("{directory}/")),
@@ -174,7 +186,9 @@ fn mode(file: &File) -> String {
         Kind::Fifo => 'p',
     };
     let mut text = String::from(kind);
-    for (shift, special, set, plain) in [(6, 0o4000, 's', 'S'), (3, 0o2000, 's', 'S'), (0, 0o1000, 't', 'T')] {
+    for (shift, special, set, plain) in
+        [(6, 0o4000, 's', 'S'), (3, 0o2000, 's', 'S'), (0, 0o1000, 't', 'T')]
+    {
         let bits = file.mode >> shift;
         text.push(if bits & 4 != 0 { 'r' } else { '-' });
         text.push(if bits & 2 != 0 { 'w' } else { '-' });
@@ -194,12 +208,20 @@ mod tests {
 
     #[test]
     fn markup_is_shown_as_text() {
-        assert_eq!(escaped("<b a=\"1\" c='2'>&\n"), "&lt;b a=&quot;1&quot; c=&#39;2&#39;&gt;&amp;\\n");
+        assert_eq!(
+            escaped("<b a=\"1\" c='2'>&\n"),
+            "&lt;b a=&quot;1&quot; c=&#39;2&#39;&gt;&amp;\\n"
+        );
     }
 
     #[test]
     fn no_part_of_the_page_can_close_another() {
-        assert!(!SCRIPT.contains("</script") && !SCRIPT.contains("<!--") && !STYLE.contains("</style"));
-        assert!(!SCRIPT.contains("innerHTML") && !SCRIPT.contains("http://") || SCRIPT.matches("http://").count() == 1);
+        assert!(
+            !SCRIPT.contains("</script") && !SCRIPT.contains("<!--") && !STYLE.contains("</style")
+        );
+        assert!(
+            !SCRIPT.contains("innerHTML") && !SCRIPT.contains("http://")
+                || SCRIPT.matches("http://").count() == 1
+        );
     }
 }

@@ -60,10 +60,16 @@ impl ContentKind {
         match below_usr {
             ["boot", ..] | ["lib", "modules", ..] => Self::Kernel,
             ["lib", "firmware", ..] => Self::Firmware,
-            ["var", "lib", "rpm" | "dnf", ..] | ["lib", "sysimage", ..] | ["var", "cache", "dnf", ..] => Self::PackageDatabase,
+            ["var", "lib", "rpm" | "dnf", ..]
+            | ["lib", "sysimage", ..]
+            | ["var", "cache", "dnf", ..] => Self::PackageDatabase,
             ["lib" | "lib64", directory, ..] if directory.starts_with("python") => Self::Python,
-            ["share", "locale", ..] | ["share", "i18n", ..] | ["lib", "locale", ..] => Self::Locales,
-            ["share", "doc" | "man" | "info" | "licenses" | "gtk-doc" | "help", ..] => Self::Documentation,
+            ["share", "locale", ..] | ["share", "i18n", ..] | ["lib", "locale", ..] => {
+                Self::Locales
+            }
+            ["share", "doc" | "man" | "info" | "licenses" | "gtk-doc" | "help", ..] => {
+                Self::Documentation
+            }
             ["bin" | "sbin" | "libexec", ..] | ["local", "bin" | "sbin", ..] => Self::Programs,
             ["lib" | "lib64" | "lib32" | "libx32", ..] => Self::Libraries,
             _ if name.ends_with(".so") || name.contains(".so.") => Self::Libraries,

@@ -255,7 +255,9 @@ impl Names {
     #[must_use]
     pub fn owner(&self, uid: u64, gid: u64) -> String {
         let named = |names: &BTreeMap<u64, String>, id: u64| {
-            names.get(&id).map_or_else(|| id.to_string(), |name| crate::text::line(name).into_owned())
+            names
+                .get(&id)
+                .map_or_else(|| id.to_string(), |name| crate::text::line(name).into_owned())
         };
         format!("{}:{}", named(&self.users, uid), named(&self.groups, gid))
     }
@@ -350,8 +352,11 @@ impl std::fmt::Debug for Reading<'_> {
 /// If it is none of these, or cannot be read completely.
 pub fn open(path: &Path, reading: &Reading<'_>) -> Result<(Image, Option<Contents>)> {
     let opening = || format!("opening {}", path.display());
-    let metadata =
-        std::fs::metadata(path).or_fail_hint(ExitCode::Space, opening(), "use a tarball, a tree or a build's manifest (.json)")?;
+    let metadata = std::fs::metadata(path).or_fail_hint(
+        ExitCode::Space,
+        opening(),
+        "use a tarball, a tree or a build's manifest (.json)",
+    )?;
     let total = metadata.len();
     let progress = |done| (reading.progress)(done, total);
     let options = Options { digests: Digests::Sha256, progress: &progress, check: reading.check };
@@ -360,9 +365,12 @@ pub fn open(path: &Path, reading: &Reading<'_>) -> Result<(Image, Option<Content
         return Ok((facts::image(path, OriginKind::Tree, &contents), Some(contents)));
     }
     if !metadata.is_file() {
-        return Err(Failure::new(ExitCode::Usage, format!("{}: it is neither a file nor a directory", opening()))
-            .hint("use a tarball, a tree or a build's manifest (.json)")
-            .into());
+        return Err(Failure::new(
+            ExitCode::Usage,
+            format!("{}: it is neither a file nor a directory", opening()),
+        )
+        .hint("use a tarball, a tree or a build's manifest (.json)")
+        .into());
     }
     if begins_like_json(path).or_fail(ExitCode::Space, opening())? {
         let manifest = recorded::load(path)?;

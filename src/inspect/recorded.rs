@@ -116,12 +116,20 @@ struct Step {
 pub(super) fn load(path: &Path) -> Result<Manifest> {
     let reading = || format!("reading the manifest {}", path.display());
     let text = crate::files::read(path, LARGEST).or_fail(ExitCode::Space, reading())?;
-    parse(&text).or_fail_hint(ExitCode::Usage, reading(), "a manifest is the NAME-VERSION.json that osimg build writes next to the tarball")
+    parse(&text).or_fail_hint(
+        ExitCode::Usage,
+        reading(),
+        "a manifest is the NAME-VERSION.json that osimg build writes next to the tarball",
+    )
 }
 
 fn parse(text: &[u8]) -> Result<Manifest> {
     let manifest: Manifest = serde_json::from_slice(text)?;
-    anyhow::ensure!(manifest.manifest_version == 1, "its version is {}; this osimg reads version 1", manifest.manifest_version);
+    anyhow::ensure!(
+        manifest.manifest_version == 1,
+        "its version is {}; this osimg reads version 1",
+        manifest.manifest_version
+    );
     Ok(manifest)
 }
 
@@ -131,7 +139,9 @@ pub(super) fn next_to(tarball: &Path, sha256: Option<&str>) -> Option<Manifest> 
     let stem = crate::archive::stem(name)?;
     let path: PathBuf = tarball.with_file_name(format!("{stem}.json"));
     // Without a manifest, or with that of another build, the tarball can still be inspected.
-    load(&path).ok().filter(|manifest| manifest.tarballs.iter().any(|known| Some(known.sha256.as_str()) == sha256))
+    load(&path).ok().filter(|manifest| {
+        manifest.tarballs.iter().any(|known| Some(known.sha256.as_str()) == sha256)
+    })
 }
 
 impl Manifest {
@@ -169,7 +179,10 @@ impl Manifest {
         let keys = self
             .keys
             .iter()
-            .map(|key| Key { kind: "rpm".to_owned(), name: format!("{} {}", key.fingerprint, key.user_id).trim().to_owned() })
+            .map(|key| Key {
+                kind: "rpm".to_owned(),
+                name: format!("{} {}", key.fingerprint, key.user_id).trim().to_owned(),
+            })
             .collect();
         let totals = Totals {
             members: self.archive.entries,
@@ -209,7 +222,8 @@ impl Manifest {
         image.name = Some(self.name);
         image.version = Some(self.version);
         image.arch = self.arch.or(image.arch.take());
-        let by_nevra: BTreeMap<&str, &Recorded> = self.packages.iter().map(|package| (package.nevra.as_str(), package)).collect();
+        let by_nevra: BTreeMap<&str, &Recorded> =
+            self.packages.iter().map(|package| (package.nevra.as_str(), package)).collect();
         for package in &mut image.packages {
             if let Some(recorded) = by_nevra.get(package.nevra.as_str()) {
                 recorded.complete(package);
@@ -242,7 +256,10 @@ impl Recorded {
         fill(&mut package.vendor, &self.vendor);
         fill(&mut package.url, &self.url);
         fill(&mut package.summary, &self.summary);
-        fill(&mut package.source, &Some(self.source.clone()).filter(|source| !source.is_empty() && source != "(none)"));
+        fill(
+            &mut package.source,
+            &Some(self.source.clone()).filter(|source| !source.is_empty() && source != "(none)"),
+        );
         if package.license.is_empty() {
             package.license.clone_from(&self.license);
         }

@@ -24,9 +24,18 @@ pub(super) fn enabled(contents: &Contents) -> Vec<Service> {
     let mut found: BTreeMap<String, (Vec<String>, bool)> = BTreeMap::new();
     for (rank, directory) in DIRECTORIES.into_iter().enumerate() {
         for member in contents.all_below(directory).filter(|member| member.kind == Kind::Symlink) {
-            let Some(rest) = member.path.get(directory.len() + 1..).and_then(|rest| std::str::from_utf8(rest).ok()) else { continue };
+            let Some(rest) = member
+                .path
+                .get(directory.len() + 1..)
+                .and_then(|rest| std::str::from_utf8(rest).ok())
+            else {
+                continue;
+            };
             let Some((by, unit)) = rest.split_once('/') else { continue };
-            let Some(target) = by.strip_suffix(".wants").or_else(|| by.strip_suffix(".requires")) else { continue };
+            let Some(target) = by.strip_suffix(".wants").or_else(|| by.strip_suffix(".requires"))
+            else {
+                continue;
+            };
             if unit.contains('/') {
                 continue;
             }
@@ -41,7 +50,11 @@ pub(super) fn enabled(contents: &Contents) -> Vec<Service> {
         .map(|(unit, (mut wanted_by, enabled))| {
             wanted_by.sort();
             wanted_by.dedup();
-            Service { unit, wanted_by, state: if enabled { "enabled" } else { "static" }.to_owned() }
+            Service {
+                unit,
+                wanted_by,
+                state: if enabled { "enabled" } else { "static" }.to_owned(),
+            }
         })
         .collect()
 }

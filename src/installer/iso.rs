@@ -77,10 +77,15 @@ impl<R: Read + Seek> Iso<R> {
                 [255, ..] => break,
                 [1, ..] => Names::Plain,
                 // Joliet's three levels.
-                [2, ..] if matches!(descriptor.get(88..91), Some(b"%/@" | b"%/C" | b"%/E")) => Names::Joliet,
+                [2, ..] if matches!(descriptor.get(88..91), Some(b"%/@" | b"%/C" | b"%/E")) => {
+                    Names::Joliet
+                }
                 _ => continue,
             };
-            let root = descriptor.get(156..190).and_then(|bytes| record(bytes, names)).filter(|root| root.directory);
+            let root = descriptor
+                .get(156..190)
+                .and_then(|bytes| record(bytes, names))
+                .filter(|root| root.directory);
             roots.push((names, root.ok_or_else(|| invalid("its root directory is damaged"))?));
         }
         if roots.is_empty() {
@@ -107,7 +112,9 @@ impl<R: Read + Seek> Iso<R> {
         let mut parts = path.split('/').peekable();
         while let Some(part) = parts.next() {
             let records = self.records(&directory, names)?;
-            let Some(at) = records.iter().position(|r| r.name == part || names == Names::Plain && plain_name(&r.name) == part) else {
+            let Some(at) = records.iter().position(|r| {
+                r.name == part || names == Names::Plain && plain_name(&r.name) == part
+            }) else {
                 return Ok(None);
             };
             let found = records.get(at..).unwrap_or_default();
@@ -150,9 +157,14 @@ impl<R: Read + Seek> Iso<R> {
         for sector in bytes.chunks(SECTOR as usize) {
             let mut rest = sector;
             // A record never crosses a sector; what is left of one is zero.
-            while let Some(length) = rest.first().map(|length| usize::from(*length)).filter(|length| *length > 0) {
-                let bytes = rest.get(..length).ok_or_else(|| invalid("a directory in it is damaged"))?;
-                records.push(record(bytes, names).ok_or_else(|| invalid("a directory in it is damaged"))?);
+            while let Some(length) =
+                rest.first().map(|length| usize::from(*length)).filter(|length| *length > 0)
+            {
+                let bytes =
+                    rest.get(..length).ok_or_else(|| invalid("a directory in it is damaged"))?;
+                records.push(
+                    record(bytes, names).ok_or_else(|| invalid("a directory in it is damaged"))?,
+                );
                 rest = rest.get(length..).unwrap_or_default();
             }
         }
@@ -199,7 +211,10 @@ fn record(bytes: &[u8], names: Names) -> Option<Record> {
     let raw = bytes.get(33..33 + length)?;
     let name = match names {
         Names::Joliet if length > 1 => {
-            let units: Vec<u16> = raw.chunks_exact(2).filter_map(|pair| pair.try_into().ok().map(u16::from_be_bytes)).collect();
+            let units: Vec<u16> = raw
+                .chunks_exact(2)
+                .filter_map(|pair| pair.try_into().ok().map(u16::from_be_bytes))
+                .collect();
             let name = String::from_utf16_lossy(&units);
             name.split(';').next().unwrap_or_default().to_owned()
         }
@@ -209,7 +224,13 @@ fn record(bytes: &[u8], names: Names) -> Option<Record> {
             rock_ridge_name(area).unwrap_or_else(|| String::from_utf8_lossy(raw).into_owned())
         }
     };
-    Some(Record { sector: number(2)?, length: number(10)?, directory: flags & 2 != 0, continued: flags & 0x80 != 0, name })
+    Some(Record {
+        sector: number(2)?,
+        length: number(10)?,
+        directory: flags & 2 != 0,
+        continued: flags & 0x80 != 0,
+        name,
+    })
 }
 
 /// The name in Rock Ridge's NM entries. A continuation area is not followed: names that need one
@@ -285,7 +306,10 @@ mod tests {
 
     #[test]
     fn files_are_found_by_rock_ridge_and_by_plain_names() {
-        let records = [entry(b"X.;1", 19, 5, 0, b"NM\x0e\x01\x00.treeinfo"), entry(b"VMLINUZ.;1", 19, 4, 0, b"")];
+        let records = [
+            entry(b"X.;1", 19, 5, 0, b"NM\x0e\x01\x00.treeinfo"),
+            entry(b"VMLINUZ.;1", 19, 4, 0, b""),
+        ];
         assert_eq!(content(image(&records), ".treeinfo").expect("read").as_deref(), Some("hello"));
         assert_eq!(content(image(&records), "vmlinuz").expect("read").as_deref(), Some("hell"));
         assert_eq!(content(image(&records), "x").expect("read").as_deref(), None);
@@ -322,7 +346,9 @@ mod tests {
             assert!(error.to_string().contains(expected), "{error}");
         }
         let directory = entry(b"D", 19, 1 << 30, 2, b"");
-        assert!(content(image(&[directory]), "d/x").expect_err("large").to_string().contains("larger"));
+        assert!(
+            content(image(&[directory]), "d/x").expect_err("large").to_string().contains("larger")
+        );
     }
 
     proptest::proptest! {

@@ -89,7 +89,9 @@ pub(crate) enum Verdict {
 pub(crate) fn judge(role: Role, bytes: &[u8], arch: Option<&str>) -> Verdict {
     match (role, magic(bytes)) {
         (Role::Kernel, Magic::Kernel(Some(made_for))) => match arch {
-            Some(arch) if arch != made_for => Verdict::Wrong(format!("it is a kernel for {made_for}, the image is for {arch}")),
+            Some(arch) if arch != made_for => {
+                Verdict::Wrong(format!("it is a kernel for {made_for}, the image is for {arch}"))
+            }
             _ => Verdict::Fits,
         },
         (Role::Kernel, Magic::Kernel(None))
@@ -115,17 +117,26 @@ pub(crate) fn unrecognised(role: Role) -> String {
 /// When it is another kind of file.
 pub(crate) fn check(role: Role, piece: &Piece, arch: Option<&str>) -> Result<Option<String>> {
     let mut bytes = Vec::new();
-    piece.open()?.take(ENOUGH).read_to_end(&mut bytes).or_fail(ExitCode::Space, format!("reading the {role} {}", piece.path.display()))?;
+    piece
+        .open()?
+        .take(ENOUGH)
+        .read_to_end(&mut bytes)
+        .or_fail(ExitCode::Space, format!("reading the {role} {}", piece.path.display()))?;
     match judge(role, &bytes, arch) {
         Verdict::Fits => Ok(None),
-        Verdict::Unknown => {
-            Ok(Some(format!("{} is not recognised as a {role} by its first bytes, nor as anything else", piece.path.display())))
-        }
-        Verdict::Wrong(wrong) => Err(Failure::new(ExitCode::Usage, format!("taking {} as the {role}: {wrong}", piece.path.display()))
-            .hint(
-                "are kernel, ramdisk and stage2 in the right order? images/pxeboot/vmlinuz, images/pxeboot/initrd.img, images/install.img",
-            )
-            .into()),
+        Verdict::Unknown => Ok(Some(format!(
+            "{} is not recognised as a {role} by its first bytes, nor as anything else",
+            piece.path.display()
+        ))),
+        Verdict::Wrong(wrong) => Err(Failure::new(
+            ExitCode::Usage,
+            format!("taking {} as the {role}: {wrong}", piece.path.display()),
+        )
+        .hint(
+            "are kernel, ramdisk and stage2 in the right order? images/pxeboot/vmlinuz, \
+             images/pxeboot/initrd.img, images/install.img",
+        )
+        .into()),
     }
 }
 
@@ -156,7 +167,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let kernel = with(0x202, b"HdrS");
         let arm = with(0x38, b"ARM\x64");
-        let (gzip, squashfs, erofs) = (with(0, &[0x1F, 0x8B, 8]), with(0, b"hsqs"), with(1024, &[0xE2, 0xE1, 0xF5, 0xE0]));
+        let (gzip, squashfs, erofs) =
+            (with(0, &[0x1F, 0x8B, 8]), with(0, b"hsqs"), with(1024, &[0xE2, 0xE1, 0xF5, 0xE0]));
         for (role, bytes, good) in [
             (Role::Kernel, &kernel, true),
             (Role::Kernel, &arm, false),
@@ -175,7 +187,15 @@ mod tests {
             assert_eq!(outcome.is_ok(), good, "{role}: {outcome:?}");
             assert!(!good || outcome.expect("good").is_none());
         }
-        assert!(check(Role::Kernel, &piece(&directory, &gzip), Some("aarch64")).expect("gzip will do").is_none());
-        assert!(check(Role::Kernel, &piece(&directory, b"??"), Some("x86_64")).expect("unknown").is_some());
+        assert!(
+            check(Role::Kernel, &piece(&directory, &gzip), Some("aarch64"))
+                .expect("gzip will do")
+                .is_none()
+        );
+        assert!(
+            check(Role::Kernel, &piece(&directory, b"??"), Some("x86_64"))
+                .expect("unknown")
+                .is_some()
+        );
     }
 }

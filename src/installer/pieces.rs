@@ -112,24 +112,48 @@ impl Place {
         if text.contains("://") {
             return match WebUrl::parse(text) {
                 Ok(url) => Ok(Self::Web(url)),
-                Err(why) => Err(Failure::new(ExitCode::Usage, format!("reading the URL of a boot piece: {why}"))
-                    .hint("a file, or an http or https URL; what is published already is found again by its digest")
-                    .into()),
+                Err(why) => Err(Failure::new(
+                    ExitCode::Usage,
+                    format!("reading the URL of a boot piece: {why}"),
+                )
+                .hint(
+                    "a file, or an http or https URL; what is published already is found again by \
+                     its digest",
+                )
+                .into()),
             };
         }
         if text.is_empty() {
-            return Err(Failure::new(ExitCode::Usage, "reading the path of a boot piece: it is empty").into());
+            return Err(Failure::new(
+                ExitCode::Usage,
+                "reading the path of a boot piece: it is empty",
+            )
+            .into());
         }
         Ok(Self::File(text.into()))
     }
 
-    fn fetch(&self, what: Role, store: &Store, ca: Option<&Path>, progress: impl FnMut(u64, u64)) -> Result<Piece> {
+    fn fetch(
+        &self,
+        what: Role,
+        store: &Store,
+        ca: Option<&Path>,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<Piece> {
         match self {
             Self::File(path) => Piece::from_file(path, progress),
             Self::Web(url) => {
                 let client = Client::new(&Trust::named(ca), Redirects::Follow)?;
-                let piece = store.keep(url.as_str(), None, |file| http::download(&client, url, LARGEST, file, progress))?;
-                piece.ok_or_else(|| Failure::new(ExitCode::Repository, format!("fetching the {what} {url}: there is none")).into())
+                let piece = store.keep(url.as_str(), None, |file| {
+                    http::download(&client, url, LARGEST, file, progress)
+                })?;
+                piece.ok_or_else(|| {
+                    Failure::new(
+                        ExitCode::Repository,
+                        format!("fetching the {what} {url}: there is none"),
+                    )
+                    .into()
+                })
             }
         }
     }
@@ -140,11 +164,23 @@ impl Source {
     ///
     /// # Errors
     /// When they contradict each other or leave a piece out.
-    pub fn choose(kernel: Option<&str>, ramdisk: Option<&str>, stage2: Option<&str>, tree: Option<&str>) -> Result<Option<Self>> {
-        let wrong = |message: &str, hint: &str| Err(Failure::new(ExitCode::Usage, message).hint(hint).into());
+    pub fn choose(
+        kernel: Option<&str>,
+        ramdisk: Option<&str>,
+        stage2: Option<&str>,
+        tree: Option<&str>,
+    ) -> Result<Option<Self>> {
+        let wrong = |message: &str, hint: &str| {
+            Err(Failure::new(ExitCode::Usage, message).hint(hint).into())
+        };
         match (kernel, ramdisk, tree) {
-            (None, None, Some(tree)) if stage2.is_none() => Ok(Some(Self::Tree(Place::parse(tree)?))),
-            (_, _, Some(_)) => wrong("choosing the boot pieces: both an install tree and single files are named", "keep one of them"),
+            (None, None, Some(tree)) if stage2.is_none() => {
+                Ok(Some(Self::Tree(Place::parse(tree)?)))
+            }
+            (_, _, Some(_)) => wrong(
+                "choosing the boot pieces: both an install tree and single files are named",
+                "keep one of them",
+            ),
             (Some(kernel), Some(ramdisk), None) => Ok(Some(Self::Files {
                 kernel: Place::parse(kernel)?,
                 ramdisk: Place::parse(ramdisk)?,
@@ -152,7 +188,8 @@ impl Source {
             })),
             (None, None, None) if stage2.is_none() => Ok(None),
             _ => wrong(
-                "choosing the boot pieces: kernel, ramdisk and stage2 go together, and one of them is missing",
+                "choosing the boot pieces: kernel, ramdisk and stage2 go together, and one of \
+                 them is missing",
                 "name all three, or an install tree that has them",
             ),
         }
@@ -172,7 +209,12 @@ impl Source {
     /// # Errors
     /// When one is not available, does not match its tree's checksum, is not a kernel, ramdisk or
     /// second stage, or belongs to another distribution.
-    pub fn gather(&self, image: &ImageRelease, how: &Gathering<'_>, report: &Report) -> Result<BootPieces> {
+    pub fn gather(
+        &self,
+        image: &ImageRelease,
+        how: &Gathering<'_>,
+        report: &Report,
+    ) -> Result<BootPieces> {
         let step = report.step("gathering the boot pieces");
         let progress = |done, total| step.progress(Unit::Bytes, done, total);
         let store = Store::open(how.cache)?;
@@ -180,7 +222,10 @@ impl Source {
             Self::Files { kernel, ramdisk, stage2 } => BootPieces {
                 kernel: kernel.fetch(Role::Kernel, &store, how.ca, progress)?,
                 ramdisk: ramdisk.fetch(Role::Ramdisk, &store, how.ca, progress)?,
-                stage2: stage2.as_ref().map(|place| place.fetch(Role::Stage2, &store, how.ca, progress)).transpose()?,
+                stage2: stage2
+                    .as_ref()
+                    .map(|place| place.fetch(Role::Stage2, &store, how.ca, progress))
+                    .transpose()?,
                 release: None,
             },
             Self::Tree(place) => {
@@ -194,17 +239,26 @@ impl Source {
                         && !matches!(checksum, Some(Checksum::Sha256(_)))
                     {
                         let why = match checksum {
-                            Some(Checksum::Other(kind)) => format!("its .treeinfo has only a {kind} of it"),
+                            Some(Checksum::Other(kind)) => {
+                                format!("its .treeinfo has only a {kind} of it")
+                            }
                             _ => "its .treeinfo has no checksum of it".to_owned(),
                         };
-                        report.warn(&format!("{} was not checked: {why}; its sha256 is {}", tree.place(path.as_str()), piece.sha256));
+                        report.warn(&format!(
+                            "{} was not checked: {why}; its sha256 is {}",
+                            tree.place(path.as_str()),
+                            piece.sha256
+                        ));
                     }
                     step.item(role.word());
                     Ok::<_, anyhow::Error>(piece)
                 };
                 let missing = |path: &TreePath| {
-                    Failure::new(ExitCode::Repository, format!("taking {path} from the install tree: it is not there"))
-                        .hint("take another mirror, or the DVD's image instead of the small one")
+                    Failure::new(
+                        ExitCode::Repository,
+                        format!("taking {path} from the install tree: it is not there"),
+                    )
+                    .hint("take another mirror, or the DVD's image instead of the small one")
                 };
                 let TreeDescription { kernel, ramdisk, stage2, .. } = &info;
                 let mut found = None;
@@ -222,24 +276,42 @@ impl Source {
                 }
             }
         };
-        let roles = [(Role::Kernel, Some(&pieces.kernel)), (Role::Ramdisk, Some(&pieces.ramdisk)), (Role::Stage2, pieces.stage2.as_ref())];
+        let roles = [
+            (Role::Kernel, Some(&pieces.kernel)),
+            (Role::Ramdisk, Some(&pieces.ramdisk)),
+            (Role::Stage2, pieces.stage2.as_ref()),
+        ];
         for (role, piece) in roles.into_iter().filter_map(|(role, piece)| Some((role, piece?))) {
             let Some(doubt) = magic::check(role, piece, image.arch.as_deref())? else { continue };
             let name = magic::unrecognised(role);
             if !how.allow.contains(&name) {
-                return Err(Failure::new(ExitCode::Usage, format!("taking {} as the {role}: it is not recognised", piece.path.display()))
-                    .hint("name the installer's own file: images/pxeboot/vmlinuz, images/pxeboot/initrd.img, images/install.img")
-                    .hint(format!("to take it as it is: --allow {name}"))
-                    .into());
+                return Err(Failure::new(
+                    ExitCode::Usage,
+                    format!("taking {} as the {role}: it is not recognised", piece.path.display()),
+                )
+                .hint(
+                    "name the installer's own file: images/pxeboot/vmlinuz, \
+                     images/pxeboot/initrd.img, images/install.img",
+                )
+                .hint(format!("to take it as it is: --allow {name}"))
+                .into());
             }
             report.warn(&doubt);
         }
         if pieces.release.is_none() {
-            let of = image.id.as_ref().zip(image.version.as_ref()).map_or("the image's own".to_owned(), |(id, v)| format!("{id} {v}"));
+            let of = image
+                .id
+                .as_ref()
+                .zip(image.version.as_ref())
+                .map_or("the image's own".to_owned(), |(id, v)| format!("{id} {v}"));
             report.note(&format!("the release of the boot pieces is not known: it must be {of}"));
         }
         let total = roles.iter().filter_map(|(_, piece)| Some(piece.as_ref()?.size)).sum();
-        step.finish(&format!("{}, {}", pieces.release.as_ref().map_or("boot pieces".to_owned(), ToString::to_string), bytes(total)));
+        step.finish(&format!(
+            "{}, {}",
+            pieces.release.as_ref().map_or("boot pieces".to_owned(), ToString::to_string),
+            bytes(total)
+        ));
         Ok(pieces)
     }
 }
@@ -258,14 +330,19 @@ struct TreeDescription {
 fn open(place: &Place, ca: Option<&Path>) -> Result<Tree> {
     match place {
         Place::Web(url) if url.file_name().to_ascii_lowercase().ends_with(".iso") => {
-            Err(Failure::new(ExitCode::Usage, format!("opening the install tree {url}: it is an ISO image on a server"))
-                .hint("download it and name the file, or name the tree's own URL, where .treeinfo is")
-                .into())
+            Err(Failure::new(
+                ExitCode::Usage,
+                format!("opening the install tree {url}: it is an ISO image on a server"),
+            )
+            .hint("download it and name the file, or name the tree's own URL, where .treeinfo is")
+            .into())
         }
         Place::Web(url) => {
             let text = url.as_str().trim_end_matches('/');
             let text = text.strip_suffix(".treeinfo").unwrap_or(text);
-            let url = WebUrl::parse(text).map_err(|why| Failure::new(ExitCode::Usage, format!("opening the install tree: {why}")))?;
+            let url = WebUrl::parse(text).map_err(|why| {
+                Failure::new(ExitCode::Usage, format!("opening the install tree: {why}"))
+            })?;
             Ok(Tree::Web { url, client: Client::new(&Trust::named(ca), Redirects::Follow)? })
         }
         Place::File(path) if path.is_dir() => Ok(Tree::Directory(path.clone())),
@@ -273,9 +350,16 @@ fn open(place: &Place, ca: Option<&Path>) -> Result<Tree> {
             let doing = || format!("opening the install tree {}", path.display());
             let file = crate::files::open(path).or_fail(ExitCode::Usage, doing())?;
             if !magic::is_iso(file.try_clone().or_fail(ExitCode::Space, doing())?) {
-                return Err(Failure::new(ExitCode::Usage, format!("{}: it is neither a directory nor an ISO image", doing())).into());
+                return Err(Failure::new(
+                    ExitCode::Usage,
+                    format!("{}: it is neither a directory nor an ISO image", doing()),
+                )
+                .into());
             }
-            Ok(Tree::Iso { path: path.clone(), image: Iso::open(file).or_fail(ExitCode::Space, doing())? })
+            Ok(Tree::Iso {
+                path: path.clone(),
+                image: Iso::open(file).or_fail(ExitCode::Space, doing())?,
+            })
         }
     }
 }
@@ -284,9 +368,13 @@ fn describe(tree: &mut Tree) -> Result<TreeDescription> {
     for name in [".treeinfo", "treeinfo"] {
         let Some(text) = tree.text(name, treeinfo::LONGEST as u64)? else { continue };
         let place = tree.place(name);
-        let wrong = |why: &str| Failure::new(ExitCode::Repository, format!("reading {place}:{why}")).hint("is it the tree's top, .../os/?");
-        let info =
-            TreeInfo::parse(&text).map_err(|error| wrong(&if error.place.is_some() { error.to_string() } else { format!(" {error}") }))?;
+        let wrong = |why: &str| {
+            Failure::new(ExitCode::Repository, format!("reading {place}:{why}"))
+                .hint("is it the tree's top, .../os/?")
+        };
+        let info = TreeInfo::parse(&text).map_err(|error| {
+            wrong(&if error.place.is_some() { error.to_string() } else { format!(" {error}") })
+        })?;
         let (kernel, ramdisk) = info.boot().map_err(|why| wrong(&format!(" {why}")))?;
         let stage2 = info.stage2.clone().map_or_else(usual_stage2, |path| Ok(vec![path]))?;
         return Ok(TreeDescription {
@@ -300,7 +388,12 @@ fn describe(tree: &mut Tree) -> Result<TreeDescription> {
     }
     // Small boot images have only a .discinfo: time stamp, release, architecture, each on its line.
     let disc = tree.text(".discinfo", 4096)?;
-    let line = |number: usize| disc.as_ref().and_then(|text| text.lines().nth(number)).map(str::trim).filter(|line| !line.is_empty());
+    let line = |number: usize| {
+        disc.as_ref()
+            .and_then(|text| text.lines().nth(number))
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+    };
     let release = line(1).and_then(|line| line.rsplit_once(' ')).map(|(name, version)| Release {
         name: name.to_owned(),
         short: None,
@@ -308,9 +401,12 @@ fn describe(tree: &mut Tree) -> Result<TreeDescription> {
     });
     let here = usual(KERNEL)?;
     if disc.is_none() && matches!(tree, Tree::Web { .. }) {
-        return Err(Failure::new(ExitCode::Repository, format!("reading {}: there is none", tree.place(".treeinfo")))
-            .hint("name the tree's top, where .treeinfo is: .../BaseOS/x86_64/os")
-            .into());
+        return Err(Failure::new(
+            ExitCode::Repository,
+            format!("reading {}: there is none", tree.place(".treeinfo")),
+        )
+        .hint("name the tree's top, where .treeinfo is: .../BaseOS/x86_64/os")
+        .into());
     }
     Ok(TreeDescription {
         release,
@@ -330,14 +426,23 @@ fn usual_stage2() -> Result<Vec<TreePath>> {
     STAGE2.iter().map(|path| usual(path)).collect()
 }
 
-fn belongs(tree: &Tree, known: &TreeDescription, image: &ImageRelease, mismatch: Mismatch, report: &Report) -> Result<()> {
+fn belongs(
+    tree: &Tree,
+    known: &TreeDescription,
+    image: &ImageRelease,
+    mismatch: Mismatch,
+    report: &Report,
+) -> Result<()> {
     let place = tree.place("");
     if let (Some(have), Some(want)) = (&known.arch, &image.arch)
         && have != want
     {
         return Err(Failure::new(
             ExitCode::Recipe,
-            format!("comparing the install tree {place} with the image: it is for {have}, the image for {want}"),
+            format!(
+                "comparing the install tree {place} with the image: it is for {have}, the image \
+                 for {want}"
+            ),
         )
         .hint(format!("take the tree for {want}"))
         .into());
@@ -353,11 +458,15 @@ fn belongs(tree: &Tree, known: &TreeDescription, image: &ImageRelease, mismatch:
             report.warn(&format!("{how}: allowed, as asked"));
             Ok(())
         }
-        (Comparison::Differs(how), Mismatch::Refuse) => {
-            Err(Failure::new(ExitCode::Recipe, format!("comparing the install tree {place} with the image: {how}"))
-                .hint("the installer decides where the boot loader goes (EFI/<distribution>) and runs the image's tools: take the image's own release")
-                .hint("if they do fit: --allow-release-mismatch")
-                .into())
-        }
+        (Comparison::Differs(how), Mismatch::Refuse) => Err(Failure::new(
+            ExitCode::Recipe,
+            format!("comparing the install tree {place} with the image: {how}"),
+        )
+        .hint(
+            "the installer decides where the boot loader goes (EFI/<distribution>) and runs the \
+             image's tools: take the image's own release",
+        )
+        .hint("if they do fit: --allow-release-mismatch")
+        .into()),
     }
 }

@@ -36,39 +36,55 @@ pub enum Comparison {
 }
 
 /// Names in `.treeinfo` that do not begin with the `ID` of os-release.
-const OTHER_NAMES: [(&str, &[&str]); 3] =
-    [("rhel", &["redhatenterpriselinux"]), ("ol", &["oraclelinux", "oraclelinuxserver"]), ("sles", &["suselinuxenterprise"])];
+const OTHER_NAMES: [(&str, &[&str]); 3] = [
+    ("rhel", &["redhatenterpriselinux"]),
+    ("ol", &["oraclelinux", "oraclelinuxserver"]),
+    ("sles", &["suselinuxenterprise"]),
+];
 
 /// Compares an install tree's release with the image's.
 #[must_use]
 pub fn compare(tree: &Release, image: &ImageRelease) -> Comparison {
     let (Some(id), Some(version)) = (&image.id, &image.version) else {
         return Comparison::Note(format!(
-            "the image's distribution is not known (no manifest next to it): it must be {tree}, as the boot pieces are"
+            "the image's distribution is not known (no manifest next to it): it must be {tree}, \
+             as the boot pieces are"
         ));
     };
     if !same_distribution(tree, id) {
-        return Comparison::Differs(format!("the boot pieces are {tree}'s, the image is {id} {version}"));
+        return Comparison::Differs(format!(
+            "the boot pieces are {tree}'s, the image is {id} {version}"
+        ));
     }
     let major = |text: &str| text.split('.').next().unwrap_or_default().to_ascii_lowercase();
     if major(&tree.version) != major(version) {
-        return Comparison::Differs(format!("the boot pieces are {tree}'s, the image is {id} {version}"));
+        return Comparison::Differs(format!(
+            "the boot pieces are {tree}'s, the image is {id} {version}"
+        ));
     }
     if tree.version == *version {
         Comparison::Same
     } else {
-        Comparison::Note(format!("the boot pieces are {tree}'s, the image is {id} {version}: of one major release, which does"))
+        Comparison::Note(format!(
+            "the boot pieces are {tree}'s, the image is {id} {version}: of one major release, \
+             which does"
+        ))
     }
 }
 
 fn same_distribution(tree: &Release, id: &str) -> bool {
     let id = letters(id);
-    let others = OTHER_NAMES.iter().find(|(name, _)| *name == id).map_or(&[] as &[&str], |(_, names)| names);
-    [tree.short.as_deref().unwrap_or_default(), tree.name.as_str()].into_iter().map(letters).any(|name| {
-        // "CentOS Stream" and "Fedora-Server" begin with the id; a short id such as "ol" must be
-        // all of the name.
-        name == id || id.len() >= 5 && name.starts_with(&id) || others.iter().any(|other| name.starts_with(other))
-    })
+    let others =
+        OTHER_NAMES.iter().find(|(name, _)| *name == id).map_or(&[] as &[&str], |(_, names)| names);
+    [tree.short.as_deref().unwrap_or_default(), tree.name.as_str()].into_iter().map(letters).any(
+        |name| {
+            // "CentOS Stream" and "Fedora-Server" begin with the id; a short id such as "ol" must be
+            // all of the name.
+            name == id
+                || id.len() >= 5 && name.starts_with(&id)
+                || others.iter().any(|other| name.starts_with(other))
+        },
+    )
 }
 
 fn letters(text: &str) -> String {
@@ -100,7 +116,11 @@ mod tests {
             ("Oracle Linux Server", Some("OL"), "9.4", "ol", "9.4"),
             ("osimg demo distribution", None, "12", "osimg-demo", "12"),
         ] {
-            assert_eq!(compare(&tree(name, short, version), &image(id, image_version)), Comparison::Same, "{name}");
+            assert_eq!(
+                compare(&tree(name, short, version), &image(id, image_version)),
+                Comparison::Same,
+                "{name}"
+            );
         }
     }
 
@@ -108,10 +128,18 @@ mod tests {
     fn another_distribution_or_major_release_differs_and_a_minor_one_is_told() {
         let rocky = tree("Rocky Linux", Some("Rocky"), "9.6");
         assert!(matches!(compare(&rocky, &image("rocky", "9.4")), Comparison::Note(_)));
-        for (id, version) in [("rocky", "10.0"), ("almalinux", "9.6"), ("rhel", "9.6"), ("ro", "9.6")] {
-            assert!(matches!(compare(&rocky, &image(id, version)), Comparison::Differs(_)), "{id} {version}");
+        for (id, version) in
+            [("rocky", "10.0"), ("almalinux", "9.6"), ("rhel", "9.6"), ("ro", "9.6")]
+        {
+            assert!(
+                matches!(compare(&rocky, &image(id, version)), Comparison::Differs(_)),
+                "{id} {version}"
+            );
         }
-        assert!(matches!(compare(&tree("Olive", None, "9"), &image("ol", "9")), Comparison::Differs(_)));
+        assert!(matches!(
+            compare(&tree("Olive", None, "9"), &image("ol", "9")),
+            Comparison::Differs(_)
+        ));
         assert!(matches!(compare(&rocky, &ImageRelease::default()), Comparison::Note(_)));
     }
 }

@@ -52,7 +52,10 @@ impl Store {
     /// A file that cannot be removed only wastes space.
     fn sweep(&self) {
         for entry in std::fs::read_dir(&self.directory).into_iter().flatten().flatten() {
-            let old = entry.metadata().and_then(|m| m.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > ABANDONED));
+            let old = entry
+                .metadata()
+                .and_then(|m| m.modified())
+                .is_ok_and(|at| at.elapsed().is_ok_and(|age| age > ABANDONED));
             if old && entry.file_name().to_string_lossy().starts_with(".part-") {
                 let _ = std::fs::remove_file(entry.path());
             }
@@ -72,9 +75,17 @@ impl Store {
     }
 
     /// Lets `fill` write a file, checks its digest, and keeps it; `None` when `fill` found no file.
-    pub fn keep(&self, what: &str, sha256: Option<&str>, fill: impl FnOnce(&mut File) -> Result<Option<u64>>) -> Result<Option<Piece>> {
+    pub fn keep(
+        &self,
+        what: &str,
+        sha256: Option<&str>,
+        fill: impl FnOnce(&mut File) -> Result<Option<u64>>,
+    ) -> Result<Option<Piece>> {
         let doing = || format!("keeping {what} in {}", self.shown.display());
-        let mut part = tempfile::Builder::new().prefix(".part-").tempfile_in(&self.directory).or_fail(ExitCode::Space, doing())?;
+        let mut part = tempfile::Builder::new()
+            .prefix(".part-")
+            .tempfile_in(&self.directory)
+            .or_fail(ExitCode::Space, doing())?;
         if fill(part.as_file_mut())?.is_none() {
             return Ok(None);
         }
@@ -84,9 +95,15 @@ impl Store {
         {
             return Err(Failure::new(
                 ExitCode::Trust,
-                format!("checking {what}: its sha256 is {}, the .treeinfo promises {promised}", piece.sha256),
+                format!(
+                    "checking {what}: its sha256 is {}, the .treeinfo promises {promised}",
+                    piece.sha256
+                ),
             )
-            .hint("the mirror is damaged, or in the middle of an update: try again later, or take another one")
+            .hint(
+                "the mirror is damaged, or in the middle of an update: try again later, or take \
+                 another one",
+            )
             .into());
         }
         part.as_file().sync_all().or_fail(ExitCode::Space, doing())?;
@@ -137,7 +154,8 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let cache = tempfile::tempdir().expect("a temporary directory");
         std::fs::create_dir(cache.path().join(PIECES)).expect("a directory");
-        std::fs::set_permissions(cache.path(), std::fs::Permissions::from_mode(0o777)).expect("open");
+        std::fs::set_permissions(cache.path(), std::fs::Permissions::from_mode(0o777))
+            .expect("open");
         let error = Store::open(cache.path()).expect_err("open to all");
         assert!(error.to_string().contains("other users can write there"), "{error}");
     }

@@ -38,19 +38,39 @@ impl Tree {
         match self {
             Self::Web { url, client } => return http::text(client, &url.join(path), limit),
             Self::Directory(directory) => match files::open(&directory.join(path)) {
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+                {
+                    return Ok(None);
+                }
                 Err(error) => return Err(error).or_fail(ExitCode::Space, doing),
-                Ok(file) => file.take(limit + 1).read_to_end(&mut bytes).or_fail(ExitCode::Space, doing.clone())?,
+                Ok(file) => file
+                    .take(limit + 1)
+                    .read_to_end(&mut bytes)
+                    .or_fail(ExitCode::Space, doing.clone())?,
             },
             Self::Iso { image, .. } => {
-                let Some(extents) = image.find(path).or_fail(ExitCode::Space, doing.clone())? else { return Ok(None) };
-                image.read(&extents).take(limit + 1).read_to_end(&mut bytes).or_fail(ExitCode::Space, doing.clone())?
+                let Some(extents) = image.find(path).or_fail(ExitCode::Space, doing.clone())?
+                else {
+                    return Ok(None);
+                };
+                image
+                    .read(&extents)
+                    .take(limit + 1)
+                    .read_to_end(&mut bytes)
+                    .or_fail(ExitCode::Space, doing.clone())?
             }
         };
         if bytes.len() as u64 > limit {
-            return Err(Failure::new(ExitCode::Repository, format!("{doing}: it is longer than {limit} bytes")).into());
+            return Err(Failure::new(
+                ExitCode::Repository,
+                format!("{doing}: it is longer than {limit} bytes"),
+            )
+            .into());
         }
-        String::from_utf8(bytes).map(Some).or_fail(ExitCode::Repository, format!("{doing}: it is not UTF-8"))
+        String::from_utf8(bytes)
+            .map(Some)
+            .or_fail(ExitCode::Repository, format!("{doing}: it is not UTF-8"))
     }
 
     /// A file as a piece, checked against what the tree promises, if the tree has it; in place in a
@@ -77,7 +97,10 @@ impl Tree {
             return match promised {
                 Some(promised) if promised != piece.sha256 => Err(Failure::new(
                     ExitCode::Trust,
-                    format!("checking {place}: its sha256 is {}, the .treeinfo promises {promised}", piece.sha256),
+                    format!(
+                        "checking {place}: its sha256 is {}, the .treeinfo promises {promised}",
+                        piece.sha256
+                    ),
                 )
                 .hint("it was altered or only half copied: copy the tree again")
                 .into()),
@@ -89,15 +112,19 @@ impl Tree {
         }
         match self {
             Self::Directory(_) => Ok(None),
-            Self::Web { url, client } => {
-                store.keep(&place, promised, |file| http::download(client, &url.join(path.as_str()), limit, file, progress))
-            }
+            Self::Web { url, client } => store.keep(&place, promised, |file| {
+                http::download(client, &url.join(path.as_str()), limit, file, progress)
+            }),
             Self::Iso { image, .. } => {
                 let doing = || format!("reading {place}");
-                let Some(extents) = image.find(path.as_str()).or_fail(ExitCode::Space, doing())? else { return Ok(None) };
+                let Some(extents) = image.find(path.as_str()).or_fail(ExitCode::Space, doing())?
+                else {
+                    return Ok(None);
+                };
                 store.keep(&place, promised, |file| {
                     let (total, mut done) = (extents.size(), 0);
-                    let failed = |error| Failure::new(ExitCode::Space, doing()).because(error).into();
+                    let failed =
+                        |error| Failure::new(ExitCode::Space, doing()).because(error).into();
                     files::read_chunks(&mut image.read(&extents), failed, |part| {
                         process::check_stop()?;
                         file.write_all(part).or_fail(ExitCode::Space, doing())?;

@@ -66,7 +66,8 @@ impl<'a> Answers<'a> {
             Ok(Event::Planned { package }) => self.planned.push(package),
             Ok(Event::Spec { spec }) => self.specs.push(spec),
             Ok(Event::Plan(plan)) => {
-                let (install, specs) = (std::mem::take(&mut self.planned), std::mem::take(&mut self.specs));
+                let (install, specs) =
+                    (std::mem::take(&mut self.planned), std::mem::take(&mut self.specs));
                 self.plan = Some(TransactionPlan { install, specs, ..*plan });
             }
             Ok(Event::Download { done, total, item }) => {
@@ -75,7 +76,9 @@ impl<'a> Answers<'a> {
             }
             Ok(Event::Reading { what }) => self.reading = what,
             Ok(Event::Note { message }) => report.note(&message),
-            Ok(Event::Retry { item, message }) => report.note(&format!("{item}: {message}; trying another mirror")),
+            Ok(Event::Retry { item, message }) => {
+                report.note(&format!("{item}: {message}; trying another mirror"))
+            }
             Ok(Event::Package { package, index, total }) => {
                 self.scriptlet = None;
                 self.step.progress(Unit::Items, index, total);
@@ -90,7 +93,9 @@ impl<'a> Answers<'a> {
                 self.output.push(&line);
                 report.output(&line);
             }
-            Ok(Event::ScriptletFailed { message }) => self.failed.push(Failed(FailedScriptlet::new(&message, self.output.last(6)))),
+            Ok(Event::ScriptletFailed { message }) => {
+                self.failed.push(Failed(FailedScriptlet::new(&message, self.output.last(6))))
+            }
             Ok(Event::Error(error)) => self.error = Some(error),
             Ok(Event::Done) => self.done = true,
             // A line that is not an answer is output of a library. Answers always arrive as
@@ -117,20 +122,28 @@ pub(super) fn failure(
     let message = error.message.trim();
     let plain = |code: ExitCode, hint: &str| Failure::new(code, message.to_owned()).hint(hint);
     match error.kind {
-        ErrorKind::Host => Failure::new(ExitCode::Host, format!("{name} does not work on this host: {message}")).hint(install_hint),
+        ErrorKind::Host => {
+            Failure::new(ExitCode::Host, format!("{name} does not work on this host: {message}"))
+                .hint(install_hint)
+        }
         ErrorKind::Settings => plain(
             ExitCode::Recipe,
-            "name repositories in the settings next to the recipe ([[packages.repository]]), or on \
-             the command line: --repo ID=URL",
+            "name repositories in the settings next to the recipe ([[packages.repository]]), or \
+             on the command line: --repo ID=URL",
         ),
-        ErrorKind::UnknownRepository => Failure::new(ExitCode::Recipe, format!("{}{message}", place(error.line)))
-            .hint(format!("the repositories are: {}", error.known.join(", "))),
-        ErrorKind::NoSpace => Failure::new(ExitCode::Space, format!("no space left in the workdir: {message}"))
-            .hint("use a directory with more space: --workdir DIR"),
-        ErrorKind::CacheFull => {
-            Failure::new(ExitCode::Space, format!("writing into the package cache {}: {message}", job.cache.path().display()))
-                .hint("use a directory with more space: --cache DIR")
+        ErrorKind::UnknownRepository => {
+            Failure::new(ExitCode::Recipe, format!("{}{message}", place(error.line)))
+                .hint(format!("the repositories are: {}", error.known.join(", ")))
         }
+        ErrorKind::NoSpace => {
+            Failure::new(ExitCode::Space, format!("no space left in the workdir: {message}"))
+                .hint("use a directory with more space: --workdir DIR")
+        }
+        ErrorKind::CacheFull => Failure::new(
+            ExitCode::Space,
+            format!("writing into the package cache {}: {message}", job.cache.path().display()),
+        )
+        .hint("use a directory with more space: --cache DIR"),
         ErrorKind::UnsignedMetadata => plain(
             ExitCode::Trust,
             "signed_metadata requires a repomd.xml.asc by a pinned key: pin that key; or remove \
@@ -144,8 +157,11 @@ pub(super) fn failure(
              [[packages.repository]]",
         ),
         ErrorKind::Network => {
-            let failure =
-                plain(ExitCode::Repository, "check the repository's address and the network; downloaded packages stay in the cache");
+            let failure = plain(
+                ExitCode::Repository,
+                "check the repository's address and the network; downloaded packages stay in the \
+                 cache",
+            );
             match error.retry_after {
                 Some(seconds) => failure.because(RetryAfter(Duration::from_secs(seconds))),
                 None => failure,
@@ -156,7 +172,10 @@ pub(super) fn failure(
             "the server denies access: check username, password_file and client_cert under \
              [[packages.repository]]",
         ),
-        ErrorKind::NoRepository => plain(ExitCode::Repository, "check the repository's address: repodata/repomd.xml must be below it"),
+        ErrorKind::NoRepository => plain(
+            ExitCode::Repository,
+            "check the repository's address: repodata/repomd.xml must be below it",
+        ),
         ErrorKind::Gone | ErrorKind::Outside => plain(
             ExitCode::Repository,
             "the repository's metadata refer to a missing file: run the build again later, or use \
@@ -174,9 +193,11 @@ pub(super) fn failure(
              allow it",
         ),
         ErrorKind::Spec => {
-            let mut failure = Failure::new(ExitCode::Transaction, format!("{}{message}", place(error.line)));
+            let mut failure =
+                Failure::new(ExitCode::Transaction, format!("{}{message}", place(error.line)));
             if !error.known.is_empty() {
-                failure = failure.hint(format!("the repositories have: {}", error.known.join(", ")));
+                failure =
+                    failure.hint(format!("the repositories have: {}", error.known.join(", ")));
             }
             failure
         }
@@ -185,48 +206,67 @@ pub(super) fn failure(
             for spec in &error.specs {
                 let text = &spec.text;
                 if error.excluded.contains(text) {
-                    lines.push(format!("{}'{text}' is excluded by the recipe or the settings", place(Some(spec.line))));
+                    lines.push(format!(
+                        "{}'{text}' is excluded by the recipe or the settings",
+                        place(Some(spec.line))
+                    ));
                     continue;
                 }
                 let near = error.near.get(text).filter(|near| !near.is_empty());
-                let near = near.map_or_else(String::new, |near| format!(" (there is: {})", near.join(", ")));
+                let near = near
+                    .map_or_else(String::new, |near| format!(" (there is: {})", near.join(", ")));
                 lines.push(format!("{}no package matches '{text}'{near}", place(Some(spec.line))));
             }
             if error.more > 0 {
                 lines.push(format!("and {} more", error.more));
             }
-            Failure::new(ExitCode::Transaction, lines.join("\n"))
-                .hint("check the spelling, and which repositories are enabled: osimg plan lists them")
-        }
-        ErrorKind::Dependency => {
-            Failure::new(ExitCode::Transaction, format!("{}dependencies cannot be satisfied: {message}", place(error.line))).hint(
-                "add a repository that has the missing package, or choose another version of the \
-                 package that needs it; [packages] exclude excludes a package",
+            Failure::new(ExitCode::Transaction, lines.join("\n")).hint(
+                "check the spelling, and which repositories are enabled: osimg plan lists them",
             )
         }
+        ErrorKind::Dependency => Failure::new(
+            ExitCode::Transaction,
+            format!("{}dependencies cannot be satisfied: {message}", place(error.line)),
+        )
+        .hint(
+            "add a repository that has the missing package, or choose another version of the \
+             package that needs it; [packages] exclude excludes a package",
+        ),
         ErrorKind::Member => {
-            let failure = Failure::new(ExitCode::Transaction, format!("{}{message}", place(error.line)));
+            let failure =
+                Failure::new(ExitCode::Transaction, format!("{}{message}", place(error.line)));
             match error.known.as_slice() {
                 [] => failure,
-                others => failure.hint(format!("instead of the group, list the packages that you want: install {}", others.join(" "))),
+                others => failure.hint(format!(
+                    "instead of the group, list the packages that you want: install {}",
+                    others.join(" ")
+                )),
             }
         }
-        ErrorKind::DamagedPackage => {
-            Failure::new(ExitCode::Trust, format!("rpm refuses packages that were changed after signing: {message}")).hint(
-                "a package in the repository is damaged, with matching metadata: report it to the \
-                 repository's maintainers; another mirror may have a good copy",
-            )
-        }
-        ErrorKind::UnsignedPackage => {
-            Failure::new(ExitCode::Trust, format!("rpm refuses packages that are not signed by a pinned key: {message}")).hint(
-                "pin the repository's signing key with [[packages.key]]; an unsigned package cannot \
-                 be installed",
-            )
-        }
+        ErrorKind::DamagedPackage => Failure::new(
+            ExitCode::Trust,
+            format!("rpm refuses packages that were changed after signing: {message}"),
+        )
+        .hint(
+            "a package in the repository is damaged, with matching metadata: report it to the \
+             repository's maintainers; another mirror may have a good copy",
+        ),
+        ErrorKind::UnsignedPackage => Failure::new(
+            ExitCode::Trust,
+            format!("rpm refuses packages that are not signed by a pinned key: {message}"),
+        )
+        .hint(
+            "pin the repository's signing key with [[packages.key]]; an unsigned package cannot \
+             be installed",
+        ),
         ErrorKind::Transaction => {
             let mut lines = vec![message.to_owned()];
             lines.extend(
-                answers.failed.iter().map(|Failed(scriptlet)| scriptlet.message.clone()).filter(|failed| !message.contains(failed)),
+                answers
+                    .failed
+                    .iter()
+                    .map(|Failed(scriptlet)| scriptlet.message.clone())
+                    .filter(|failed| !message.contains(failed)),
             );
             if !answers.output.is_empty() {
                 lines.push(answers.output.last(8));
@@ -239,7 +279,8 @@ pub(super) fn failure(
                 Phase::Download | Phase::Fetch => "downloading",
                 Phase::Install | Phase::InstallFiles => "installing",
             };
-            Failure::new(ExitCode::Transaction, format!("{name} failed while {phase}: {message}")).hint(BROKE)
+            Failure::new(ExitCode::Transaction, format!("{name} failed while {phase}: {message}"))
+                .hint(BROKE)
         }
     }
 }

@@ -87,34 +87,61 @@ impl Cache {
         let views = shared.join(VIEWS);
         match DirBuilder::new().mode(0o700).create(&views) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                return Err(error).with_context(|| format!("creating {VIEWS} in the package cache {}", path.display()));
+                return Err(error).with_context(|| {
+                    format!("creating {VIEWS} in the package cache {}", path.display())
+                });
             }
             _ => {}
         }
         // Before it is locked, a new view must not look like one that a killed build left behind.
         let _making = lock_file(&views.join(LOCK), None)?;
         sweep(&views);
-        let own = tempfile::Builder::new().prefix("view-").tempdir_in(&views).context("creating a view of the package cache")?.keep();
+        let own = tempfile::Builder::new()
+            .prefix("view-")
+            .tempdir_in(&views)
+            .context("creating a view of the package cache")?
+            .keep();
         let in_use = Flock::lock(open(&own)?, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, error)| error)
             .with_context(|| format!("locking {}", display_path(&own)))?;
         let made = |name: &str| -> Result<PathBuf> {
             let path = own.join(name);
-            DirBuilder::new().mode(0o700).create(&path).with_context(|| format!("creating {}", display_path(&path)))?;
+            DirBuilder::new()
+                .mode(0o700)
+                .create(&path)
+                .with_context(|| format!("creating {}", display_path(&path)))?;
             Ok(path)
         };
         let view = made("view")?;
         let incoming = if programs == Programs::Trusted { None } else { Some(made("incoming")?) };
-        let descriptors =
-            Open { shared: directory, view: open(&view)?, incoming: incoming.as_deref().map(open).transpose()?, _own: in_use };
-        Ok(Self { path: path.to_owned(), shared, view, incoming, programs, open: Some(descriptors) })
+        let descriptors = Open {
+            shared: directory,
+            view: open(&view)?,
+            incoming: incoming.as_deref().map(open).transpose()?,
+            _own: in_use,
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            shared,
+            view,
+            incoming,
+            programs,
+            open: Some(descriptors),
+        })
     }
 
     /// A cache for `osimg plan`: nothing is created, and the name of its view is unknown.
     #[must_use]
     pub fn unopened(path: &Path) -> Self {
         let view = path.join(VIEWS).join("view-XXXXXX/view");
-        Self { path: path.to_owned(), shared: path.to_owned(), view, incoming: None, programs: Programs::Trusted, open: None }
+        Self {
+            path: path.to_owned(),
+            shared: path.to_owned(),
+            view,
+            incoming: None,
+            programs: Programs::Trusted,
+            open: None,
+        }
     }
 
     /// The path of the cache, for messages.
@@ -157,18 +184,26 @@ impl Cache {
 
     fn download<'a>(&self, path: &'a Path) -> Option<(&File, &'a Path)> {
         let open = self.open.as_ref()?;
-        Some((open.incoming.as_ref().unwrap_or(&open.shared), path.strip_prefix(self.downloads()).ok()?))
+        Some((
+            open.incoming.as_ref().unwrap_or(&open.shared),
+            path.strip_prefix(self.downloads()).ok()?,
+        ))
     }
 
     /// The mounts of a downloading phase at the cache's path: the shared directory, unless programs
     /// from packages run.
     pub(super) fn download_mounts(&self) -> Result<Vec<Mount>> {
         let (target, access) = (CACHE.into(), Access::ReadWrite);
-        let Some(open) = &self.open else { return Ok(vec![Mount::Bind { source: self.path.clone(), target, access }]) };
+        let Some(open) = &self.open else {
+            return Ok(vec![Mount::Bind { source: self.path.clone(), target, access }]);
+        };
         Ok(match &open.incoming {
             None => vec![opened(&open.shared, target, access)?],
             Some(incoming) => {
-                vec![opened(incoming, target, access)?, opened(&open.shared, SHARED.into(), Access::ReadOnly)?]
+                vec![
+                    opened(incoming, target, access)?,
+                    opened(&open.shared, SHARED.into(), Access::ReadOnly)?,
+                ]
             }
         })
     }
@@ -224,7 +259,10 @@ impl Cache {
             if file.is_file() && !digest::matches(&file, checksum, package.size)? {
                 fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
                 let shown = self.path.join(below);
-                report.note(&format!("{} does not match the repository's metadata; fetching it again", shown.display()));
+                report.note(&format!(
+                    "{} does not match the repository's metadata; fetching it again",
+                    shown.display()
+                ));
                 found += 1;
             }
         }

@@ -87,18 +87,27 @@ impl CacheContents {
         for entry in entries(directory)? {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name == VIEWS {
-                contents.builds = entries(&entry.path())?.iter().filter(|view| view.path().is_dir()).count();
+                contents.builds =
+                    entries(&entry.path())?.iter().filter(|view| view.path().is_dir()).count();
             } else if entry.path().is_dir() {
                 let files = files(&entry.path())?;
-                let sum = |packages: bool| files.iter().filter(|i| is_package(&i.path) == packages).map(|i| i.bytes).sum();
+                let sum = |packages: bool| {
+                    files.iter().filter(|i| is_package(&i.path) == packages).map(|i| i.bytes).sum()
+                };
                 let packages = files.iter().filter(|file| is_package(&file.path)).count();
-                contents.repositories.push(RepositoryContents { name, packages, package_bytes: sum(true), metadata_bytes: sum(false) });
+                contents.repositories.push(RepositoryContents {
+                    name,
+                    packages,
+                    package_bytes: sum(true),
+                    metadata_bytes: sum(false),
+                });
             } else {
                 contents.index_bytes += entry.metadata().map_or(0, |m| m.len());
             }
         }
         contents.repositories.sort_by(|a, b| a.name.cmp(&b.name));
-        contents.bytes = contents.index_bytes + contents.repositories.iter().map(|r| r.package_bytes + r.metadata_bytes).sum::<u64>();
+        contents.bytes = contents.index_bytes
+            + contents.repositories.iter().map(|r| r.package_bytes + r.metadata_bytes).sum::<u64>();
         Ok(contents)
     }
 
@@ -116,14 +125,23 @@ impl CacheContents {
         let directory = &private::fd_path(&handle);
         let _lock = lock(directory, path, report)?;
         sweep(&directory.join(VIEWS));
-        for going in entries(directory)?.iter().filter(|e| e.file_name().to_string_lossy().starts_with(REMOVING)) {
+        for going in entries(directory)?
+            .iter()
+            .filter(|e| e.file_name().to_string_lossy().starts_with(REMOVING))
+        {
             remove_tree(&going.path())?;
         }
         let now = SystemTime::now();
-        let old = |used: SystemTime| limit.age.is_some_and(|age| now.duration_since(used).unwrap_or_default() >= age);
+        let old = |used: SystemTime| {
+            limit.age.is_some_and(|age| now.duration_since(used).unwrap_or_default() >= age)
+        };
         let mut packages = Vec::new();
-        for repository in entries(directory)?.iter().filter(|e| e.file_name() != VIEWS && e.path().is_dir()) {
-            packages.extend(files(&repository.path())?.into_iter().filter(|file| is_package(&file.path)));
+        for repository in
+            entries(directory)?.iter().filter(|e| e.file_name() != VIEWS && e.path().is_dir())
+        {
+            packages.extend(
+                files(&repository.path())?.into_iter().filter(|file| is_package(&file.path)),
+            );
         }
         packages.sort_by(|a, b| a.used.cmp(&b.used).then_with(|| a.path.cmp(&b.path)));
         let mut size = Self::read(directory)?.bytes;
@@ -132,14 +150,17 @@ impl CacheContents {
             if !old(file.used) && limit.bytes.is_none_or(|most| size <= most) {
                 continue;
             }
-            fs::remove_file(&file.path).with_context(|| format!("removing {}", display_path(&file.path)))?;
+            fs::remove_file(&file.path)
+                .with_context(|| format!("removing {}", display_path(&file.path)))?;
             size = size.saturating_sub(file.bytes);
             pruned.packages += 1;
             pruned.bytes += file.bytes;
         }
         // Every build fetches metadata again. They are removed if none of their packages is left
         // and a limit requires it.
-        for entry in entries(directory)?.iter().filter(|e| e.file_name() != VIEWS && e.path().is_dir()) {
+        for entry in
+            entries(directory)?.iter().filter(|e| e.file_name() != VIEWS && e.path().is_dir())
+        {
             let files = files(&entry.path())?;
             let newest = files.iter().map(|file| file.used).max().unwrap_or(SystemTime::UNIX_EPOCH);
             let over = limit.bytes.is_some_and(|most| size > most);
@@ -148,18 +169,25 @@ impl CacheContents {
             }
             let bytes: u64 = files.iter().map(|file| file.bytes).sum();
             let away = directory.join(format!("{REMOVING}{}", entry.file_name().to_string_lossy()));
-            fs::rename(entry.path(), &away).with_context(|| format!("removing {}", display_path(&entry.path())))?;
+            fs::rename(entry.path(), &away)
+                .with_context(|| format!("removing {}", display_path(&entry.path())))?;
             remove_tree(&away)?;
             size = size.saturating_sub(bytes);
             pruned.repositories += 1;
             pruned.bytes += bytes;
         }
         // Package managers recreate their index files from the metadata within a second.
-        for entry in entries(directory)?.iter().filter(|e| e.path().is_file() && !e.file_name().to_string_lossy().starts_with('.')) {
-            let metadata = entry.metadata().with_context(|| format!("examining {}", display_path(&entry.path())))?;
+        for entry in entries(directory)?
+            .iter()
+            .filter(|e| e.path().is_file() && !e.file_name().to_string_lossy().starts_with('.'))
+        {
+            let metadata = entry
+                .metadata()
+                .with_context(|| format!("examining {}", display_path(&entry.path())))?;
             let over = limit.bytes.is_some_and(|most| size > most);
             if over || old(metadata.modified().unwrap_or(now)) {
-                fs::remove_file(entry.path()).with_context(|| format!("removing {}", display_path(&entry.path())))?;
+                fs::remove_file(entry.path())
+                    .with_context(|| format!("removing {}", display_path(&entry.path())))?;
                 size = size.saturating_sub(metadata.len());
                 pruned.bytes += metadata.len();
             }
@@ -178,8 +206,13 @@ fn files(directory: &Path) -> Result<Vec<CachedFile>> {
     for entry in walkdir::WalkDir::new(directory) {
         let entry = entry.with_context(|| format!("reading {}", display_path(directory)))?;
         if entry.file_type().is_file() {
-            let metadata = entry.metadata().with_context(|| format!("examining {}", display_path(entry.path())))?;
-            let times = [metadata.accessed().ok(), metadata.modified().ok().filter(|_| !is_package(entry.path()))];
+            let metadata = entry
+                .metadata()
+                .with_context(|| format!("examining {}", display_path(entry.path())))?;
+            let times = [
+                metadata.accessed().ok(),
+                metadata.modified().ok().filter(|_| !is_package(entry.path())),
+            ];
             let used = times.into_iter().flatten().max().unwrap_or(SystemTime::UNIX_EPOCH);
             found.push(CachedFile { path: entry.path().to_owned(), bytes: metadata.len(), used });
         }
@@ -198,14 +231,22 @@ mod tests {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, [0; 1000]).unwrap();
         let used = SystemTime::now() - Duration::from_secs(days * 86400);
-        fs::File::options().write(true).open(&path).unwrap().set_times(FileTimes::new().set_accessed(used)).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_times(FileTimes::new().set_accessed(used))
+            .unwrap();
         path
     }
 
     fn cache() -> (tempfile::TempDir, [PathBuf; 3]) {
         let directory = tempfile::tempdir().unwrap();
-        let packages =
-            [package(directory.path(), "new.rpm", 1), package(directory.path(), "old.rpm", 30), package(directory.path(), "older.rpm", 60)];
+        let packages = [
+            package(directory.path(), "new.rpm", 1),
+            package(directory.path(), "old.rpm", 30),
+            package(directory.path(), "older.rpm", 60),
+        ];
         let repodata = directory.path().join("tiny-0123456789abcdef/repodata");
         fs::create_dir_all(&repodata).unwrap();
         fs::write(repodata.join("repomd.xml"), [0; 100]).unwrap();
@@ -221,14 +262,20 @@ mod tests {
         let pruned = CacheContents::prune(directory.path(), limit, &Report::silent()).unwrap();
         assert_eq!(pruned, Pruned { packages: 2, repositories: 0, bytes: 2000 });
         assert_eq!((new.exists(), old.exists(), older.exists()), (true, false, false));
-        assert!(!directory.path().join(VIEWS).join("view-left-behind").exists(), "a killed build's view is swept");
+        assert!(
+            !directory.path().join(VIEWS).join("view-left-behind").exists(),
+            "a killed build's view is swept"
+        );
     }
 
     #[test]
     fn old_packages_are_removed_and_metadata_with_the_last_package() {
         let (directory, [new, old, older]) = cache();
         let days = |days: u64| Limit { bytes: None, age: Some(Duration::from_secs(days * 86400)) };
-        assert_eq!(CacheContents::prune(directory.path(), days(45), &Report::silent()).unwrap().packages, 1);
+        assert_eq!(
+            CacheContents::prune(directory.path(), days(45), &Report::silent()).unwrap().packages,
+            1
+        );
         assert_eq!((new.exists(), old.exists(), older.exists()), (true, true, false));
         let nothing = Limit { bytes: Some(0), age: None };
         let pruned = CacheContents::prune(directory.path(), nothing, &Report::silent()).unwrap();
@@ -241,6 +288,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let nowhere = directory.path().join("nowhere");
         assert_eq!(CacheContents::read(&nowhere).unwrap(), CacheContents::default());
-        assert_eq!(CacheContents::prune(&nowhere, Limit::default(), &Report::silent()).unwrap(), Pruned::default());
+        assert_eq!(
+            CacheContents::prune(&nowhere, Limit::default(), &Report::silent()).unwrap(),
+            Pruned::default()
+        );
     }
 }

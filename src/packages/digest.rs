@@ -72,20 +72,26 @@ pub(super) struct Header {
 /// # Errors
 /// [`ExitCode::Trust`] if it is not a package.
 pub(super) fn header(file: &Path) -> Result<Header> {
-    let mut open = crate::files::open(file).with_context(|| format!("reading {}", display_path(file)))?;
+    let mut open =
+        crate::files::open(file).with_context(|| format!("reading {}", display_path(file)))?;
     PackageHeaders::read(&mut open).and_then(|headers| read(&headers)).map_err(|error| {
         let name = file.file_name().unwrap_or_default().display();
-        let message = format!("checking the package {name}: it is not a package, or its header is damaged");
+        let message =
+            format!("checking the package {name}: it is not a package, or its header is damaged");
         Failure::new(ExitCode::Trust, message).because(error).hint(CHANGED).into()
     })
 }
 
 fn read(headers: &PackageHeaders) -> Result<Header> {
-    let (main, signatures) = (rpmheader::Header::parse(&headers.main)?, rpmheader::Header::parse(&headers.signatures)?);
+    let (main, signatures) =
+        (rpmheader::Header::parse(&headers.main)?, rpmheader::Header::parse(&headers.signatures)?);
     Ok(Header {
         nevra: main.nevra()?,
         installed: main.size()?,
-        built: main.number(tag::BUILD_TIME)?.and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or(0),
+        built: main
+            .number(tag::BUILD_TIME)?
+            .and_then(|seconds| i64::try_from(seconds).ok())
+            .unwrap_or(0),
         signatures: rpmheader::signatures(&signatures),
     })
 }

@@ -13,7 +13,8 @@ pub(super) const FILES: &[(&str, &str)] = &[
     ("dnf4_progress.py", include_str!("drivers/dnf4_progress.py")),
 ];
 /// How to install it.
-const INSTALL_HINT: &str = "install it: apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf)";
+const INSTALL_HINT: &str =
+    "install it: apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf)";
 
 /// How to install it if there is only microdnf.
 const FROM_MICRODNF: &str = "install it: microdnf install python3-dnf";
@@ -54,7 +55,10 @@ pub(super) fn find(tools: &ToolRoot) -> Result<Option<Driver>> {
 
 /// The failure if it is not installed.
 pub(super) fn missing(tools: &ToolRoot) -> Failure {
-    let failure = Failure::new(ExitCode::Host, "dnf 4 is not installed on this host; it installs the image's packages");
+    let failure = Failure::new(
+        ExitCode::Host,
+        "dnf 4 is not installed on this host; it installs the image's packages",
+    );
     // Minimal container images have only microdnf, which does not support groups, locks or package
     // files.
     failure.hint(if tools.program("microdnf").is_some() { FROM_MICRODNF } else { INSTALL_HINT })
@@ -63,7 +67,8 @@ pub(super) fn missing(tools: &ToolRoot) -> Failure {
 /// The version of dnf's module, found in Python's module directories.
 fn module_version(tools: &ToolRoot) -> Option<String> {
     module_directories(tools).iter().find_map(|directory| {
-        let text = crate::files::read_text(&directory.join("dnf/const.py"), crate::files::TEXT).ok()?;
+        let text =
+            crate::files::read_text(&directory.join("dnf/const.py"), crate::files::TEXT).ok()?;
         let version = text.lines().find_map(|line| line.trim().strip_prefix("VERSION"))?;
         Some(version.trim_matches(|c: char| !c.is_ascii_digit()).to_owned())
     })

@@ -32,7 +32,9 @@ rpm.TransactionSet.pgpImportPubkey
 /// # Errors
 /// If the module is installed but rpm is not.
 pub(super) fn find(tools: &ToolRoot) -> Result<Option<Driver>> {
-    let (Some(python), Some(version)) = (tools.program("python3"), module_version(tools)) else { return Ok(None) };
+    let (Some(python), Some(version)) = (tools.program("python3"), module_version(tools)) else {
+        return Ok(None);
+    };
     super::required_program(tools, "rpm", "read the image's rpmdb", "rpm")?;
     let description = format!("dnf {version}");
     Ok(Some(Driver {
@@ -49,19 +51,24 @@ pub(super) fn find(tools: &ToolRoot) -> Result<Option<Driver>> {
 
 /// The failure if it is not installed.
 pub(super) fn missing() -> Failure {
-    Failure::new(ExitCode::Host, "dnf 5's Python module is not installed on this host; it installs the image's packages").hint(INSTALL_HINT)
+    Failure::new(
+        ExitCode::Host,
+        "dnf 5's Python module is not installed on this host; it installs the image's packages",
+    )
+    .hint(INSTALL_HINT)
 }
 
 /// dnf 5 supports streams of modules but not their profiles: neither its commands nor its Python
 /// API can name one.
 fn check(job: &Job<'_>, transaction: &Transaction) -> Result<()> {
-    let profile =
-        transaction.modules.iter().find(|m| !matches!(m.action, ModuleAction::Enable | ModuleAction::Disable | ModuleAction::Reset));
+    let profile = transaction.modules.iter().find(|m| {
+        !matches!(m.action, ModuleAction::Enable | ModuleAction::Disable | ModuleAction::Reset)
+    });
     match profile {
         Some(change) => {
             let line = change.specs.first().map_or(transaction.line, |spec| spec.line);
-            let hint = "choose the stream with 'module enable NAME:STREAM' and install its packages \
-                        by name, or use dnf 4";
+            let hint = "choose the stream with 'module enable NAME:STREAM' and install its \
+                        packages by name, or use dnf 4";
             Err(refuse(job, line, "dnf 5 does not support module profiles", hint).into())
         }
         None => Ok(()),
@@ -74,8 +81,13 @@ fn module_version(tools: &ToolRoot) -> Option<String> {
         if !directory.join("libdnf5/__init__.py").is_file() {
             return None;
         }
-        let names = std::fs::read_dir(directory).into_iter().flatten().filter_map(|e| e.ok()?.file_name().into_string().ok());
-        let mut versions = names.filter_map(|name| Some(name.strip_prefix("libdnf5-")?.strip_suffix(".dist-info")?.to_owned()));
+        let names = std::fs::read_dir(directory)
+            .into_iter()
+            .flatten()
+            .filter_map(|e| e.ok()?.file_name().into_string().ok());
+        let mut versions = names.filter_map(|name| {
+            Some(name.strip_prefix("libdnf5-")?.strip_suffix(".dist-info")?.to_owned())
+        });
         // Some builds do not include the module's description.
         Some(versions.next().unwrap_or_else(|| "5".into()))
     })

@@ -57,7 +57,8 @@ impl std::error::Error for LimitExceeded {}
 
 /// The limits that the driver sets for itself, for its request.
 pub(super) fn request(job: &Job<'_>) -> Value {
-    let space = Space::read(job.cache.directory()).map_or(PACKAGE, |space| space.free.saturating_sub(space.reserve));
+    let space = Space::read(job.cache.directory())
+        .map_or(PACKAGE, |space| space.free.saturating_sub(space.reserve));
     json!({ "file": PACKAGE.min(space), "memory": MEMORY })
 }
 
@@ -72,7 +73,8 @@ struct Space {
 
 impl Space {
     fn read(path: &Path) -> Result<Self> {
-        let stat = nix::sys::statvfs::statvfs(path).with_context(|| format!("reading the free space of {}", path.display()))?;
+        let stat = nix::sys::statvfs::statvfs(path)
+            .with_context(|| format!("reading the free space of {}", path.display()))?;
         let unit = stat.fragment_size() as u64;
         let (free, all) = (stat.blocks_available() as u64 * unit, stat.blocks() as u64 * unit);
         Ok(Self { free, reserve: FREE.min(all / 20).min(free / 2) })
@@ -109,9 +111,18 @@ impl<'a> Watch<'a> {
     pub fn new(job: &'a Job<'a>, detail: &Value) -> Result<Self> {
         let space = Space::read(job.cache.directory())?;
         let (began, next) = (SystemTime::now(), Instant::now());
-        let mut watch = Self { job, began, space, next, expected: BTreeMap::new(), announced: 0, suspect: None };
+        let mut watch = Self {
+            job,
+            began,
+            space,
+            next,
+            expected: BTreeMap::new(),
+            announced: 0,
+            suspect: None,
+        };
         for file in detail["files"].as_array().into_iter().flatten() {
-            if let (Some(path), Some(repository), Some(size)) = (file["path"].as_str(), file["repository"].as_str(), file["size"].as_u64())
+            if let (Some(path), Some(repository), Some(size)) =
+                (file["path"].as_str(), file["repository"].as_str(), file["size"].as_u64())
             {
                 watch.expect(path, repository, size);
             }
@@ -121,7 +132,10 @@ impl<'a> Watch<'a> {
 
     fn expect(&mut self, path: &str, repository: &str, size: u64) {
         if let Some(below) = downloaded(Path::new(path)) {
-            self.expected.insert(self.job.cache.downloads().join(below), (repository.to_owned(), size.min(PACKAGE)));
+            self.expected.insert(
+                self.job.cache.downloads().join(below),
+                (repository.to_owned(), size.min(PACKAGE)),
+            );
         }
     }
 
@@ -152,7 +166,8 @@ impl<'a> Watch<'a> {
         if free >= self.space.reserve {
             return Ok(());
         }
-        let recent = files.iter().filter(|file| modified(&file.path).is_some_and(|time| time >= self.began));
+        let recent =
+            files.iter().filter(|file| modified(&file.path).is_some_and(|time| time >= self.began));
         Err(self.too_full(free, recent.max_by_key(|file| file.size)))
     }
 
@@ -162,7 +177,12 @@ impl<'a> Watch<'a> {
         let mut files = Vec::new();
         for (path, (repository, limit)) in &self.expected {
             if let Ok(meta) = path.symlink_metadata() {
-                files.push(WatchedFile { path: path.clone(), repository: repository.clone(), size: meta.len(), limit: *limit });
+                files.push(WatchedFile {
+                    path: path.clone(),
+                    repository: repository.clone(),
+                    size: meta.len(),
+                    limit: *limit,
+                });
             }
         }
         for Metadata { path, repository, size } in metadata(self.job.cache.downloads()) {
@@ -176,38 +196,66 @@ impl<'a> Watch<'a> {
         self.job.cache.discard_download(&file.path);
         let name = file.path.file_name().unwrap_or_default().to_string_lossy();
         let message = match self.expected.contains_key(&file.path) {
-            true => format!("{name} is larger than the {} announced in the metadata", bytes(file.limit)),
+            true => {
+                format!("{name} is larger than the {} announced in the metadata", bytes(file.limit))
+            }
             false => format!("{name} is larger than the limit of {}", bytes(file.limit)),
         };
-        Failure::new(ExitCode::Repository, format!("downloading from the repository '{}': {message}", file.repository))
-            .because(LimitExceeded)
-            .hint("the server is broken or hostile: use another mirror")
-            .into()
+        Failure::new(
+            ExitCode::Repository,
+            format!("downloading from the repository '{}': {message}", file.repository),
+        )
+        .because(LimitExceeded)
+        .hint("the server is broken or hostile: use another mirror")
+        .into()
     }
 
     fn too_full(&self, free: u64, largest: Option<&WatchedFile>) -> anyhow::Error {
-        let from = largest.map_or_else(String::new, |file| format!(" from the repository '{}'", file.repository));
-        let name = largest.and_then(|file| file.path.file_name()).unwrap_or_default().to_string_lossy().into_owned();
-        let last = largest.map_or_else(String::new, |file| format!("; the largest new file is {name}, {}", bytes(file.size)));
-        if let Some(file) = largest.filter(|file| self.expected.get(&file.path).is_none_or(|(_, size)| *size != file.size)) {
+        let from = largest
+            .map_or_else(String::new, |file| format!(" from the repository '{}'", file.repository));
+        let name = largest
+            .and_then(|file| file.path.file_name())
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let last = largest.map_or_else(String::new, |file| {
+            format!("; the largest new file is {name}, {}", bytes(file.size))
+        });
+        if let Some(file) = largest
+            .filter(|file| self.expected.get(&file.path).is_none_or(|(_, size)| *size != file.size))
+        {
             self.job.cache.discard_download(&file.path);
         }
         let directory = self.job.cache.path().display();
-        Failure::new(ExitCode::Space, format!("downloading{from}: the package cache {directory} has only {} free{last}", bytes(free)))
-            .because(LimitExceeded)
-            .hint("use a directory with more space: --cache DIR")
-            .into()
+        Failure::new(
+            ExitCode::Space,
+            format!(
+                "downloading{from}: the package cache {directory} has only {} free{last}",
+                bytes(free)
+            ),
+        )
+        .because(LimitExceeded)
+        .hint("use a directory with more space: --cache DIR")
+        .into()
     }
 }
 
 /// Explains a crash of the driver, if a repository's metadata unpack to an excessive size.
 pub(super) fn explain(job: &Job<'_>, error: anyhow::Error) -> anyhow::Error {
-    let bomb = metadata(job.cache.downloads()).into_iter().find(|file| unpacks_to_more(&file.path, UNPACKED));
+    let bomb = metadata(job.cache.downloads())
+        .into_iter()
+        .find(|file| unpacks_to_more(&file.path, UNPACKED));
     let Some(Metadata { path, repository, .. }) = bomb else { return error };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let message = format!("reading the metadata of the repository '{repository}': {name} unpacks to more than {}", bytes(UNPACKED));
+    let message = format!(
+        "reading the metadata of the repository '{repository}': {name} unpacks to more than {}",
+        bytes(UNPACKED)
+    );
     job.cache.discard_download(&path);
-    Failure::new(ExitCode::Repository, message).because(LimitExceeded).hint("the server is broken or hostile: use another mirror").into()
+    Failure::new(ExitCode::Repository, message)
+        .because(LimitExceeded)
+        .hint("the server is broken or hostile: use another mirror")
+        .into()
 }
 
 /// A metadata file of the cache.
@@ -224,10 +272,18 @@ fn metadata(directory: &Path) -> Vec<Metadata> {
     for entry in entries(directory).unwrap_or_default() {
         let name = entry.file_name();
         let Some(id) = repository(&name) else { continue };
-        let walk = walkdir::WalkDir::new(entry.path()).into_iter().filter_entry(|entry| entry.file_name() != PACKAGES);
-        for file in walk.filter_map(std::result::Result::ok).filter(|entry| entry.file_type().is_file()) {
+        let walk = walkdir::WalkDir::new(entry.path())
+            .into_iter()
+            .filter_entry(|entry| entry.file_name() != PACKAGES);
+        for file in
+            walk.filter_map(std::result::Result::ok).filter(|entry| entry.file_type().is_file())
+        {
             let Ok(meta) = file.metadata() else { continue };
-            found.push(Metadata { path: file.into_path(), repository: id.to_owned(), size: meta.len() });
+            found.push(Metadata {
+                path: file.into_path(),
+                repository: id.to_owned(),
+                size: meta.len(),
+            });
         }
     }
     found
@@ -245,7 +301,9 @@ fn limit(path: &Path, size: u64, open: impl FnOnce(&Path) -> Option<fs::File>) -
     if size <= SMALL {
         return METADATA;
     }
-    let announced = open(&path.with_file_name("repomd.xml")).and_then(|index| announced(index, &name)).unwrap_or(METADATA);
+    let announced = open(&path.with_file_name("repomd.xml"))
+        .and_then(|index| announced(index, &name))
+        .unwrap_or(METADATA);
     announced.clamp(SMALL, METADATA)
 }
 
@@ -294,10 +352,14 @@ mod tests {
     #[test]
     fn metadata_may_have_the_announced_size_and_an_index_its_own_limit() {
         let directory = tempfile::tempdir().unwrap();
-        let index = "<data type=\"primary\">\n<location href=\"repodata/1-primary.xml.gz\"/>\n<size>3000000</size></data>\n\
-                     <data type=\"other\"><location href=\"repodata/2-other.xml.gz\"/><size>9999999999999</size></data>";
+        let index = "<data type=\"primary\">\n<location \
+                     href=\"repodata/1-primary.xml.gz\"/>\n<size>3000000</size></data>\n<data \
+                     type=\"other\"><location \
+                     href=\"repodata/2-other.xml.gz\"/><size>9999999999999</size></data>";
         fs::write(directory.path().join("repomd.xml"), index).unwrap();
-        let at = |name: &str| limit(&directory.path().join(name), SMALL + 1, |index| fs::File::open(index).ok());
+        let at = |name: &str| {
+            limit(&directory.path().join(name), SMALL + 1, |index| fs::File::open(index).ok())
+        };
         assert_eq!(at("1-primary.xml.gz"), 3_000_000);
         assert_eq!(at("2-other.xml.gz"), METADATA, "the announced size is limited too");
         assert_eq!(at("3-unknown.xml.gz"), METADATA);

@@ -72,7 +72,12 @@ impl Driver {
     ///
     /// # Errors
     /// If a repository, a spec or a dependency fails.
-    pub(super) fn download(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
+    pub(super) fn download(
+        &self,
+        job: &Job<'_>,
+        transaction: &Transaction,
+        step: &Step<'_>,
+    ) -> Result<TransactionPlan> {
         self.solve(job, Phase::Download, transaction, step)
     }
 
@@ -80,7 +85,12 @@ impl Driver {
     ///
     /// # Errors
     /// As [`Driver::download`].
-    pub(super) fn resolve(&self, job: &Job<'_>, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
+    pub(super) fn resolve(
+        &self,
+        job: &Job<'_>,
+        transaction: &Transaction,
+        step: &Step<'_>,
+    ) -> Result<TransactionPlan> {
         self.solve(job, Phase::Resolve, transaction, step)
     }
 
@@ -88,9 +98,16 @@ impl Driver {
     ///
     /// # Errors
     /// If one of them is not available; the others have been fetched.
-    pub(super) fn fetch(&self, job: &Job<'_>, wanted: &[Wanted<'_>], step: &Step<'_>) -> Result<(), PhaseError> {
+    pub(super) fn fetch(
+        &self,
+        job: &Job<'_>,
+        wanted: &[Wanted<'_>],
+        step: &Step<'_>,
+    ) -> Result<(), PhaseError> {
         let detail = json!({ "files": wanted });
-        with_retries(job, false, || self.with_outside(|| self.run(job, Phase::Fetch, None, &detail, step).map(|_| ())))
+        with_retries(job, false, || {
+            self.with_outside(|| self.run(job, Phase::Fetch, None, &detail, step).map(|_| ()))
+        })
     }
 
     /// Imports the pinned keys and runs the transaction without a network; returns the failed
@@ -98,8 +115,15 @@ impl Driver {
     ///
     /// # Errors
     /// If the transaction differs from `plan`, is refused, or fails.
-    pub(super) fn install(&self, job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan, step: &Step<'_>) -> Result<Vec<Failed>> {
-        let (done, failed) = self.planned(job, Phase::Install, transaction, &json!({ "only": job.only }), step)?;
+    pub(super) fn install(
+        &self,
+        job: &Job<'_>,
+        transaction: &Transaction,
+        plan: &TransactionPlan,
+        step: &Step<'_>,
+    ) -> Result<Vec<Failed>> {
+        let (done, failed) =
+            self.planned(job, Phase::Install, transaction, &json!({ "only": job.only }), step)?;
         if done.install != plan.install || done.remove != plan.remove {
             return Err(Failure::new(
                 ExitCode::Transaction,
@@ -123,17 +147,23 @@ impl Driver {
         plan: &TransactionPlan,
         step: &Step<'_>,
     ) -> Result<Vec<Failed>> {
-        let files: Vec<&str> = plan.install.iter().filter_map(|package| package.path.as_deref()).collect();
+        let files: Vec<&str> =
+            plan.install.iter().filter_map(|package| package.path.as_deref()).collect();
         let detail = json!({ "files": files, "remove": plan.remove });
         let (done, failed) = self.planned(job, Phase::InstallFiles, transaction, &detail, step)?;
-        let names = |plan: &TransactionPlan| plan.install.iter().map(|p| p.nevra.clone()).collect::<BTreeSet<_>>();
+        let names = |plan: &TransactionPlan| {
+            plan.install.iter().map(|p| p.nevra.clone()).collect::<BTreeSet<_>>()
+        };
         let (meant, found) = (names(plan), names(&done));
         if meant != found || done.remove != plan.remove {
-            let list = |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).take(10).cloned().collect::<Vec<_>>().join(", ");
+            let list = |a: &BTreeSet<String>, b: &BTreeSet<String>| {
+                a.difference(b).take(10).cloned().collect::<Vec<_>>().join(", ")
+            };
             return Err(Failure::new(
                 ExitCode::Transaction,
                 format!(
-                    "the lock's packages result in a different transaction (missing: {}; added: {})",
+                    "the lock's packages result in a different transaction (missing: {}; added: \
+                     {})",
                     list(&meant, &found),
                     list(&found, &meant)
                 ),
@@ -150,8 +180,17 @@ impl Driver {
     /// # Errors
     /// [`ExitCode::Host`] with the reason.
     pub fn try_out(&self, root: &Path, scratch: &Path) -> Result<()> {
-        let output = rpm_sandbox::run_python(&self.python, &[self.trial], Network::None, scratch, root, &format!("trying {}", self.name))
-            .map_err(|error| Failure::new(ExitCode::Host, format!("{error:#}")).hint(self.install_hint))?;
+        let output = rpm_sandbox::run_python(
+            &self.python,
+            &[self.trial],
+            Network::None,
+            scratch,
+            root,
+            &format!("trying {}", self.name),
+        )
+        .map_err(|error| {
+            Failure::new(ExitCode::Host, format!("{error:#}")).hint(self.install_hint)
+        })?;
         if output.is_empty() {
             return Ok(());
         }
@@ -168,11 +207,20 @@ impl Driver {
     }
 
     /// The sandbox of a phase; without a transaction it is only displayed.
-    fn sandbox(&self, job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>, detail: &Value) -> Result<Plan> {
+    fn sandbox(
+        &self,
+        job: &Job<'_>,
+        phase: Phase,
+        transaction: Option<&Transaction>,
+        detail: &Value,
+    ) -> Result<Plan> {
         let mut extra = request::mounts(job, phase, transaction, detail)?;
         extra.extend(local::mounts(job, &self.outside()));
         let files = COMMON.iter().chain(self.files);
-        extra.extend(files.map(|(name, text)| Mount::File { target: format!("{OWN}/{name}").into(), content: (*text).to_owned() }));
+        extra.extend(files.map(|(name, text)| Mount::File {
+            target: format!("{OWN}/{name}").into(),
+            content: (*text).to_owned(),
+        }));
         let program = format!("{OWN}/{}", self.files.first().map_or("", |(name, _)| *name));
         let python = self.python.to_string_lossy();
         let command = CommandLine::new([&*python, ISOLATED, "-B", &program]);
@@ -184,10 +232,18 @@ impl Driver {
     }
 
     /// Resolves, and downloads if `phase` includes it. Network errors are retried.
-    fn solve(&self, job: &Job<'_>, phase: Phase, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
+    fn solve(
+        &self,
+        job: &Job<'_>,
+        phase: Phase,
+        transaction: &Transaction,
+        step: &Step<'_>,
+    ) -> Result<TransactionPlan> {
         let detail = json!({ "only": job.only });
         let fetches = transaction.install.iter().any(|spec| spec.kind() == SpecKind::Url);
-        Ok(with_retries(job, fetches, || self.with_outside(|| Ok(self.planned(job, phase, transaction, &detail, step)?.0)))?)
+        Ok(with_retries(job, fetches, || {
+            self.with_outside(|| Ok(self.planned(job, phase, transaction, &detail, step)?.0))
+        })?)
     }
 
     fn outside(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
@@ -200,7 +256,8 @@ impl Driver {
         loop {
             let known = self.outside().len();
             match work() {
-                Err(PhaseError { kind: Some(ErrorKind::Outside), .. }) if self.outside().len() > known => {}
+                Err(PhaseError { kind: Some(ErrorKind::Outside), .. })
+                    if self.outside().len() > known => {}
                 done => return done,
             }
         }
@@ -216,7 +273,9 @@ impl Driver {
         step: &Step<'_>,
     ) -> Result<(TransactionPlan, Vec<Failed>), PhaseError> {
         let (plan, failed) = self.run(job, phase, Some(transaction), detail, step)?;
-        let plan = plan.ok_or_else(|| Failure::new(ExitCode::Transaction, format!("{} did not report a plan", self.name)))?;
+        let plan = plan.ok_or_else(|| {
+            Failure::new(ExitCode::Transaction, format!("{} did not report a plan", self.name))
+        })?;
         Ok((plan, failed))
     }
 
@@ -249,33 +308,58 @@ impl Driver {
             sandbox::run(&plan, job.limits(), &mut on_line)
         } else {
             let mut watch = Watch::new(job, detail)?;
-            sandbox::run_watched(&plan, job.limits(), &mut || watch.check(answers.borrow().planned()), &mut on_line)
+            sandbox::run_watched(
+                &plan,
+                job.limits(),
+                &mut || watch.check(answers.borrow().planned()),
+                &mut on_line,
+            )
         };
         let answers = answers.into_inner();
         let outcome = match (outcome, &answers.scriptlet) {
-            (Err(error), Some(package)) => return Err(error.context(format!("running a scriptlet of {package}")).into()),
+            (Err(error), Some(package)) => {
+                return Err(error.context(format!("running a scriptlet of {package}")).into());
+            }
             (outcome, _) => outcome?,
         };
         if phase.installs() {
             rpm_sandbox::record_outcome(job, &outcome);
         }
         if let Some(error) = &answers.error {
-            self.outside().extend(error.directories.iter().map(PathBuf::from).filter(|path| local::is_usable(path)));
-            let failed = failure(job, (self.name, self.install_hint), &answers, error, phase).into();
+            self.outside().extend(
+                error.directories.iter().map(PathBuf::from).filter(|path| local::is_usable(path)),
+            );
+            let failed =
+                failure(job, (self.name, self.install_hint), &answers, error, phase).into();
             // Both can be the result of a memory limit.
-            let broke = matches!(error.kind, ErrorKind::Unexpected | ErrorKind::Metadata) && !phase.installs();
-            return Err(PhaseError { error: if broke { download_limits::explain(job, failed) } else { failed }, kind: Some(error.kind) });
+            let broke = matches!(error.kind, ErrorKind::Unexpected | ErrorKind::Metadata)
+                && !phase.installs();
+            return Err(PhaseError {
+                error: if broke { download_limits::explain(job, failed) } else { failed },
+                kind: Some(error.kind),
+            });
         }
         if answers.done && outcome.success() && (answers.plan.is_some() || phase == Phase::Fetch) {
             return Ok((answers.plan, answers.failed));
         }
-        let end = format!("{} ended with {} before it was finished:\n{}", self.name, outcome.describe(), answers.other_output.last(12));
+        let end = format!(
+            "{} ended with {} before it was finished:\n{}",
+            self.name,
+            outcome.describe(),
+            answers.other_output.last(12)
+        );
         let (failure, kind) = match &answers.reading {
-            Some(what) => (Failure::new(ExitCode::Repository, format!("reading {what}: {end}")), Some(ErrorKind::Metadata)),
+            Some(what) => (
+                Failure::new(ExitCode::Repository, format!("reading {what}: {end}")),
+                Some(ErrorKind::Metadata),
+            ),
             None => (Failure::new(ExitCode::Transaction, end), None),
         };
         let error = failure.hint(BROKE).into();
-        Err(PhaseError { error: if phase.installs() { error } else { download_limits::explain(job, error) }, kind })
+        Err(PhaseError {
+            error: if phase.installs() { error } else { download_limits::explain(job, error) },
+            kind,
+        })
     }
 }
 
@@ -289,9 +373,18 @@ pub(super) fn refuse(job: &Job<'_>, line: usize, what: &str, hint: &str) -> Fail
 pub(super) fn module_directories(tools: &ToolRoot) -> Vec<PathBuf> {
     let mut directories = vec!["/usr/lib/python3/dist-packages".to_owned()];
     for lib in ["/usr/lib", "/usr/lib64", "/usr/local/lib"] {
-        let entries = tools.resolve(lib).and_then(|lib| std::fs::read_dir(lib).ok()).into_iter().flatten().filter_map(|e| e.ok());
+        let entries = tools
+            .resolve(lib)
+            .and_then(|lib| std::fs::read_dir(lib).ok())
+            .into_iter()
+            .flatten()
+            .filter_map(|e| e.ok());
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        directories.extend(names.filter(|name| name.starts_with("python3")).map(|name| format!("{lib}/{name}/site-packages")));
+        directories.extend(
+            names
+                .filter(|name| name.starts_with("python3"))
+                .map(|name| format!("{lib}/{name}/site-packages")),
+        );
     }
     directories.iter().filter_map(|directory| tools.resolve(directory)).collect()
 }

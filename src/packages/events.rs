@@ -294,9 +294,14 @@ mod tests {
     #[test]
     fn answers_of_a_driver_are_parsed() {
         let line = r#"{"event": "error", "kind": "missing", "message": "", "specs": [{"text": "hello", "line": 3, "column": 9}], "near": {"hello": ["hello-world"]}}"#;
-        let Event::Error(error) = serde_json::from_str(line).expect("an event") else { panic!("an error event") };
+        let Event::Error(error) = serde_json::from_str(line).expect("an event") else {
+            panic!("an error event")
+        };
         assert_eq!(error.kind, ErrorKind::Missing);
         assert_eq!(error.specs, [AskedSpec { text: "hello".into(), line: 3 }]);
-        assert_eq!(serde_json::from_str::<Event>(r#"{"event":"posttrans"}"#).expect("an event"), Event::Posttrans);
+        assert_eq!(
+            serde_json::from_str::<Event>(r#"{"event":"posttrans"}"#).expect("an event"),
+            Event::Posttrans
+        );
     }
 }

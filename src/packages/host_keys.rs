@@ -15,10 +15,12 @@ use crate::recipe::lock::foreign::base_arch;
 use crate::recipe::{PackageSettings, RepoAction, Transaction, Verify};
 
 /// The directories of .repo files.
-const REPOSITORIES: [&str; 3] = ["/etc/yum.repos.d", "/etc/distro.repos.d", "/usr/share/dnf5/repos.d"];
+const REPOSITORIES: [&str; 3] =
+    ["/etc/yum.repos.d", "/etc/distro.repos.d", "/usr/share/dnf5/repos.d"];
 /// The files and directories with options of `[main]`, the strongest first. In a directory all
 /// files count, and the last one wins.
-const MAIN: [&str; 3] = ["/etc/dnf/dnf.conf", "/etc/dnf/libdnf5.conf.d", "/usr/share/dnf5/libdnf.conf.d"];
+const MAIN: [&str; 3] =
+    ["/etc/dnf/dnf.conf", "/etc/dnf/libdnf5.conf.d", "/usr/share/dnf5/libdnf.conf.d"];
 /// The directories of variables, one per file; later ones win.
 const VARIABLES: [&str; 2] = ["/etc/yum/vars", "/etc/dnf/vars"];
 /// The maximum size of such a file.
@@ -32,15 +34,26 @@ type Options = BTreeMap<String, BTreeMap<String, String>>;
 ///
 /// # Errors
 /// [`ExitCode::Trust`] with every enabled repository that has no check or no usable key.
-pub fn host_keys(settings: &PackageSettings, transactions: &[Transaction]) -> Result<Vec<PinnedKey>> {
-    if !settings.repositories.is_empty() || !settings.keys.is_empty() || settings.verify == Verify::DigestOnly {
+pub fn host_keys(
+    settings: &PackageSettings,
+    transactions: &[Transaction],
+) -> Result<Vec<PinnedKey>> {
+    if !settings.repositories.is_empty()
+        || !settings.keys.is_empty()
+        || settings.verify == Verify::DigestOnly
+    {
         return Ok(Vec::new());
     }
     read(Path::new("/"), settings, transactions, u64::try_from(crate::calendar::now()).unwrap_or(0))
 }
 
 /// As [`host_keys`], for the host with its tree at `root`.
-fn read(root: &Path, settings: &PackageSettings, transactions: &[Transaction], now: u64) -> Result<Vec<PinnedKey>> {
+fn read(
+    root: &Path,
+    settings: &PackageSettings,
+    transactions: &[Transaction],
+    now: u64,
+) -> Result<Vec<PinnedKey>> {
     let at = |path: &str| root.join(path.trim_start_matches('/'));
     let main = main_options(&at);
     let variables = variables(&at, settings);
@@ -51,15 +64,23 @@ fn read(root: &Path, settings: &PackageSettings, transactions: &[Transaction], n
             if id == "main" || !enabled(&id, options.get("enabled"), transactions) {
                 continue;
             }
-            let mut complain = |why: String| wrong.push(format!("{id} ({}): {why}", file.display()));
-            if !option("pkg_gpgcheck").or_else(|| option("gpgcheck")).is_some_and(|value| is_true(value)) {
+            let mut complain =
+                |why: String| wrong.push(format!("{id} ({}): {why}", file.display()));
+            if !option("pkg_gpgcheck")
+                .or_else(|| option("gpgcheck"))
+                .is_some_and(|value| is_true(value))
+            {
                 complain("gpgcheck is off".to_owned());
                 continue;
             }
             let named = option("gpgkey").map_or("", String::as_str);
             let (keys, reasons) = repository_keys(&at, &substituted(named, &variables), now);
             if keys.is_empty() {
-                complain(if reasons.is_empty() { "gpgkey is not set".to_owned() } else { reasons.join("; ") });
+                complain(if reasons.is_empty() {
+                    "gpgkey is not set".to_owned()
+                } else {
+                    reasons.join("; ")
+                });
             }
             for key in keys {
                 if !found.iter().any(|known| known.fingerprint == key.fingerprint) {
@@ -71,18 +92,26 @@ fn read(root: &Path, settings: &PackageSettings, transactions: &[Transaction], n
     if wrong.is_empty() {
         return Ok(found);
     }
-    let message = format!("packages of the host's own repositories cannot be verified:\n  {}", wrong.join("\n  "));
+    let message = format!(
+        "packages of the host's own repositories cannot be verified:\n  {}",
+        wrong.join("\n  ")
+    );
     Err(Failure::new(ExitCode::Trust, message)
         .hint(
-            "set gpgcheck=1 and gpgkey=file:///… to a local file in the .repo file; or disable the \
-             repository; or add repositories and keys to the settings ([[packages.repository]], \
-             [[packages.key]]); or trust the servers: verify = \"digest-only\" under [packages]",
+            "set gpgcheck=1 and gpgkey=file:///… to a local file in the .repo file; or disable \
+             the repository; or add repositories and keys to the settings \
+             ([[packages.repository]], [[packages.key]]); or trust the servers: verify = \
+             \"digest-only\" under [packages]",
         )
         .into())
 }
 
 /// The valid keys in the files of a `gpgkey` option, and the reasons why others are not valid.
-fn repository_keys(at: &dyn Fn(&str) -> PathBuf, named: &str, now: u64) -> (Vec<PinnedKey>, Vec<String>) {
+fn repository_keys(
+    at: &dyn Fn(&str) -> PathBuf,
+    named: &str,
+    now: u64,
+) -> (Vec<PinnedKey>, Vec<String>) {
     let (mut found, mut reasons) = (Vec::new(), Vec::new());
     for address in named.split([' ', '\t', '\n', ',']).filter(|address| !address.is_empty()) {
         let path = match address.split_once("://") {
@@ -140,7 +169,8 @@ fn main_options(at: &dyn Fn(&str) -> PathBuf) -> BTreeMap<String, String> {
     for place in MAIN.iter().rev().map(|place| at(place)) {
         let all = if place.is_dir() { files(&place, "conf") } else { vec![place] };
         for file in all {
-            options.extend(parse(&text(&file).unwrap_or_default()).remove("main").unwrap_or_default());
+            options
+                .extend(parse(&text(&file).unwrap_or_default()).remove("main").unwrap_or_default());
         }
     }
     options
@@ -151,7 +181,10 @@ fn variables(at: &dyn Fn(&str) -> PathBuf, settings: &PackageSettings) -> BTreeM
     let mut variables = BTreeMap::new();
     for file in VARIABLES.iter().flat_map(|directory| files(&at(directory), "")) {
         if let (Some(name), Ok(text)) = (file.file_name(), text(&file)) {
-            variables.insert(name.to_string_lossy().into_owned(), text.lines().next().unwrap_or_default().trim().to_owned());
+            variables.insert(
+                name.to_string_lossy().into_owned(),
+                text.lines().next().unwrap_or_default().trim().to_owned(),
+            );
         }
     }
     let (arch, release) = (lock::arch(settings), settings.releasever.clone().unwrap_or_default());
@@ -172,7 +205,8 @@ fn substituted(text: &str, variables: &BTreeMap<String, String>) -> String {
     while let Some((before, after)) = rest.split_once('$') {
         out.push_str(before);
         let braces = after.strip_prefix('{').and_then(|inside| inside.split_once('}'));
-        let plain = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+        let plain =
+            after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
         let (name, following) = braces.unwrap_or_else(|| after.split_at(plain));
         match variables.get(name) {
             Some(value) => {
@@ -204,7 +238,9 @@ fn parse(text: &str) -> Options {
             (section, name) = (Some(id.0.to_owned()), None);
             continue;
         }
-        let Some(values) = section.as_ref().and_then(|section| options.get_mut(section)) else { continue };
+        let Some(values) = section.as_ref().and_then(|section| options.get_mut(section)) else {
+            continue;
+        };
         if line.starts_with([' ', '\t']) {
             if let Some(value) = name.as_ref().and_then(|name| values.get_mut(name)) {
                 value.push('\n');
@@ -220,8 +256,14 @@ fn parse(text: &str) -> Options {
 
 /// The files of a directory with this extension, sorted; empty if the directory does not exist.
 fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
-    let fits = |path: &PathBuf| extension.is_empty() || path.extension().is_some_and(|found| found == extension);
+    let entries = std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .map(|entry| entry.path());
+    let fits = |path: &PathBuf| {
+        extension.is_empty() || path.extension().is_some_and(|found| found == extension)
+    };
     entries.filter(fits).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
@@ -237,14 +279,22 @@ mod tests {
 
     #[test]
     fn continued_lines_of_a_repo_file_are_read() {
-        let options = parse("# no\n[a]\nname = A B\ngpgkey=file:///k1,\n  file:///k2\n;x=1\n[b]\nenabled=0\n");
+        let options = parse(
+            "# no\n[a]\nname = A B\ngpgkey=file:///k1,\n  file:///k2\n;x=1\n[b]\nenabled=0\n",
+        );
         assert_eq!(options["a"]["gpgkey"], "file:///k1,\nfile:///k2");
-        assert_eq!((options["a"]["name"].as_str(), options["b"]["enabled"].as_str(), options["b"].len()), ("A B", "0", 1));
+        assert_eq!(
+            (options["a"]["name"].as_str(), options["b"]["enabled"].as_str(), options["b"].len()),
+            ("A B", "0", 1)
+        );
     }
 
     #[test]
     fn variables_are_replaced_with_and_without_braces() {
-        let variables = BTreeMap::from([("releasever".to_owned(), "9".to_owned()), ("releasever_major".to_owned(), "8".to_owned())]);
+        let variables = BTreeMap::from([
+            ("releasever".to_owned(), "9".to_owned()),
+            ("releasever_major".to_owned(), "8".to_owned()),
+        ]);
         let text = "/KEY-$releasever-${releasever_major}$releasever_major/$other$";
         assert_eq!(substituted(text, &variables), "/KEY-9-88/$other$");
     }
@@ -252,8 +302,15 @@ mod tests {
     #[test]
     fn a_recipe_enables_and_disables_repositories() {
         let with = |changes: &[(RepoAction, &str)]| {
-            let change = |(action, glob): &(RepoAction, &str)| RepoChange { action: *action, glob: (*glob).to_owned(), line: 1 };
-            vec![Transaction { repos: changes.iter().map(change).collect(), ..Transaction::default() }]
+            let change = |(action, glob): &(RepoAction, &str)| RepoChange {
+                action: *action,
+                glob: (*glob).to_owned(),
+                line: 1,
+            };
+            vec![Transaction {
+                repos: changes.iter().map(change).collect(),
+                ..Transaction::default()
+            }]
         };
         let (on, off) = (RepoAction::Enable, RepoAction::Disable);
         let zero = "0".to_owned();
@@ -270,8 +327,12 @@ mod tests {
         std::fs::create_dir_all(&directory).expect("made");
         let text = "[a]\ngpgcheck=0\n[b]\ngpgcheck=1\n[c]\ngpgcheck=1\ngpgkey=file:///none\n[d]\nenabled=0\n";
         std::fs::write(directory.join("x.repo"), text).expect("written");
-        let error = read(root.path(), &PackageSettings::default(), &[], 1).expect_err("refused").to_string();
-        for part in ["a (", "gpgcheck is off", "b (", "gpgkey is not set", "c (", "/none cannot be read"] {
+        let error = read(root.path(), &PackageSettings::default(), &[], 1)
+            .expect_err("refused")
+            .to_string();
+        for part in
+            ["a (", "gpgcheck is off", "b (", "gpgkey is not set", "c (", "/none cannot be read"]
+        {
             assert!(error.contains(part), "{part} is missing in: {error}");
         }
         assert!(!error.contains("d ("), "{error}");

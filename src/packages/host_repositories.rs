@@ -7,7 +7,14 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::sandbox::{Access, Mount};
 
 /// Their paths.
-const PATHS: [&str; 6] = ["/etc/yum.repos.d", "/etc/distro.repos.d", "/etc/dnf", "/etc/yum", "/etc/pki/rpm-gpg", "/etc/os-release"];
+const PATHS: [&str; 6] = [
+    "/etc/yum.repos.d",
+    "/etc/distro.repos.d",
+    "/etc/dnf",
+    "/etc/yum",
+    "/etc/pki/rpm-gpg",
+    "/etc/os-release",
+];
 /// Options with secrets or paths to secrets; without a network they are not needed.
 const SECRET: [&str; 9] = [
     "username",
@@ -25,8 +32,13 @@ const LIMIT: u64 = 1 << 20;
 
 /// The mounts for a download: everything, unchanged.
 pub(super) fn all_files() -> Vec<Mount> {
-    let bind =
-        |path: &&str| Some(Mount::Bind { source: Path::new(path).canonicalize().ok()?, target: (*path).into(), access: Access::ReadOnly });
+    let bind = |path: &&str| {
+        Some(Mount::Bind {
+            source: Path::new(path).canonicalize().ok()?,
+            target: (*path).into(),
+            access: Access::ReadOnly,
+        })
+    };
     PATHS.iter().filter_map(bind).collect()
 }
 
@@ -39,10 +51,17 @@ pub(super) fn without_secrets() -> Result<Vec<Mount>> {
     let mut mounts = Vec::new();
     for path in PATHS {
         for (file, target) in files(Path::new(path)) {
-            let text = crate::files::read(&file, LIMIT).with_context(|| format!("reading {}", file.display()))?;
+            let text = crate::files::read(&file, LIMIT)
+                .with_context(|| format!("reading {}", file.display()))?;
             let content = remove_secrets(&String::from_utf8_lossy(&text)).map_err(|line| {
-                Failure::new(ExitCode::Trust, format!("{}:{line}: package code could read the password in this URL", file.display()))
-                    .hint("use the repository options username and password instead")
+                Failure::new(
+                    ExitCode::Trust,
+                    format!(
+                        "{}:{line}: package code could read the password in this URL",
+                        file.display()
+                    ),
+                )
+                .hint("use the repository options username and password instead")
             })?;
             mounts.push(Mount::File { target, content });
         }
@@ -56,7 +75,9 @@ fn files(path: &Path) -> Vec<(PathBuf, PathBuf)> {
     while let Some(at) = directories.pop() {
         match std::fs::read_dir(&at) {
             Ok(entries) => directories.extend(entries.filter_map(|entry| Some(entry.ok()?.path()))),
-            Err(_) if at.metadata().is_ok_and(|m| m.is_file() && m.len() <= LIMIT) => found.push((at.clone(), at)),
+            Err(_) if at.metadata().is_ok_and(|m| m.is_file() && m.len() <= LIMIT) => {
+                found.push((at.clone(), at))
+            }
             Err(_) => {}
         }
     }
@@ -80,7 +101,10 @@ fn remove_secrets(text: &str) -> Result<String, usize> {
         if comment {
             continue;
         }
-        let in_url = line.split("://").skip(1).any(|rest| rest.split(['/', '?', '#', ' ']).next().unwrap_or_default().contains('@'));
+        let in_url = line
+            .split("://")
+            .skip(1)
+            .any(|rest| rest.split(['/', '?', '#', ' ']).next().unwrap_or_default().contains('@'));
         if in_url {
             return Err(index + 1);
         }
@@ -96,13 +120,17 @@ mod tests {
 
     #[test]
     fn passwords_and_their_continuation_lines_are_removed() {
-        let text = "[a]\nbaseurl=https://host/a\n# password=old\npassword = s3cret\n more\nProxy_Password: x\nenabled=1\n";
+        let text = "[a]\nbaseurl=https://host/a\n# password=old\npassword = s3cret\n \
+                    more\nProxy_Password: x\nenabled=1\n";
         assert_eq!(remove_secrets(text), Ok("[a]\nbaseurl=https://host/a\nenabled=1\n".to_owned()));
     }
 
     #[test]
     fn a_password_in_a_url_is_reported_with_its_line() {
         assert_eq!(remove_secrets("[a]\nbaseurl=https://ann:x@host/a\n"), Err(2));
-        assert_eq!(remove_secrets("baseurl=https://host/a@b\n"), Ok("baseurl=https://host/a@b\n".to_owned()));
+        assert_eq!(
+            remove_secrets("baseurl=https://host/a@b\n"),
+            Ok("baseurl=https://host/a@b\n".to_owned())
+        );
     }
 }

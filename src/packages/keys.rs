@@ -48,7 +48,10 @@ impl PinnedKey {
             user_id: user_id.clone(),
             algorithm: primary.algorithm.to_owned(),
             optional: false,
-            invalid: subkeys.iter().filter_map(|key| Some((id(key), reason(key.invalid?)))).collect(),
+            invalid: subkeys
+                .iter()
+                .filter_map(|key| Some((id(key), reason(key.invalid?))))
+                .collect(),
             armored: certificate.armored(),
         }
     }
@@ -57,7 +60,8 @@ impl PinnedKey {
     #[must_use]
     pub fn has_id(&self, name: &str) -> bool {
         let name = name.to_ascii_uppercase();
-        self.fingerprint == name || (name.len() >= 8 && self.key_ids.iter().any(|id| id.ends_with(&name)))
+        self.fingerprint == name
+            || (name.len() >= 8 && self.key_ids.iter().any(|id| id.ends_with(&name)))
     }
 }
 
@@ -67,20 +71,33 @@ impl PinnedKey {
 /// # Errors
 /// [`ExitCode::Trust`] if the text has no such key, or if the key is revoked or expired.
 pub fn pin(origin: &str, armored: &str, fingerprint: &str, now: u64) -> Result<PinnedKey> {
-    let trust = |text: String| Failure::new(ExitCode::Trust, format!("checking the key {origin}: {text}"));
+    let trust =
+        |text: String| Failure::new(ExitCode::Trust, format!("checking the key {origin}: {text}"));
     let all = Certificate::parse_all(armored, now);
     if all.is_empty() {
         return Err(trust("it has no armored OpenPGP public key".into())
-            .hint("use the file that the distribution publishes; gpg --armor --export exports a key")
+            .hint(
+                "use the file that the distribution publishes; gpg --armor --export exports a key",
+            )
             .into());
     }
-    let Some(found) = all.iter().find(|found| found.primary.fingerprint.eq_ignore_ascii_case(fingerprint)) else {
+    let Some(found) =
+        all.iter().find(|found| found.primary.fingerprint.eq_ignore_ascii_case(fingerprint))
+    else {
         let found: Vec<&str> = all.iter().map(|found| found.primary.fingerprint.as_str()).collect();
-        let message = format!("its fingerprint is {}, the settings pin {}", found.join(" or "), fingerprint.to_ascii_uppercase());
-        return Err(trust(message).hint("compare both with what the distribution publishes before changing the settings").into());
+        let message = format!(
+            "its fingerprint is {}, the settings pin {}",
+            found.join(" or "),
+            fingerprint.to_ascii_uppercase()
+        );
+        return Err(trust(message)
+            .hint("compare both with what the distribution publishes before changing the settings")
+            .into());
     };
     if let Some(invalid) = found.primary.invalid {
-        return Err(trust(format!("it {}", reason(invalid))).hint("use the distribution's current key").into());
+        return Err(trust(format!("it {}", reason(invalid)))
+            .hint("use the distribution's current key")
+            .into());
     }
     Ok(PinnedKey::new(origin, found))
 }
@@ -91,7 +108,11 @@ pub(super) fn valid(origin: &str, armored: &str, now: u64) -> (Vec<PinnedKey>, V
     for found in Certificate::parse_all(armored, now) {
         match found.primary.invalid {
             None => keys.push(PinnedKey { optional: true, ..PinnedKey::new(origin, &found) }),
-            Some(invalid) => others.push(format!("the key {} of {origin} {}", found.primary.fingerprint, reason(invalid))),
+            Some(invalid) => others.push(format!(
+                "the key {} of {origin} {}",
+                found.primary.fingerprint,
+                reason(invalid)
+            )),
         }
     }
     (keys, others)
@@ -124,12 +145,21 @@ pub fn fetch(url: &str) -> Result<String> {
     let doing = || format!("fetching the key {}", shown(url));
     let hint = "save it as a file and use that: [[packages.key]] file = \"…\"";
     let client = Client::new(&Trust::default(), Redirects::Follow)?;
-    let answer = client.call(&Call::get(""), url, &[]).map_err(|error| error.failure(ExitCode::Repository, doing()))?;
+    let answer = client
+        .call(&Call::get(""), url, &[])
+        .map_err(|error| error.failure(ExitCode::Repository, doing()))?;
     if answer.status != 200 {
-        let failure = Failure::new(ExitCode::Repository, format!("{}: the server answers {}", doing(), answer.status_line()));
+        let failure = Failure::new(
+            ExitCode::Repository,
+            format!("{}: the server answers {}", doing(), answer.status_line()),
+        );
         return Err(failure.hint(hint).into());
     }
-    String::from_utf8(answer.body).or_fail_hint(ExitCode::Trust, format!("{}: it is not armored (ASCII)", doing()), hint)
+    String::from_utf8(answer.body).or_fail_hint(
+        ExitCode::Trust,
+        format!("{}: it is not armored (ASCII)", doing()),
+        hint,
+    )
 }
 
 /// Reads a key file of the host.

@@ -9,11 +9,13 @@ use crate::recipe::{PackageSettings, RepositorySource, lock};
 use crate::sandbox::{Access, Mount};
 
 /// The directories of the host's own .repo files.
-const REPO_FILES: [&str; 3] = ["/etc/yum.repos.d", "/etc/distro.repos.d", "/usr/share/dnf5/repos.d"];
+const REPO_FILES: [&str; 3] =
+    ["/etc/yum.repos.d", "/etc/distro.repos.d", "/usr/share/dnf5/repos.d"];
 /// The directories of variables, one per file.
 const VARIABLES: [&str; 2] = ["/etc/yum/vars", "/etc/dnf/vars"];
 /// The sandbox has its own versions of these: they and their parents cannot be repositories.
-const OWN: [&str; 9] = ["/buildroot", "/dev", "/etc", "/osimg", "/proc", "/run", "/sys", "/tmp", "/var"];
+const OWN: [&str; 9] =
+    ["/buildroot", "/dev", "/etc", "/osimg", "/proc", "/run", "/sys", "/tmp", "/var"];
 /// Nothing below these is mounted. The tools' /usr is visible already.
 const NEVER: [&str; 6] = ["/buildroot", "/dev", "/osimg", "/proc", "/sys", "/usr"];
 /// The maximum size of a mirror list or .repo file.
@@ -28,22 +30,35 @@ pub(super) fn mounts(job: &Job<'_>, outside: &BTreeSet<PathBuf>) -> Vec<Mount> {
         .iter()
         .flat_map(|repository| match &repository.source {
             RepositorySource::Baseurl(urls) => urls.clone(),
-            RepositorySource::Metalink(url) | RepositorySource::Mirrorlist(url) => vec![url.clone()],
+            RepositorySource::Metalink(url) | RepositorySource::Mirrorlist(url) => {
+                vec![url.clone()]
+            }
         })
         .collect();
     if settings.repositories.is_empty() {
-        urls.extend(REPO_FILES.iter().flat_map(|directory| files(Path::new(directory))).flat_map(|file| addresses(&text(&file))));
+        urls.extend(
+            REPO_FILES
+                .iter()
+                .flat_map(|directory| files(Path::new(directory)))
+                .flat_map(|file| addresses(&text(&file))),
+        );
     }
     let mut found: BTreeSet<PathBuf> = outside.clone();
     for path in urls.iter().filter_map(|url| place(url, &variables)) {
         if path.is_file() {
             let listed = addresses(&text(&path));
-            found.extend(listed.iter().filter_map(|url| place(url.trim_end_matches("repodata/repomd.xml"), &variables)));
+            found.extend(
+                listed.iter().filter_map(|url| {
+                    place(url.trim_end_matches("repodata/repomd.xml"), &variables)
+                }),
+            );
         }
         found.insert(path);
     }
     let usable = found.into_iter().filter(|path| is_usable(path));
-    usable.map(|path| Mount::Bind { source: path.clone(), target: path, access: Access::ReadOnly }).collect()
+    usable
+        .map(|path| Mount::Bind { source: path.clone(), target: path, access: Access::ReadOnly })
+        .collect()
 }
 
 /// Whether a directory or file can be mounted at its own path in a sandbox.
@@ -60,7 +75,11 @@ fn place(url: &str, variables: &BTreeMap<String, String>) -> Option<PathBuf> {
     let rest = url.strip_prefix("file://")?;
     let rest = rest.strip_prefix("localhost").unwrap_or(rest);
     let (known, whole) = substitute(rest, variables);
-    let known = if whole { known.as_str() } else { known.rsplit_once('/').map_or("", |(before, _)| before) };
+    let known = if whole {
+        known.as_str()
+    } else {
+        known.rsplit_once('/').map_or("", |(before, _)| before)
+    };
     let path = decode(known);
     let path = Path::new(&path);
     path.is_absolute().then(|| path.components().collect())
@@ -73,7 +92,9 @@ fn substitute(text: &str, variables: &BTreeMap<String, String>) -> (String, bool
     for part in parts {
         let (name, rest) = match part.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
             Some(named) => named,
-            None => part.split_at(part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(part.len())),
+            None => part.split_at(
+                part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(part.len()),
+            ),
         };
         let Some(value) = variables.get(name) else { return (out, false) };
         out.push_str(value);
@@ -87,7 +108,10 @@ fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
-        let digits = after.get(..2).and_then(|two| std::str::from_utf8(two).ok()).and_then(|two| u8::from_str_radix(two, 16).ok());
+        let digits = after
+            .get(..2)
+            .and_then(|two| std::str::from_utf8(two).ok())
+            .and_then(|two| u8::from_str_radix(two, 16).ok());
         match digits {
             Some(value) if byte == b'%' => {
                 bytes.push(value);
@@ -122,8 +146,12 @@ fn variables(settings: &PackageSettings) -> BTreeMap<String, String> {
     if let Some(release) = &settings.releasever {
         let (major, minor) = release.split_once('.').unwrap_or((release, ""));
         known.extend(
-            [("releasever", release.as_str()), ("releasever_major", major), ("releasever_minor", minor)]
-                .map(|(k, v)| (k.to_owned(), v.to_owned())),
+            [
+                ("releasever", release.as_str()),
+                ("releasever_major", major),
+                ("releasever_minor", minor),
+            ]
+            .map(|(k, v)| (k.to_owned(), v.to_owned())),
         );
     }
     known.extend(settings.vars.clone());
@@ -132,14 +160,26 @@ fn variables(settings: &PackageSettings) -> BTreeMap<String, String> {
 
 /// The `file://` addresses in a mirror list, a metalink or a .repo file, without those of keys.
 fn addresses(text: &str) -> Vec<String> {
-    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']) && !line.starts_with("gpgkey"));
-    let found = lines.flat_map(|line| line.match_indices("file://").map(move |(at, _)| line.get(at..).unwrap_or_default()));
-    found.map(|url| url.split([' ', '\t', ',', '<', '"', '\'']).next().unwrap_or_default().to_owned()).collect()
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with(['#', ';']) && !line.starts_with("gpgkey"));
+    let found = lines.flat_map(|line| {
+        line.match_indices("file://").map(move |(at, _)| line.get(at..).unwrap_or_default())
+    });
+    found
+        .map(|url| {
+            url.split([' ', '\t', ',', '<', '"', '\'']).next().unwrap_or_default().to_owned()
+        })
+        .collect()
 }
 
 /// The files of a directory, sorted.
 fn files(directory: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let entries = std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()));
     let mut found: Vec<PathBuf> = entries.filter(|path| path.is_file()).collect();
     found.sort();
     found
@@ -147,7 +187,9 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 
 /// The text of a small file; empty if it cannot be read, because the package manager reports that.
 fn text(file: &Path) -> String {
-    crate::files::read(file, LIMIT).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    crate::files::read(file, LIMIT)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -156,7 +198,8 @@ mod tests {
 
     #[test]
     fn file_addresses_are_read_as_dnf_reads_them() {
-        let known = [("releasever", "9"), ("basearch", "x86_64"), ("own", "a b")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let known = [("releasever", "9"), ("basearch", "x86_64"), ("own", "a b")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()));
         let known = BTreeMap::from(known);
         for (url, path) in [
             ("file:///srv/my%20repo/", Some("/srv/my repo")),
@@ -177,12 +220,30 @@ mod tests {
     #[test]
     fn keys_and_comments_are_not_repositories() {
         let text = "[dvd]\nbaseurl=file:///mnt/dvd/BaseOS,file:///mnt/b\n# file:///old\ngpgkey=file:///etc/key\nmirrorlist = file:///srv/list\n<url>file:///m/repodata/repomd.xml</url>";
-        assert_eq!(addresses(text), ["file:///mnt/dvd/BaseOS", "file:///mnt/b", "file:///srv/list", "file:///m/repodata/repomd.xml"]);
+        assert_eq!(
+            addresses(text),
+            [
+                "file:///mnt/dvd/BaseOS",
+                "file:///mnt/b",
+                "file:///srv/list",
+                "file:///m/repodata/repomd.xml"
+            ]
+        );
     }
 
     #[test]
     fn directories_of_the_sandbox_are_never_covered() {
-        for path in ["/", "/etc", "/var", "/proc/self", "/sys", "/usr/share", "/dev/shm", "relative", "/run"] {
+        for path in [
+            "/",
+            "/etc",
+            "/var",
+            "/proc/self",
+            "/sys",
+            "/usr/share",
+            "/dev/shm",
+            "relative",
+            "/run",
+        ] {
             assert!(!is_usable(Path::new(path)), "{path}");
         }
         let directory = tempfile::tempdir().unwrap();

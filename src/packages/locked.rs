@@ -40,21 +40,32 @@ pub(super) fn obtain(
     step: &Step<'_>,
 ) -> Result<TransactionPlan> {
     let locked = lock.transactions.get(number).ok_or_else(|| {
-        let message = format!("the recipe has more transactions than the lock, which has {}", lock.transactions.len());
+        let message = format!(
+            "the recipe has more transactions than the lock, which has {}",
+            lock.transactions.len()
+        );
         Failure::new(ExitCode::Recipe, message).hint(AGAIN)
     })?;
     filling.clear()?;
     let mut found = cached(job.cache.directory(), locked)?;
-    let missing: Vec<&LockedPackage> = locked.packages.iter().filter(|package| !found.contains_key(package.nevra.as_str())).collect();
+    let missing: Vec<&LockedPackage> = locked
+        .packages
+        .iter()
+        .filter(|package| !found.contains_key(package.nevra.as_str()))
+        .collect();
     if !missing.is_empty() {
         step.item(&format!("{} packages that are not in the cache", missing.len()));
-        for (package, file) in missing.iter().zip(fetch(manager, job, filling, transaction, &missing, step)?) {
+        for (package, file) in
+            missing.iter().zip(fetch(manager, job, filling, transaction, &missing, step)?)
+        {
             found.insert(&package.nevra, file);
         }
     }
     let mut install = Vec::new();
     for package in &locked.packages {
-        let file = found.get(package.nevra.as_str()).with_context(|| format!("looking for {}", package.nevra))?;
+        let file = found
+            .get(package.nevra.as_str())
+            .with_context(|| format!("looking for {}", package.nevra))?;
         let below = Path::new("locked").join(&package.repository).join(package.file_name());
         filling.link(file, &below)?;
         install.push(planned(package, file, &below)?);
@@ -97,13 +108,19 @@ fn fetch(
     missing: &[&LockedPackage],
     step: &Step<'_>,
 ) -> Result<Vec<PathBuf>> {
-    let below = |package: &LockedPackage| Path::new(&format!("{}{FETCHED}", package.repository)).join(PACKAGES).join(package.file_name());
-    let files: Vec<PathBuf> = missing.iter().map(|package| job.cache.directory().join(below(package))).collect();
+    let below = |package: &LockedPackage| {
+        Path::new(&format!("{}{FETCHED}", package.repository))
+            .join(PACKAGES)
+            .join(package.file_name())
+    };
+    let files: Vec<PathBuf> =
+        missing.iter().map(|package| job.cache.directory().join(below(package))).collect();
     let mut wanted = Vec::new();
     for (package, file) in missing.iter().zip(&files) {
         for place in [file, &job.cache.downloads().join(below(package))] {
             if let Some(directory) = place.parent() {
-                fs::create_dir_all(directory).with_context(|| format!("creating {}", display_path(directory)))?;
+                fs::create_dir_all(directory)
+                    .with_context(|| format!("creating {}", display_path(directory)))?;
             }
         }
         // An existing file does not match the lock, or it would have been found.
@@ -111,10 +128,12 @@ fn fetch(
         // The location of a file or address outside of all repositories comes from the recipe, not
         // from the lock.
         if package.repository == GIVEN
-            && let FileSource::Local(path) = package_files::by_location(job, transaction, &package.location)?
+            && let FileSource::Local(path) =
+                package_files::by_location(job, transaction, &package.location)?
         {
             let copying = || format!("copying {} to {}", path.display(), display_path(file));
-            let copied = crate::files::open(&path).and_then(|mut from| std::io::copy(&mut from, &mut fs::File::create(file)?));
+            let copied = crate::files::open(&path)
+                .and_then(|mut from| std::io::copy(&mut from, &mut fs::File::create(file)?));
             copied.with_context(copying)?;
             continue;
         }
@@ -152,7 +171,8 @@ fn fetch(
 
 fn differ(what: &str) -> Failure {
     let message = format!("packages do not match the lock, their checksums differ: {what}");
-    Failure::new(ExitCode::Trust, message).hint(format!("find out who changed them; if the repository did, {AGAIN}"))
+    Failure::new(ExitCode::Trust, message)
+        .hint(format!("find out who changed them; if the repository did, {AGAIN}"))
 }
 
 fn remove(file: &Path) -> Result<()> {
@@ -178,12 +198,16 @@ fn explain(error: PhaseError) -> anyhow::Error {
 
 /// A package for a plan, if its file matches the lock.
 fn planned(package: &LockedPackage, file: &Path, below: &Path) -> Result<PlannedPackage> {
-    let trust = |why: String| Failure::new(ExitCode::Trust, format!("checking {} against the lock: {why}", package.nevra)).hint(AGAIN);
+    let trust = |why: String| {
+        Failure::new(ExitCode::Trust, format!("checking {} against the lock: {why}", package.nevra))
+            .hint(AGAIN)
+    };
     let header = digest::header(file)?;
     if header.nevra != package.nevra {
         return Err(trust(format!("the file is {}", header.nevra)).into());
     }
-    let nevra = Nevra::parse(&package.nevra).ok_or_else(|| trust("its name is not name-epoch:version-release.arch".into()))?;
+    let nevra = Nevra::parse(&package.nevra)
+        .ok_or_else(|| trust("its name is not name-epoch:version-release.arch".into()))?;
     Ok(PlannedPackage {
         nevra: package.nevra.clone(),
         name: nevra.name.to_owned(),
@@ -205,14 +229,21 @@ fn planned(package: &LockedPackage, file: &Path, below: &Path) -> Result<Planned
 ///
 /// # Errors
 /// [`ExitCode::Trust`] with the first such package.
-pub(super) fn compare_signers(locked: &LockedTransaction, signers: &BTreeMap<String, Signer>) -> Result<()> {
+pub(super) fn compare_signers(
+    locked: &LockedTransaction,
+    signers: &BTreeMap<String, Signer>,
+) -> Result<()> {
     for package in &locked.packages {
         let found = signers.get(&package.nevra).map(Signer::name);
         if let Some(signer) = &package.signer
             && found != Some(signer)
         {
-            let found = found.map_or_else(|| "not signed".to_owned(), |name| format!("signed by {name}"));
-            let message = format!("checking {} against the lock: it is {found}, but the lock requires {signer}", package.nevra);
+            let found =
+                found.map_or_else(|| "not signed".to_owned(), |name| format!("signed by {name}"));
+            let message = format!(
+                "checking {} against the lock: it is {found}, but the lock requires {signer}",
+                package.nevra
+            );
             return Err(Failure::new(ExitCode::Trust, message).hint(AGAIN).into());
         }
     }
@@ -221,9 +252,20 @@ pub(super) fn compare_signers(locked: &LockedTransaction, signers: &BTreeMap<Str
 
 /// The specs of the recipe, with their lines, and the packages that the lock has for them.
 fn asked(lock: &Lock, locked: &LockedTransaction, transaction: &Transaction) -> TransactionPlan {
-    let line_of_spec = |text: &str| transaction.install.iter().find(|spec| spec.text == text).map_or(transaction.line, |spec| spec.line);
-    let line_of_group =
-        |name: &str| transaction.groups.iter().find(|group| group.name == name).map_or(transaction.line, |group| group.line);
+    let line_of_spec = |text: &str| {
+        transaction
+            .install
+            .iter()
+            .find(|spec| spec.text == text)
+            .map_or(transaction.line, |spec| spec.line)
+    };
+    let line_of_group = |name: &str| {
+        transaction
+            .groups
+            .iter()
+            .find(|group| group.name == name)
+            .map_or(transaction.line, |group| group.line)
+    };
     let specs = locked.specs.iter().map(|spec| SpecMatch {
         text: spec.text.clone(),
         line: line_of_spec(&spec.text),
@@ -242,5 +284,10 @@ fn asked(lock: &Lock, locked: &LockedTransaction, transaction: &Transaction) -> 
         revision: repository.revision.clone(),
         repomd: repository.repomd.clone(),
     });
-    TransactionPlan { specs: specs.collect(), groups: groups.collect(), repositories: repositories.collect(), ..TransactionPlan::default() }
+    TransactionPlan {
+        specs: specs.collect(),
+        groups: groups.collect(),
+        repositories: repositories.collect(),
+        ..TransactionPlan::default()
+    }
 }

@@ -86,8 +86,14 @@ pub fn lock(manager: &Driver, job: &mut Job<'_>, request: &LockRequest<'_>) -> R
             drop(filling);
             manager.install(job, transaction, &plan, &step)?;
         }
-        step.finish(&format!("{} packages, {}", plan.install.len(), crate::report::bytes(plan.download_size())));
-        repositories.extend(plan.repositories.iter().map(|repository| (repository.id.clone(), repository.clone())));
+        step.finish(&format!(
+            "{} packages, {}",
+            plan.install.len(),
+            crate::report::bytes(plan.download_size())
+        ));
+        repositories.extend(
+            plan.repositories.iter().map(|repository| (repository.id.clone(), repository.clone())),
+        );
         transactions.push(transaction_of(plan, packages));
     }
     let settings = job.settings;
@@ -103,7 +109,10 @@ pub fn lock(manager: &Driver, job: &mut Job<'_>, request: &LockRequest<'_>) -> R
             exclude
         },
         keys: job.keys.iter().map(|key| key.fingerprint.clone()).collect(),
-        repositories: repositories.into_values().map(|r| LockedRepository { id: r.id, revision: r.revision, repomd: r.repomd }).collect(),
+        repositories: repositories
+            .into_values()
+            .map(|r| LockedRepository { id: r.id, revision: r.revision, repomd: r.repomd })
+            .collect(),
         transactions,
     };
     if let Some(listed) = request.listed {
@@ -115,10 +124,19 @@ pub fn lock(manager: &Driver, job: &mut Job<'_>, request: &LockRequest<'_>) -> R
 /// Refuses statements that change more than packages: a lock cannot express them.
 fn lockable(recipe: &Path, transaction: &Transaction) -> Result<()> {
     let line = |number: usize| format!("{}:{number}: ", recipe.display());
-    if let Some(spec) = transaction.reinstall.iter().chain(&transaction.downgrade).find(|spec| spec.is_package_file()) {
+    if let Some(spec) = transaction
+        .reinstall
+        .iter()
+        .chain(&transaction.downgrade)
+        .find(|spec| spec.is_package_file())
+    {
         return Err(Failure::new(
             ExitCode::Recipe,
-            format!("{}a lock cannot record the origin of the file '{}'", line(spec.line), spec.text),
+            format!(
+                "{}a lock cannot record the origin of the file '{}'",
+                line(spec.line),
+                spec.text
+            ),
         )
         .hint(
             "use the file in an `install` line, or put it into a repository: createrepo_c \
@@ -127,7 +145,13 @@ fn lockable(recipe: &Path, transaction: &Transaction) -> Result<()> {
         .into());
     }
     if !transaction.modules.is_empty() {
-        let number = transaction.modules.iter().flat_map(|m| &m.specs).map(|s| s.line).next().unwrap_or(transaction.line);
+        let number = transaction
+            .modules
+            .iter()
+            .flat_map(|m| &m.specs)
+            .map(|s| s.line)
+            .next()
+            .unwrap_or(transaction.line);
         let message = "a lock records packages only, but a module stream is also written into the \
                        image, where it affects later updates";
         return Err(Failure::new(ExitCode::Recipe, format!("{}{message}", line(number)))
@@ -145,17 +169,20 @@ fn locked(
     package: &PlannedPackage,
     signers: Signers,
 ) -> Result<(LockedPackage, Option<PathBuf>)> {
-    let trust = |why: &str| Failure::new(ExitCode::Trust, format!("locking {}: {why}", package.nevra));
+    let trust =
+        |why: &str| Failure::new(ExitCode::Trust, format!("locking {}: {why}", package.nevra));
     let mut file = host_path(job, package);
     let (mut location, mut size) = (package.location.clone(), package.size);
     let checksum = if package.repo == GIVEN {
-        let named = package.path.as_deref().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+        let named =
+            package.path.as_deref().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
         let given = package_files::by_location(job, transaction, named)?;
         location = given.location();
         if let FileSource::Local(path) = given {
             file = Some(path);
         }
-        let (checksum, bytes) = digest::sha256(file.as_deref().ok_or_else(|| trust("it was not downloaded"))?)?;
+        let (checksum, bytes) =
+            digest::sha256(file.as_deref().ok_or_else(|| trust("it was not downloaded"))?)?;
         size = bytes;
         checksum
     } else {
@@ -191,18 +218,32 @@ fn locked(
 /// The path on this host for a file that the package manager names by its path in the sandbox.
 fn host_path(job: &Job<'_>, package: &PlannedPackage) -> Option<PathBuf> {
     let path = Path::new(package.path.as_deref()?);
-    Some(path.strip_prefix(CACHE).map_or_else(|_| path.to_owned(), |below| job.cache.directory().join(below)))
+    Some(
+        path.strip_prefix(CACHE)
+            .map_or_else(|_| path.to_owned(), |below| job.cache.directory().join(below)),
+    )
 }
 
 fn transaction_of(plan: TransactionPlan, packages: Vec<LockedPackage>) -> LockedTransaction {
-    let groups = plan.groups.into_iter().map(|g| LockedGroup { name: g.name, id: g.id, kind: g.kind, mandatory: g.mandatory });
+    let groups = plan.groups.into_iter().map(|g| LockedGroup {
+        name: g.name,
+        id: g.id,
+        kind: g.kind,
+        mandatory: g.mandatory,
+    });
     let specs = plan.specs.into_iter().map(|s| LockedSpec { text: s.text, packages: s.packages });
-    LockedTransaction { remove: plan.remove, groups: groups.collect(), specs: specs.collect(), packages }
+    LockedTransaction {
+        remove: plan.remove,
+        groups: groups.collect(),
+        specs: specs.collect(),
+        packages,
+    }
 }
 
 /// Checks the packages against another tool's list, and warns of entries that were not needed.
 fn compare(job: &Job<'_>, made: &Lock, listed: &[ListedPackage]) -> Result<()> {
-    let known: BTreeMap<String, &ListedPackage> = listed.iter().map(|entry| (entry.nvra.clone(), entry)).collect();
+    let known: BTreeMap<String, &ListedPackage> =
+        listed.iter().map(|entry| (entry.nvra.clone(), entry)).collect();
     let mut used = BTreeSet::new();
     for package in made.packages() {
         let Some(name) = nvra(&package.nevra) else { continue };
@@ -212,17 +253,24 @@ fn compare(job: &Job<'_>, made: &Lock, listed: &[ListedPackage]) -> Result<()> {
         {
             return Err(Failure::new(
                 ExitCode::Trust,
-                format!("{} in the repository does not match the list: its checksum or size differs", package.nevra),
+                format!(
+                    "{} in the repository does not match the list: its checksum or size differs",
+                    package.nevra
+                ),
             )
             .hint("create the list again with the same tool")
             .into());
         }
         used.insert(name);
     }
-    let unused: Vec<&str> = known.keys().filter(|name| !used.contains(*name)).map(String::as_str).collect();
+    let unused: Vec<&str> =
+        known.keys().filter(|name| !used.contains(*name)).map(String::as_str).collect();
     if !unused.is_empty() {
         let shown = unused.iter().take(10).copied().collect::<Vec<_>>().join(", ");
-        job.report.warn(&format!("{} packages of the list are not needed by the recipe and not in the lock: {shown}", unused.len()));
+        job.report.warn(&format!(
+            "{} packages of the list are not needed by the recipe and not in the lock: {shown}",
+            unused.len()
+        ));
     }
     Ok(())
 }

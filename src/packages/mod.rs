@@ -45,7 +45,9 @@ pub use cache::{Cache, Programs};
 pub use cache_contents::{CacheContents, Limit, Pruned};
 pub use digest::identify;
 pub use driver::Driver;
-pub use events::{AskedSpec, GroupMatch, PlannedPackage, RepositoryState, SpecMatch, TransactionPlan};
+pub use events::{
+    AskedSpec, GroupMatch, PlannedPackage, RepositoryState, SpecMatch, TransactionPlan,
+};
 pub use host_keys::host_keys;
 pub use job::{Extent, Failed, Job, Purpose, Wanted};
 pub use keys::PinnedKey;
@@ -55,7 +57,9 @@ pub use provenance::{Provenance, provenance};
 pub use rpmdb::InstalledPackage;
 
 use crate::error::{ExitCode, Failure, Result};
-use crate::recipe::{KeySource, ManagerChoice, PackageSettings, Transaction, Verify, checked_dbpath};
+use crate::recipe::{
+    KeySource, ManagerChoice, PackageSettings, Transaction, Verify, checked_dbpath,
+};
 use crate::report::Step;
 use crate::sandbox::{Ids, InstallRoot, ToolRoot};
 use signatures::{Keyring, PackageFile, Signer};
@@ -87,7 +91,10 @@ pub struct FilledRoot {
 /// [`ExitCode::Host`] with the command that installs one.
 pub fn open(manager: ManagerChoice, tools: &ToolRoot) -> Result<Driver> {
     let (found, missing) = match manager {
-        ManagerChoice::Auto => (dnf4::find(tools)?.map_or_else(|| dnf5::find(tools), |found| Ok(Some(found)))?, dnf4::missing(tools)),
+        ManagerChoice::Auto => (
+            dnf4::find(tools)?.map_or_else(|| dnf5::find(tools), |found| Ok(Some(found)))?,
+            dnf4::missing(tools),
+        ),
         ManagerChoice::Dnf4 => (dnf4::find(tools)?, dnf4::missing(tools)),
         ManagerChoice::Dnf5 => (dnf5::find(tools)?, dnf5::missing()),
     };
@@ -112,7 +119,11 @@ pub fn fill(
     for (number, transaction) in transactions.iter().enumerate() {
         let step = job.report.step("downloading packages");
         let mut plan = obtain(manager, job, number, transaction, &step)?;
-        step.finish(&format!("{} packages, {}", plan.install.len(), crate::report::bytes(plan.download_size())));
+        step.finish(&format!(
+            "{} packages, {}",
+            plan.install.len(),
+            crate::report::bytes(plan.download_size())
+        ));
         on_planned(&plan)?;
         if job.source_date_epoch.is_none() {
             job.source_date_epoch = plan.newest_build();
@@ -121,14 +132,20 @@ pub fn fill(
         let mut done = install(manager, job, &keyring, (transaction, number), &plan, &step);
         // rpm checks all packages before it installs the first. Packages that it refuses because
         // the cache was damaged are fetched again.
-        if done.as_ref().is_err_and(cache::may_be_damage) && job.cache.discard_damaged(&plan, job.report)? > 0 {
+        if done.as_ref().is_err_and(cache::may_be_damage)
+            && job.cache.discard_damaged(&plan, job.report)? > 0
+        {
             plan = obtain(manager, job, number, transaction, &step)?;
             done = install(manager, job, &keyring, (transaction, number), &plan, &step);
         }
         let (scriptlets, signed) = done?;
         failed.extend(scriptlets.into_iter().map(|Failed(scriptlet)| scriptlet));
         signers.extend(signed.into_iter().map(|(nevra, signer)| (nevra, signer.name().to_owned())));
-        step.finish(&format!("{} packages, {}", plan.install.len(), crate::report::bytes(plan.installed_size())));
+        step.finish(&format!(
+            "{} packages, {}",
+            plan.install.len(),
+            crate::report::bytes(plan.installed_size())
+        ));
         plans.push(plan);
     }
     let step = job.report.step("checking the transaction");
@@ -141,14 +158,17 @@ pub fn fill(
     };
     let backend = match &target_database {
         _ if job.tools.is_host() => Some("sqlite".to_owned()),
-        Some(_) => rpm_sandbox::tools_database(job.tools, job.scratch, job.root)?.map(|database| database.backend),
+        Some(_) => rpm_sandbox::tools_database(job.tools, job.scratch, job.root)?
+            .map(|database| database.backend),
         None => None,
     };
     let evidence = Evidence {
         plans: &plans,
         installed: &installed,
         keys_found: &keys_found,
-        keys_pinned: (!job.settings.repositories.is_empty() || job.settings.verify == Verify::Strict).then_some(&job.keys),
+        keys_pinned: (!job.settings.repositories.is_empty()
+            || job.settings.verify == Verify::Strict)
+            .then_some(&job.keys),
         failed_scriptlets: &failed,
         allowed_failures: &job.settings.allow_failed_scriptlets,
         dbpath: job.dbpath,
@@ -176,14 +196,29 @@ pub fn bootstrap_packages(settings: &PackageSettings) -> Vec<String> {
     if !settings.bootstrap_packages.is_empty() {
         return settings.bootstrap_packages.clone();
     }
-    let release = settings.releasever.as_deref().and_then(|text| text.split(['.', '-']).next()).and_then(|text| text.parse::<u32>().ok());
+    let release = settings
+        .releasever
+        .as_deref()
+        .and_then(|text| text.split(['.', '-']).next())
+        .and_then(|text| text.parse::<u32>().ok());
     // Fedora's dnf is dnf 5 since release 41. Enterprise Linux has dnf 4.
     let manager = match release {
         Some(41..) => "python3-libdnf5",
         _ => "python3-dnf",
     };
     // The release package has rpm macros; scriptlets of other packages assume the last three.
-    [manager, "python3-rpm", "rpm", "system-release", "ca-certificates", "coreutils", "findutils", "sed"].map(str::to_owned).to_vec()
+    [
+        manager,
+        "python3-rpm",
+        "rpm",
+        "system-release",
+        "ca-certificates",
+        "coreutils",
+        "findutils",
+        "sed",
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 /// The default database path of the tools' rpm.
@@ -191,23 +226,39 @@ pub fn bootstrap_packages(settings: &PackageSettings) -> Vec<String> {
 /// # Errors
 /// If it cannot be run.
 pub fn tools_dbpath(tools: &ToolRoot, scratch: &Path, root: &Path) -> Result<Option<String>> {
-    let Some(database) = rpm_sandbox::tools_database(tools, scratch, root)? else { return Ok(None) };
+    let Some(database) = rpm_sandbox::tools_database(tools, scratch, root)? else {
+        return Ok(None);
+    };
     checked_dbpath(&database.path).map_err(|_| {
         let path = database.path.escape_debug();
-        Failure::new(ExitCode::Transaction, format!("the rpm of the bootstrap root uses the database {path}"))
-            .hint("set `dbpath` under [packages]")
+        Failure::new(
+            ExitCode::Transaction,
+            format!("the rpm of the bootstrap root uses the database {path}"),
+        )
+        .hint("set `dbpath` under [packages]")
     })?;
     Ok(Some(database.path))
 }
 
 /// Obtains the packages of one transaction into this build's view of the cache.
-fn obtain(manager: &Driver, job: &Job<'_>, number: usize, transaction: &Transaction, step: &Step<'_>) -> Result<TransactionPlan> {
+fn obtain(
+    manager: &Driver,
+    job: &Job<'_>,
+    number: usize,
+    transaction: &Transaction,
+    step: &Step<'_>,
+) -> Result<TransactionPlan> {
     let filling = job.cache.fill(job.report)?;
     match job.lock {
         Some(lock) => locked::obtain(manager, job, &filling, (lock, number), transaction, step),
         None => {
             let plan = manager.download(job, transaction, step)?;
-            replay::watch(&job.cache.directory().join(crate::private::VIEWS), job.settings, &plan.repositories, job.report)?;
+            replay::watch(
+                &job.cache.directory().join(crate::private::VIEWS),
+                job.settings,
+                &plan.repositories,
+                job.report,
+            )?;
             filling.share(&plan)?;
             Ok(plan)
         }
@@ -237,10 +288,17 @@ fn install(
 }
 
 /// The files of a plan's packages, as the installation uses them.
-fn files(job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan) -> Result<Vec<PackageFile>> {
+fn files(
+    job: &Job<'_>,
+    transaction: &Transaction,
+    plan: &TransactionPlan,
+) -> Result<Vec<PackageFile>> {
     let file = |package: &PlannedPackage| {
         let path = match package.path.as_deref() {
-            Some(path) => match (cache::below(Path::new(path)), package_files::host_file(job, transaction, path)?) {
+            Some(path) => match (
+                cache::below(Path::new(path)),
+                package_files::host_file(job, transaction, path)?,
+            ) {
                 (Some(below), _) => Some(job.cache.view().join(below)),
                 (None, Some(source)) => Some(source),
                 // A repository in a directory of this host.
@@ -249,7 +307,8 @@ fn files(job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan) -> Re
             None => None,
         };
         let Some(path) = path else {
-            let message = format!("checking the signature of {}: its file was not downloaded", package.nevra);
+            let message =
+                format!("checking the signature of {}: its file was not downloaded", package.nevra);
             return Err(Failure::new(ExitCode::Transaction, message).hint(hints::BROKE).into());
         };
         Ok(PackageFile { nevra: package.nevra.clone(), path })
@@ -262,7 +321,10 @@ fn files(job: &Job<'_>, transaction: &Transaction, plan: &TransactionPlan) -> Re
 ///
 /// # Errors
 /// [`ExitCode::Trust`] if a key does not match, [`ExitCode::Repository`] if one cannot be fetched.
-pub fn pinned_keys(settings: &PackageSettings, transactions: &[Transaction]) -> Result<Vec<PinnedKey>> {
+pub fn pinned_keys(
+    settings: &PackageSettings,
+    transactions: &[Transaction],
+) -> Result<Vec<PinnedKey>> {
     let now = u64::try_from(crate::calendar::now()).unwrap_or(0);
     let pinned = settings
         .keys
@@ -281,7 +343,10 @@ pub fn pinned_keys(settings: &PackageSettings, transactions: &[Transaction]) -> 
 /// The path of the image's rpmdb, as far as it is known before any rpm runs.
 #[must_use]
 pub fn known_dbpath(settings: &PackageSettings) -> String {
-    settings.dbpath.clone().unwrap_or_else(|| default_dbpath(settings.releasever.as_deref()).to_owned())
+    settings
+        .dbpath
+        .clone()
+        .unwrap_or_else(|| default_dbpath(settings.releasever.as_deref()).to_owned())
 }
 
 /// The default path of the image's rpmdb: that of the host's rpm, which on EL and Fedora is also
@@ -289,7 +354,10 @@ pub fn known_dbpath(settings: &PackageSettings) -> String {
 #[must_use]
 pub fn default_dbpath(releasever: Option<&str>) -> &'static str {
     // EL 10 and Fedora moved it below /usr; EL 8, 9 and all others use the old path.
-    match releasever.and_then(|version| version.split(['.', '-']).next()).and_then(|major| major.parse::<u32>().ok()) {
+    match releasever
+        .and_then(|version| version.split(['.', '-']).next())
+        .and_then(|major| major.parse::<u32>().ok())
+    {
         Some(major) if major == 10 || major >= 36 => "/usr/lib/sysimage/rpm",
         Some(_) => "/var/lib/rpm",
         None if Path::new("/usr/lib/sysimage/rpm/rpmdb.sqlite").exists() => "/usr/lib/sysimage/rpm",
@@ -298,16 +366,27 @@ pub fn default_dbpath(releasever: Option<&str>) -> &'static str {
 }
 
 /// A required program of the tools.
-fn required_program(tools: &ToolRoot, name: &str, purpose: &str, packages: &str) -> Result<PathBuf> {
+fn required_program(
+    tools: &ToolRoot,
+    name: &str,
+    purpose: &str,
+    packages: &str,
+) -> Result<PathBuf> {
     tools.program(name).ok_or_else(|| {
         if tools.is_host() {
-            Failure::new(ExitCode::Host, format!("{name} is not installed on this host; it is needed to {purpose}"))
-                .hint(format!("install it: apt-get install {packages}   (or: dnf install {packages})"))
-                .into()
+            Failure::new(
+                ExitCode::Host,
+                format!("{name} is not installed on this host; it is needed to {purpose}"),
+            )
+            .hint(format!("install it: apt-get install {packages}   (or: dnf install {packages})"))
+            .into()
         } else {
-            Failure::new(ExitCode::Host, format!("{} has no {name}, which is needed to {purpose}", tools.path().display()))
-                .hint("list the packages of the bootstrap root: bootstrap_packages under [packages]")
-                .into()
+            Failure::new(
+                ExitCode::Host,
+                format!("{} has no {name}, which is needed to {purpose}", tools.path().display()),
+            )
+            .hint("list the packages of the bootstrap root: bootstrap_packages under [packages]")
+            .into()
         }
     })
 }
@@ -338,14 +417,18 @@ mod tests {
         for manager in [ManagerChoice::Auto, ManagerChoice::Dnf4] {
             let error = open(manager, &tools).unwrap_err();
             assert_eq!(crate::error::exit_code(&error), ExitCode::Host);
-            assert!(crate::error::render(&error).contains("microdnf install python3-dnf"), "{error:#}");
+            assert!(
+                crate::error::render(&error).contains("microdnf install python3-dnf"),
+                "{error:#}"
+            );
         }
     }
 
     #[test]
     fn the_tools_of_a_release_are_part_of_that_release() {
         let tools = |release: &str| {
-            let settings = PackageSettings { releasever: Some(release.into()), ..PackageSettings::default() };
+            let settings =
+                PackageSettings { releasever: Some(release.into()), ..PackageSettings::default() };
             bootstrap_packages(&settings)[..2].join(" ")
         };
         assert_eq!(tools("9-stream"), "python3-dnf python3-rpm");

@@ -54,7 +54,8 @@ pub struct PackagedFile {
 
 /// One line per file, with the path last because only it may contain any character. `DBINSTANCE`
 /// increases in the order of installation.
-const QUERY: &str = "[%{=DBINSTANCE}\\t%{FILESTATES:fstate}\\t%{FILEFLAGS:fflags}\\t%{FILEUSERNAME}\\t%{FILEGROUPNAME}\\t%{FILENAMES}\\n]";
+const QUERY: &str = "[%{=DBINSTANCE}\\t%{FILESTATES:fstate}\\t%{FILEFLAGS:fflags}\\t%\
+                     {FILEUSERNAME}\\t%{FILEGROUPNAME}\\t%{FILENAMES}\\n]";
 
 /// The owners, as far as they are available.
 ///
@@ -74,8 +75,18 @@ pub(super) fn known(job: &Job<'_>) -> Result<KnownOwners> {
 /// The files that rpm installed with other owners, in the order of installation.
 fn packaged(job: &Job<'_>) -> Result<Vec<PackagedFile>> {
     let rpm = super::required_program(job.tools, "rpm", "read the image's rpmdb", "rpm")?;
-    let command = CommandLine::new([&rpm.to_string_lossy(), "--root", BUILD_ROOT, "--dbpath", job.dbpath, "-qa", "--qf", QUERY]);
-    let plan = rpm_sandbox::plan(job, Network::None, Vec::new(), command.env("RPM_FORCE_DEBIAN", "1"));
+    let command = CommandLine::new([
+        &rpm.to_string_lossy(),
+        "--root",
+        BUILD_ROOT,
+        "--dbpath",
+        job.dbpath,
+        "-qa",
+        "--qf",
+        QUERY,
+    ]);
+    let plan =
+        rpm_sandbox::plan(job, Network::None, Vec::new(), command.env("RPM_FORCE_DEBIAN", "1"));
     Ok(parse(&rpm_sandbox::query(&plan, "reading the owners of the image's files")?))
 }
 
@@ -84,10 +95,13 @@ fn parse(lines: &[String]) -> Vec<PackagedFile> {
         .iter()
         .filter_map(|line| {
             let mut fields = line.splitn(6, '\t');
-            let (instance, state, flags) = (fields.next()?.parse().ok()?, fields.next()?, fields.next()?);
-            let (user, group, path) = (fields.next()?.to_owned(), fields.next()?.to_owned(), fields.next()?.to_owned());
+            let (instance, state, flags) =
+                (fields.next()?.parse().ok()?, fields.next()?, fields.next()?);
+            let (user, group, path) =
+                (fields.next()?.to_owned(), fields.next()?.to_owned(), fields.next()?.to_owned());
             // rpm does not change replaced files, excluded files or ghosts.
-            (state == "normal" && !flags.contains('g')).then_some((instance, PackagedFile { path, user, group }))
+            (state == "normal" && !flags.contains('g'))
+                .then_some((instance, PackagedFile { path, user, group }))
         })
         .collect();
     rows.sort_by_key(|(instance, _)| *instance);

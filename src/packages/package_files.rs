@@ -21,7 +21,9 @@ impl FileSource<'_> {
     /// recipe has its path.
     pub fn location(&self) -> String {
         match self {
-            Self::Local(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            Self::Local(path) => {
+                path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+            }
             Self::Address(url) => (*url).to_owned(),
         }
     }
@@ -29,7 +31,11 @@ impl FileSource<'_> {
 
 /// The specs for package files.
 pub(super) fn specs(transaction: &Transaction) -> impl Iterator<Item = &Spec> {
-    transaction.install.iter().chain(transaction.swap.iter().map(|swap| &swap.install)).filter(|spec| spec.is_package_file())
+    transaction
+        .install
+        .iter()
+        .chain(transaction.swap.iter().map(|swap| &swap.install))
+        .filter(|spec| spec.is_package_file())
 }
 
 /// The file name in the spec; it must look like the name of a package file.
@@ -43,7 +49,12 @@ pub(super) fn name(spec: &Spec) -> &str {
 /// [`ExitCode::Recipe`] with line and column if it is not the name of a package file, or does not
 /// exist.
 pub(super) fn find<'a>(job: &Job<'_>, spec: &'a Spec) -> Result<FileSource<'a>> {
-    let wrong = |what: String| Failure::new(ExitCode::Recipe, format!("{}:{}: {what}", job.places.shown(spec.line), spec.column));
+    let wrong = |what: String| {
+        Failure::new(
+            ExitCode::Recipe,
+            format!("{}:{}: {what}", job.places.shown(spec.line), spec.column),
+        )
+    };
     if !name(spec).ends_with(".rpm") || name(spec).contains(['?', '#']) {
         return Err(wrong(format!("'{}' does not end in the name of a package file", spec.text))
             .hint("use the full address of the file: https://HOST/DIRECTORY/NAME-VERSION-RELEASE.ARCH.rpm")
@@ -56,10 +67,12 @@ pub(super) fn find<'a>(job: &Job<'_>, spec: &'a Spec) -> Result<FileSource<'a>> 
         },
         _ => spec.text.as_str(),
     };
-    let source = Path::new(job.places.place(spec.line).0).parent().unwrap_or(Path::new("")).join(path);
-    let source = source
-        .canonicalize()
-        .map_err(|error| wrong(format!("opening {}: {error}", source.display())).hint("relative paths start at the recipe's directory"))?;
+    let source =
+        Path::new(job.places.place(spec.line).0).parent().unwrap_or(Path::new("")).join(path);
+    let source = source.canonicalize().map_err(|error| {
+        wrong(format!("opening {}: {error}", source.display()))
+            .hint("relative paths start at the recipe's directory")
+    })?;
     Ok(FileSource::Local(source))
 }
 
@@ -72,7 +85,11 @@ pub(super) fn target(number: usize, name: &str) -> String {
 ///
 /// # Errors
 /// As [`find`].
-pub(super) fn host_file(job: &Job<'_>, transaction: &Transaction, path: &str) -> Result<Option<PathBuf>> {
+pub(super) fn host_file(
+    job: &Job<'_>,
+    transaction: &Transaction,
+    path: &str,
+) -> Result<Option<PathBuf>> {
     let mut number = 0;
     for spec in specs(transaction) {
         if let FileSource::Local(source) = find(job, spec)? {
@@ -89,7 +106,11 @@ pub(super) fn host_file(job: &Job<'_>, transaction: &Transaction, path: &str) ->
 ///
 /// # Errors
 /// As [`find`], and if there is none or more than one.
-pub(super) fn by_location<'a>(job: &Job<'_>, transaction: &'a Transaction, location: &str) -> Result<FileSource<'a>> {
+pub(super) fn by_location<'a>(
+    job: &Job<'_>,
+    transaction: &'a Transaction,
+    location: &str,
+) -> Result<FileSource<'a>> {
     let mut found = Vec::new();
     for spec in specs(transaction).filter(|spec| spec.text == location || name(spec) == location) {
         let given = find(job, spec)?;
@@ -101,7 +122,10 @@ pub(super) fn by_location<'a>(job: &Job<'_>, transaction: &'a Transaction, locat
     match (found.pop(), count) {
         (Some(given), 1) => Ok(given),
         _ => {
-            let message = format!("{}: the recipe has {count} package files with the name '{location}'", job.recipe.display());
+            let message = format!(
+                "{}: the recipe has {count} package files with the name '{location}'",
+                job.recipe.display()
+            );
             Err(Failure::new(ExitCode::Recipe, message).into())
         }
     }

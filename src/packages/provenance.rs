@@ -26,16 +26,30 @@ const FILES: &str = "[%{FILENAMES}\\t%{=NAME}-%{=VERSION}-%{=RELEASE}.%{=ARCH}\\
 /// # Errors
 /// If rpm cannot be run.
 pub fn provenance(root: &Path, scratch: &Path, dbpath: &str, file: &str) -> Result<Provenance> {
-    let scriptlets = ["PRETRANS", "PREIN", "POSTIN", "POSTTRANS"].map(|tag| format!("%|{tag}?{{%{{{tag}}}\\n}}|")).concat();
-    let scriptlets = format!("{MARK}%{{NAME}}-%{{VERSION}}-%{{RELEASE}}.%{{ARCH}}\\n{scriptlets}[%{{TRIGGERSCRIPTS}}\\n]");
+    let scriptlets = ["PRETRANS", "PREIN", "POSTIN", "POSTTRANS"]
+        .map(|tag| format!("%|{tag}?{{%{{{tag}}}\\n}}|"))
+        .concat();
+    let scriptlets = format!(
+        "{MARK}%{{NAME}}-%{{VERSION}}-%{{RELEASE}}.%{{ARCH}}\\n{scriptlets}[%{{TRIGGERSCRIPTS}}\\\
+         n]"
+    );
     let host = ToolRoot::host();
     let ask = |query: &str| -> Result<Vec<String>> {
         let rpm = super::required_program(&host, "rpm", "read the image's rpmdb", "rpm")?;
-        let command = CommandLine::new([&rpm.to_string_lossy(), "--root", BUILD_ROOT, "--dbpath", dbpath, "-qa", "--qf", query])
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .env("HOME", "/root")
-            .env("LC_ALL", "C.UTF-8")
-            .env("RPM_FORCE_DEBIAN", "1");
+        let command = CommandLine::new([
+            &rpm.to_string_lossy(),
+            "--root",
+            BUILD_ROOT,
+            "--dbpath",
+            dbpath,
+            "-qa",
+            "--qf",
+            query,
+        ])
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("HOME", "/root")
+        .env("LC_ALL", "C.UTF-8")
+        .env("RPM_FORCE_DEBIAN", "1");
         let mut plan = Plan::with_tools(&host, root, scratch, Network::None, command);
         plan.mounts.push(Mount::Directory { target: "/etc/rpm".into() });
         rpm_sandbox::query(&plan, "asking the rpmdb about a file")
@@ -84,11 +98,20 @@ mod tests {
 
     #[test]
     fn scriptlets_are_found_by_the_file_or_its_directory() {
-        let lines =
-            ["\u{1}a-1-1.noarch", "date > /etc/app/stamp", "\u{1}b-1-1.noarch", "mkdir /etc/app", "date > /etc/other"].map(str::to_owned);
+        let lines = [
+            "\u{1}a-1-1.noarch",
+            "date > /etc/app/stamp",
+            "\u{1}b-1-1.noarch",
+            "mkdir /etc/app",
+            "date > /etc/other",
+        ]
+        .map(str::to_owned);
         assert_eq!(naming(&lines, "/etc/app/stamp"), ["a-1-1.noarch"]);
         assert_eq!(naming(&lines, "/etc/app/random"), ["a-1-1.noarch", "b-1-1.noarch"]);
         assert!(naming(&lines, "/var/x").is_empty());
-        assert_eq!(owners(&["/etc/x\tb-1-1.noarch".to_owned(), "/etc/xy\tc".to_owned()], "/etc/x"), ["b-1-1.noarch"]);
+        assert_eq!(
+            owners(&["/etc/x\tb-1-1.noarch".to_owned(), "/etc/xy\tc".to_owned()], "/etc/x"),
+            ["b-1-1.noarch"]
+        );
     }
 }

@@ -20,21 +20,33 @@ const PREFIX: &str = ".revision-";
 ///
 /// # Errors
 /// If the cache cannot be written.
-pub(super) fn watch(views: &Path, settings: &PackageSettings, found: &[RepositoryState], report: &Report) -> Result<()> {
+pub(super) fn watch(
+    views: &Path,
+    settings: &PackageSettings,
+    found: &[RepositoryState],
+    report: &Report,
+) -> Result<()> {
     for state in found {
         // createrepo_c's revisions are seconds since 1970. Revisions that are not numbers cannot be
         // compared.
-        let (Some(file), Ok(revision)) = (file(views, settings, state), state.revision.parse::<u64>()) else { continue };
-        let newest = crate::files::read_text(&file, crate::files::TEXT).ok().and_then(|text| text.trim().parse::<u64>().ok());
+        let (Some(file), Ok(revision)) =
+            (file(views, settings, state), state.revision.parse::<u64>())
+        else {
+            continue;
+        };
+        let newest = crate::files::read_text(&file, crate::files::TEXT)
+            .ok()
+            .and_then(|text| text.trim().parse::<u64>().ok());
         match newest {
             Some(newest) if newest > revision => report.warn(&format!(
                 "the metadata of repository '{}' are older than before: revision {revision}, but \
-                 {newest} was seen earlier; the mirror lags behind, or it is a replay attack; only \
-                 a lock fixes the packages",
+                 {newest} was seen earlier; the mirror lags behind, or it is a replay attack; \
+                 only a lock fixes the packages",
                 state.id
             )),
             Some(newest) if newest == revision => {}
-            _ => keep(views, &file, revision).with_context(|| format!("writing {}", display_path(&file)))?,
+            _ => keep(views, &file, revision)
+                .with_context(|| format!("writing {}", display_path(&file)))?,
         }
     }
     Ok(())
@@ -44,7 +56,10 @@ pub(super) fn watch(views: &Path, settings: &PackageSettings, found: &[Repositor
 /// different repository.
 fn file(views: &Path, settings: &PackageSettings, state: &RepositoryState) -> Option<PathBuf> {
     let repository = settings.repositories.iter().find(|repository| repository.id == state.id)?;
-    let known = format!("{}\n{:?}\n{:?}\n{:?}", repository.id, repository.source, settings.releasever, settings.arch);
+    let known = format!(
+        "{}\n{:?}\n{:?}\n{:?}",
+        repository.id, repository.source, settings.releasever, settings.arch
+    );
     Some(views.join(format!("{PREFIX}{}", hex::encode(Sha256::digest(known)))))
 }
 

@@ -21,19 +21,35 @@ const SCRATCH: &str = "/osimg/scratch";
 /// The request file of one phase, and the files of the host that it refers to.
 ///
 /// `detail` has further data for the phase.
-pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>, detail: &Value) -> Result<Vec<Mount>> {
+pub(super) fn mounts(
+    job: &Job<'_>,
+    phase: Phase,
+    transaction: Option<&Transaction>,
+    detail: &Value,
+) -> Result<Vec<Mount>> {
     let (mut mounts, key_paths) = rpm_sandbox::key_files(job);
     mounts.extend(cache(job, phase)?);
     mounts.push(Mount::Tmpfs { target: SCRATCH.into(), mode: 0o755 });
-    mounts.push(Mount::Bind { source: job.state.to_owned(), target: STATE.into(), access: Access::ReadWrite });
+    mounts.push(Mount::Bind {
+        source: job.state.to_owned(),
+        target: STATE.into(),
+        access: Access::ReadWrite,
+    });
     let (repositories, tls) = repositories(job, phase, transaction)?;
     mounts.extend(tls);
     let host_repositories = job.settings.repositories.is_empty();
     if host_repositories {
-        mounts.extend(if phase.installs() { host_repositories::without_secrets()? } else { host_repositories::all_files() });
+        mounts.extend(if phase.installs() {
+            host_repositories::without_secrets()?
+        } else {
+            host_repositories::all_files()
+        });
     }
     if transaction.is_some() || phase == Phase::Fetch {
-        let (files, binds) = transaction.map_or_else(|| Ok((json!({}), Vec::new())), |transaction| package_files(job, transaction))?;
+        let (files, binds) = transaction.map_or_else(
+            || Ok((json!({}), Vec::new())),
+            |transaction| package_files(job, transaction),
+        )?;
         mounts.extend(binds);
         let request = json!({
             "phase": phase.name(),
@@ -57,7 +73,10 @@ pub(super) fn mounts(job: &Job<'_>, phase: Phase, transaction: Option<&Transacti
             "files": files,
             "transaction": transaction,
         });
-        mounts.push(Mount::File { target: format!("{OWN}/request.json").into(), content: request.to_string() });
+        mounts.push(Mount::File {
+            target: format!("{OWN}/request.json").into(),
+            content: request.to_string(),
+        });
     }
     Ok(mounts)
 }
@@ -80,7 +99,11 @@ fn package_files(job: &Job<'_>, transaction: &Transaction) -> Result<(Value, Vec
         let value = match package_files::find(job, spec)? {
             FileSource::Local(source) => {
                 let target = package_files::target(mounts.len(), name);
-                mounts.push(Mount::Bind { source, target: target.clone().into(), access: Access::ReadOnly });
+                mounts.push(Mount::Bind {
+                    source,
+                    target: target.clone().into(),
+                    access: Access::ReadOnly,
+                });
                 json!({ "path": target })
             }
             FileSource::Address(url) => {
@@ -107,13 +130,21 @@ fn flags(job: &Job<'_>) -> Vec<&'static str> {
 ///
 /// Secrets are passed only to the download. During the installation scriptlets run, which are
 /// package code.
-pub(super) fn repositories(job: &Job<'_>, phase: Phase, transaction: Option<&Transaction>) -> Result<(Vec<Value>, Vec<Mount>)> {
+pub(super) fn repositories(
+    job: &Job<'_>,
+    phase: Phase,
+    transaction: Option<&Transaction>,
+) -> Result<(Vec<Value>, Vec<Mount>)> {
     let named = transaction.is_some_and(|transaction| !transaction.repos.is_empty());
     let mut mounts = Vec::new();
     let mut place = |file: &Option<PathBuf>| -> Option<String> {
         let source = file.clone().filter(|_| !phase.installs())?;
         let target = format!("{OWN}/tls/{}", mounts.len());
-        mounts.push(Mount::Bind { source, target: target.clone().into(), access: Access::ReadOnly });
+        mounts.push(Mount::Bind {
+            source,
+            target: target.clone().into(),
+            access: Access::ReadOnly,
+        });
         Some(target)
     };
     let mut values = Vec::new();
@@ -148,14 +179,18 @@ pub(super) fn repositories(job: &Job<'_>, phase: Phase, transaction: Option<&Tra
             "signed_metadata": repository.signed_metadata,
         }));
     }
-    let strict_without_keys = job.settings.verify == Verify::Strict && job.keys.is_empty() && !values.is_empty();
+    let strict_without_keys =
+        job.settings.verify == Verify::Strict && job.keys.is_empty() && !values.is_empty();
     if strict_without_keys {
-        return Err(Failure::new(ExitCode::Trust, "the settings have repositories, but no key for their packages")
-            .hint(
-                "add [[packages.key]] with file or url and fingerprint; or, to trust the servers, \
-                 verify = \"digest-only\" under [packages]",
-            )
-            .into());
+        return Err(Failure::new(
+            ExitCode::Trust,
+            "the settings have repositories, but no key for their packages",
+        )
+        .hint(
+            "add [[packages.key]] with file or url and fingerprint; or, to trust the servers, \
+             verify = \"digest-only\" under [packages]",
+        )
+        .into());
     }
     Ok((values, mounts))
 }

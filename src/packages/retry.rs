@@ -66,8 +66,14 @@ enum Remedy {
 
 /// Runs `work` until it succeeds, or until another attempt cannot help. `fetches`: it uses a
 /// network even if all repositories are local.
-pub(super) fn with_retries<T>(job: &Job<'_>, fetches: bool, mut work: impl FnMut() -> Result<T, PhaseError>) -> Result<T, PhaseError> {
-    let remote = fetches || job.settings.repositories.is_empty() || job.settings.repositories.iter().any(|r| is_remote(&r.source));
+pub(super) fn with_retries<T>(
+    job: &Job<'_>,
+    fetches: bool,
+    mut work: impl FnMut() -> Result<T, PhaseError>,
+) -> Result<T, PhaseError> {
+    let remote = fetches
+        || job.settings.repositories.is_empty()
+        || job.settings.repositories.iter().any(|r| is_remote(&r.source));
     let (mut attempt, mut refreshed) = (1, false);
     loop {
         let failed = match work() {
@@ -78,11 +84,16 @@ pub(super) fn with_retries<T>(job: &Job<'_>, fetches: bool, mut work: impl FnMut
         let error = &failed.error;
         match remedy(&failed, attempt) {
             Remedy::Refresh if !refreshed => {
-                job.report.note(&format!("{error:#}; the repository may have changed in the meantime: reading it again"));
+                job.report.note(&format!(
+                    "{error:#}; the repository may have changed in the meantime: reading it again"
+                ));
                 refreshed = true;
             }
             Remedy::Wait(pause) => {
-                job.report.note(&format!("{error:#}; trying again in {} s ({attempt} of {ATTEMPTS})", pause.as_secs()));
+                job.report.note(&format!(
+                    "{error:#}; trying again in {} s ({attempt} of {ATTEMPTS})",
+                    pause.as_secs()
+                ));
                 crate::process::pause(pause)?;
                 attempt += 1;
             }
@@ -98,11 +109,13 @@ fn remedy(error: &PhaseError, attempt: u32) -> Remedy {
     }
     match error.kind {
         Some(ErrorKind::Gone | ErrorKind::Checksum | ErrorKind::Metadata) => Remedy::Refresh,
-        Some(ErrorKind::Network) => match error.error.chain().find_map(|cause| cause.downcast_ref::<RetryAfter>()) {
-            Some(RetryAfter(asked)) if *asked > LONGEST_PAUSE => Remedy::None,
-            Some(RetryAfter(asked)) => Remedy::Wait((*asked).max(Duration::from_secs(1))),
-            None => Remedy::Wait(Duration::from_secs(1 << (attempt * 2 - 2))),
-        },
+        Some(ErrorKind::Network) => {
+            match error.error.chain().find_map(|cause| cause.downcast_ref::<RetryAfter>()) {
+                Some(RetryAfter(asked)) if *asked > LONGEST_PAUSE => Remedy::None,
+                Some(RetryAfter(asked)) => Remedy::Wait((*asked).max(Duration::from_secs(1))),
+                None => Remedy::Wait(Duration::from_secs(1 << (attempt * 2 - 2))),
+            }
+        }
         _ => Remedy::None,
     }
 }
@@ -140,7 +153,12 @@ mod tests {
 
     #[test]
     fn a_refusal_is_final_and_a_missing_file_gets_one_more_attempt() {
-        for kind in [ErrorKind::Refused, ErrorKind::NoRepository, ErrorKind::Certificate, ErrorKind::UnsignedMetadata] {
+        for kind in [
+            ErrorKind::Refused,
+            ErrorKind::NoRepository,
+            ErrorKind::Certificate,
+            ErrorKind::UnsignedMetadata,
+        ] {
             assert_eq!(remedy(&error(kind, None), 1), Remedy::None, "{kind:?}");
         }
         for kind in [ErrorKind::Gone, ErrorKind::Checksum, ErrorKind::Metadata] {

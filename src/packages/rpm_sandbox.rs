@@ -11,7 +11,10 @@ use super::rpmdb::{self, InstalledPackage};
 use crate::error::{ExitCode, Failure, Result};
 use crate::process::{CommandLine, Tail};
 use crate::recipe::Verify;
-use crate::sandbox::{self, BUILD_ROOT, InstallRoot, Kind, Limits, Mount, Network, OWN, Outcome, Owners, Plan, Stream, ToolRoot, View};
+use crate::sandbox::{
+    self, BUILD_ROOT, InstallRoot, Kind, Limits, Mount, Network, OWN, Outcome, Owners, Plan,
+    Stream, ToolRoot, View,
+};
 
 /// Creates the required directories, with their modes in the image, before rpm unpacks anything.
 pub(super) fn prepare_root(root: &InstallRoot, dbpath: &str) -> Result<()> {
@@ -24,8 +27,19 @@ pub(super) fn prepare_root(root: &InstallRoot, dbpath: &str) -> Result<()> {
 }
 
 /// The sandbox of one phase for `command`.
-pub(super) fn plan(job: &Job<'_>, network: Network, extra: Vec<Mount>, command: CommandLine) -> Plan {
-    let mut plan = Plan::with_tools(job.tools, job.root, job.scratch, network, environment(command, job.source_date_epoch, network));
+pub(super) fn plan(
+    job: &Job<'_>,
+    network: Network,
+    extra: Vec<Mount>,
+    command: CommandLine,
+) -> Plan {
+    let mut plan = Plan::with_tools(
+        job.tools,
+        job.root,
+        job.scratch,
+        network,
+        environment(command, job.source_date_epoch, network),
+    );
     plan.devices = job.devices;
     plan.mounts.push(Mount::File { target: "/etc/rpm/macros".into(), content: macros(job) });
     plan.mounts.extend(extra);
@@ -38,14 +52,20 @@ pub(super) fn plan(job: &Job<'_>, network: Network, extra: Vec<Mount>, command: 
 
 /// The sandbox in which rpm runs: it has no network, and changes of file owners are recorded.
 pub(super) fn install_plan(job: &Job<'_>, extra: Vec<Mount>, command: CommandLine) -> Plan {
-    Plan { owners: Owners::Recorded(job.given.current()), ..plan(job, Network::None, extra, command) }
+    Plan {
+        owners: Owners::Recorded(job.given.current()),
+        ..plan(job, Network::None, extra, command)
+    }
 }
 
 /// Stores the recorded owners of such a run, and notes processes that were left behind.
 pub(super) fn record_outcome(job: &Job<'_>, outcome: &Outcome) {
     job.given.update(outcome);
     if !outcome.strays.is_empty() {
-        job.report.note(&format!("scriptlets left processes running; they were ended: {}", outcome.strays.join(", ")));
+        job.report.note(&format!(
+            "scriptlets left processes running; they were ended: {}",
+            outcome.strays.join(", ")
+        ));
     }
 }
 
@@ -58,24 +78,43 @@ pub(super) fn requires_signatures(job: &Job<'_>) -> bool {
 /// enforced by rpm itself.
 fn macros(job: &Job<'_>) -> String {
     let level = if requires_signatures(job) { "all" } else { "digest" };
-    let languages = job.settings.languages.as_ref().map_or_else(|| "all".to_owned(), |languages| languages.join(":"));
+    let languages = job
+        .settings
+        .languages
+        .as_ref()
+        .map_or_else(|| "all".to_owned(), |languages| languages.join(":"));
     // A root made for the image has the image's own rpm, which uses the right format.
     let backend = if job.tools.is_host() { "%_db_backend sqlite\n" } else { "" };
     let mut text = format!(
-        "%_dbpath {}\n{backend}%_keyring rpmdb\n%_pkgverify_level {level}\n%_pkgverify_flags 0x0\n\
-         %_netsharedpath /proc:/sys:/dev:/run\n%_excludedocs 0\n%_install_langs {languages}\n%_tmppath /var/tmp\n%_minimize_writes 0\n",
+        "%_dbpath {}\n{backend}%_keyring rpmdb\n%_pkgverify_level {level}\n%_pkgverify_flags \
+         0x0\n%_netsharedpath /proc:/sys:/dev:/run\n%_excludedocs 0\n%_install_langs \
+         {languages}\n%_tmppath /var/tmp\n%_minimize_writes 0\n",
         job.dbpath
     );
     // The host's rpm plugins would contact the host's systemd, audit and SELinux.
-    for plugin in ["audit", "dbus_announce", "fapolicyd", "fsverity", "ima", "prioreset", "selinux", "syslog", "systemd_inhibit", "unshare"]
-    {
+    for plugin in [
+        "audit",
+        "dbus_announce",
+        "fapolicyd",
+        "fsverity",
+        "ima",
+        "prioreset",
+        "selinux",
+        "syslog",
+        "systemd_inhibit",
+        "unshare",
+    ] {
         text.push_str(&format!("%__transaction_{plugin} %{{nil}}\n"));
     }
     text
 }
 
 /// The complete environment of a command in the sandbox.
-pub(super) fn environment(command: CommandLine, source_date_epoch: Option<i64>, network: Network) -> CommandLine {
+pub(super) fn environment(
+    command: CommandLine,
+    source_date_epoch: Option<i64>,
+    network: Network,
+) -> CommandLine {
     let mut command = command
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("HOME", "/root")
@@ -89,7 +128,16 @@ pub(super) fn environment(command: CommandLine, source_date_epoch: Option<i64>, 
         command = command.env("SOURCE_DATE_EPOCH", seconds.to_string());
     }
     if network == Network::Host {
-        for name in ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "all_proxy"] {
+        for name in [
+            "http_proxy",
+            "https_proxy",
+            "ftp_proxy",
+            "no_proxy",
+            "HTTPS_PROXY",
+            "NO_PROXY",
+            "ALL_PROXY",
+            "all_proxy",
+        ] {
             if let Ok(value) = std::env::var(name) {
                 command = command.env(name, value);
             }
@@ -101,7 +149,12 @@ pub(super) fn environment(command: CommandLine, source_date_epoch: Option<i64>, 
 /// Every key as a file in the sandbox; returns the mounts and the paths.
 pub(super) fn key_files(job: &Job<'_>) -> (Vec<Mount>, Vec<String>) {
     let path = |index: usize| format!("{OWN}/keys/{index}.asc");
-    let mounts = job.keys.iter().enumerate().map(|(i, key)| Mount::File { target: path(i).into(), content: key.armored.clone() }).collect();
+    let mounts = job
+        .keys
+        .iter()
+        .enumerate()
+        .map(|(i, key)| Mount::File { target: path(i).into(), content: key.armored.clone() })
+        .collect();
     (mounts, (0..job.keys.len()).map(path).collect())
 }
 
@@ -112,13 +165,14 @@ const SHORT: Duration = Duration::from_secs(300);
 /// error.
 pub(super) fn run_captured(plan: &Plan, total: Duration) -> Result<(Outcome, Vec<String>, String)> {
     let (mut lines, mut output) = (Vec::new(), Tail::new(4096));
-    let outcome = sandbox::run(plan, Limits { total: Some(total), idle: None }, &mut |stream, line| {
-        match stream {
-            Stream::Out => lines.push(line.to_owned()),
-            Stream::Err => output.push(line),
-        }
-        Ok(())
-    })?;
+    let outcome =
+        sandbox::run(plan, Limits { total: Some(total), idle: None }, &mut |stream, line| {
+            match stream {
+                Stream::Out => lines.push(line.to_owned()),
+                Stream::Err => output.push(line),
+            }
+            Ok(())
+        })?;
     Ok((outcome, lines, output.last(5)))
 }
 
@@ -128,7 +182,11 @@ pub(super) fn query(plan: &Plan, doing: &str) -> Result<Vec<String>> {
     if !outcome.success() {
         return Err(Failure::new(
             ExitCode::Transaction,
-            format!("{doing}: `{}` ended with {}: {output}", plan.command.quoted(), outcome.describe()),
+            format!(
+                "{doing}: `{}` ended with {}: {output}",
+                plan.command.quoted(),
+                outcome.describe()
+            ),
         )
         .hint(super::hints::BROKE)
         .into());
@@ -139,7 +197,16 @@ pub(super) fn query(plan: &Plan, doing: &str) -> Result<Vec<String>> {
 /// The contents of the image's rpmdb: packages, and key ids.
 pub(super) fn installed(job: &Job<'_>) -> Result<(Vec<InstalledPackage>, Vec<String>)> {
     let rpm = super::required_program(job.tools, "rpm", "read the image's rpmdb", "rpm")?;
-    let command = CommandLine::new([&rpm.to_string_lossy(), "--root", BUILD_ROOT, "--dbpath", job.dbpath, "-qa", "--qf", rpmdb::QUERY]);
+    let command = CommandLine::new([
+        &rpm.to_string_lossy(),
+        "--root",
+        BUILD_ROOT,
+        "--dbpath",
+        job.dbpath,
+        "-qa",
+        "--qf",
+        rpmdb::QUERY,
+    ]);
     // Debian's rpm refuses to work on Debian, which the image is not.
     let plan = plan(job, Network::None, Vec::new(), command.env("RPM_FORCE_DEBIAN", "1"));
     rpmdb::parse(&query(&plan, "reading the image's rpmdb")?)
@@ -162,7 +229,8 @@ fn database_query() -> CommandLine {
 fn database(answer: &[String]) -> Option<Database> {
     let at = answer.iter().rposition(|line| line.starts_with('/'))?;
     // Before rpm 4.15 there was only one format.
-    let backend = answer.get(at + 1).map(|line| line.trim()).filter(|line| !line.is_empty()).unwrap_or("bdb");
+    let backend =
+        answer.get(at + 1).map(|line| line.trim()).filter(|line| !line.is_empty()).unwrap_or("bdb");
     Some(Database { path: answer.get(at)?.trim().to_owned(), backend: backend.to_owned() })
 }
 
@@ -171,15 +239,30 @@ pub(super) fn target_database(job: &Job<'_>, root: &InstallRoot) -> Result<Optio
     if root.kind(Path::new("usr/bin/rpm"))? != Some(Kind::File) {
         return Ok(None);
     }
-    let mut plan = plan(job, Network::None, Vec::new(), environment(database_query(), job.source_date_epoch, Network::None));
+    let mut plan = plan(
+        job,
+        Network::None,
+        Vec::new(),
+        environment(database_query(), job.source_date_epoch, Network::None),
+    );
     plan.view = View::Image;
     plan.mounts.clear();
     Ok(database(&query(&plan, "asking the image's rpm for its database")?))
 }
 
 /// The default database of the tools' rpm, without osimg's macros.
-pub(super) fn tools_database(tools: &ToolRoot, scratch: &Path, root: &Path) -> Result<Option<Database>> {
-    let plan = Plan::with_tools(tools, root, scratch, Network::None, environment(database_query(), None, Network::None));
+pub(super) fn tools_database(
+    tools: &ToolRoot,
+    scratch: &Path,
+    root: &Path,
+) -> Result<Option<Database>> {
+    let plan = Plan::with_tools(
+        tools,
+        root,
+        scratch,
+        Network::None,
+        environment(database_query(), None, Network::None),
+    );
     Ok(database(&query(&plan, "asking the tools' rpm for its database")?))
 }
 
@@ -193,12 +276,20 @@ pub(super) fn run_python(
     doing: &str,
 ) -> Result<Vec<String>> {
     let python = python.to_string_lossy();
-    let command = CommandLine::new([&*python, ISOLATED, "-c"].into_iter().chain(program.iter().copied()));
-    let plan = Plan::with_tools(&ToolRoot::host(), root, scratch, network, environment(command, None, network));
+    let command =
+        CommandLine::new([&*python, ISOLATED, "-c"].into_iter().chain(program.iter().copied()));
+    let plan = Plan::with_tools(
+        &ToolRoot::host(),
+        root,
+        scratch,
+        network,
+        environment(command, None, network),
+    );
     query(&plan, doing)
 }
 
 /// Reads a small file of the host that is passed into the sandbox.
 pub(super) fn host_text(path: &Path) -> Result<String> {
-    crate::files::read_text(path, crate::files::TEXT).with_context(|| format!("reading {}", path.display()))
+    crate::files::read_text(path, crate::files::TEXT)
+        .with_context(|| format!("reading {}", path.display()))
 }

@@ -37,10 +37,15 @@ pub(super) const QUERY: &str = "%{NAME:shescape}\\t%{EPOCHNUM}\\t%{VERSION:shesc
 pub(super) fn parse(lines: &[String]) -> Result<(Vec<InstalledPackage>, Vec<String>)> {
     let (mut packages, mut keys) = (Vec::new(), Vec::new());
     for fields in records(&lines.join("\n")) {
-        let [name, epoch, version, release, arch, size, license, source, vendor, url, summary] = fields.as_slice() else {
-            return Err(Failure::new(ExitCode::Transaction, format!("reading the image's rpmdb: rpm's answer has {fields:?}"))
-                .hint(super::hints::LOOK)
-                .into());
+        let [name, epoch, version, release, arch, size, license, source, vendor, url, summary] =
+            fields.as_slice()
+        else {
+            return Err(Failure::new(
+                ExitCode::Transaction,
+                format!("reading the image's rpmdb: rpm's answer has {fields:?}"),
+            )
+            .hint(super::hints::LOOK)
+            .into());
         };
         if *name == "gpg-pubkey" {
             keys.push(version.clone());
@@ -102,13 +107,20 @@ mod tests {
         assert_eq!(keys, ["d4c2a1f0"]);
         assert_eq!(packages.len(), 1);
         assert_eq!(packages[0].nevra, "bash-0:5.2-1.x86_64");
-        assert_eq!((packages[0].vendor.as_deref(), packages[0].url.as_deref()), (Some("Maker"), None));
+        assert_eq!(
+            (packages[0].vendor.as_deref(), packages[0].url.as_deref()),
+            (Some("Maker"), None)
+        );
         assert!(parse(&["nonsense".to_owned()]).is_err());
     }
 
     #[test]
     fn a_field_can_contain_tabs_newlines_quotes_and_backslashes() {
-        let lines = ["'a'\t0\t'1'\t'1'\t'noarch'\t7\t'M\tIT'\t'a'\t'O'\\''Neill \\t'\t(none)\t'two".to_owned(), "lines'".to_owned()];
+        let lines = [
+            "'a'\t0\t'1'\t'1'\t'noarch'\t7\t'M\tIT'\t'a'\t'O'\\''Neill \\t'\t(none)\t'two"
+                .to_owned(),
+            "lines'".to_owned(),
+        ];
         let (packages, _) = parse(&lines).expect("parsed");
         assert_eq!(packages[0].license, "M\tIT");
         assert_eq!(packages[0].vendor.as_deref(), Some("O'Neill \\t"));

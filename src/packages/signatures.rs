@@ -65,11 +65,17 @@ impl Keyring {
     /// # Errors
     /// [`ExitCode::Trust`] with rpm's own message.
     pub(super) fn open(job: &mut Job<'_>) -> Result<Self> {
-        let program = super::required_program(job.tools, "rpmkeys", "judge the signatures of packages", "rpm")?;
+        let program = super::required_program(
+            job.tools,
+            "rpmkeys",
+            "judge the signatures of packages",
+            "rpm",
+        )?;
         // Next to the scratch directory, because each sandbox mounts its own over that.
         let directory = job.scratch.with_file_name("keyring");
         crate::sandbox::remove_tree(&directory)?;
-        std::fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
+        std::fs::create_dir_all(&directory)
+            .with_context(|| format!("creating {}", directory.display()))?;
         let keyring = Self { program: program.to_string_lossy().into_owned(), directory };
         let (_, files) = rpm_sandbox::key_files(job);
         let mut refused = Vec::new();
@@ -94,7 +100,10 @@ impl Keyring {
         }
         let PinnedKey { origin, fingerprint, user_id, algorithm, .. } = key;
         let output = output.replace(file, origin);
-        let message = format!("rpm cannot import the key {origin} ({user_id}, {algorithm}, {fingerprint}): {}", output.trim());
+        let message = format!(
+            "rpm cannot import the key {origin} ({user_id}, {algorithm}, {fingerprint}): {}",
+            output.trim()
+        );
         Ok(Some(Failure::new(ExitCode::Trust, message).hint(
             "pin another key of the distribution that this rpm supports; or use the image's own \
              rpm: bootstrap = true under [packages]; or verify packages only by their checksums: \
@@ -103,12 +112,26 @@ impl Keyring {
     }
 
     /// Runs rpmkeys with this database; returns whether it succeeded, and its output.
-    fn run(&self, job: &Job<'_>, mut mounts: Vec<Mount>, words: &[&str]) -> Result<(bool, Vec<String>, String)> {
+    fn run(
+        &self,
+        job: &Job<'_>,
+        mut mounts: Vec<Mount>,
+        words: &[&str],
+    ) -> Result<(bool, Vec<String>, String)> {
         let target = format!("{OWN}/keyring");
         mounts.extend(rpm_sandbox::key_files(job).0);
-        mounts.push(Mount::Bind { source: self.directory.clone(), target: target.clone().into(), access: Access::ReadWrite });
-        let command = CommandLine::new([self.program.as_str(), "--dbpath", &target].into_iter().chain(words.iter().copied()));
-        let (outcome, lines, output) = rpm_sandbox::run_captured(&rpm_sandbox::plan(job, Network::None, mounts, command), TIME_LIMIT)?;
+        mounts.push(Mount::Bind {
+            source: self.directory.clone(),
+            target: target.clone().into(),
+            access: Access::ReadWrite,
+        });
+        let command = CommandLine::new(
+            [self.program.as_str(), "--dbpath", &target].into_iter().chain(words.iter().copied()),
+        );
+        let (outcome, lines, output) = rpm_sandbox::run_captured(
+            &rpm_sandbox::plan(job, Network::None, mounts, command),
+            TIME_LIMIT,
+        )?;
         Ok((outcome.success(), lines, output))
     }
 
@@ -116,13 +139,21 @@ impl Keyring {
     ///
     /// # Errors
     /// [`ExitCode::Trust`] with all packages that are refused, and the reasons.
-    pub(super) fn judge(&self, job: &Job<'_>, packages: &[PackageFile]) -> Result<BTreeMap<String, Signer>> {
+    pub(super) fn judge(
+        &self,
+        job: &Job<'_>,
+        packages: &[PackageFile],
+    ) -> Result<BTreeMap<String, Signer>> {
         let (mut signers, mut wrong) = (BTreeMap::new(), Vec::new());
         for packages in packages.chunks(BATCH) {
             for (package, verdict) in packages.iter().zip(self.verdicts(job, packages)?) {
                 match signer(job, package, &verdict)? {
-                    Ok(signer) => signers.extend(signer.map(|signer| (package.nevra.clone(), signer))),
-                    Err(why) => wrong.push(format!("{} {why}", package.nevra.replacen("-0:", "-", 1))),
+                    Ok(signer) => {
+                        signers.extend(signer.map(|signer| (package.nevra.clone(), signer)))
+                    }
+                    Err(why) => {
+                        wrong.push(format!("{} {why}", package.nevra.replacen("-0:", "-", 1)))
+                    }
                 }
             }
         }
@@ -137,8 +168,8 @@ impl Keyring {
         } else {
             (
                 "",
-                "pin the repository's signing key with [[packages.key]]; an unsigned package cannot \
-                 be installed",
+                "pin the repository's signing key with [[packages.key]]; an unsigned package \
+                 cannot be installed",
             )
         };
         let message = format!("checking signatures: {what}{}{more}", wrong.join("\n  "));
@@ -148,17 +179,31 @@ impl Keyring {
     /// rpm's verdict on each package.
     fn verdicts(&self, job: &Job<'_>, packages: &[PackageFile]) -> Result<Vec<Verdict>> {
         let (mounts, paths) = self.files(job, packages)?;
-        let words = |first: &[&'static str]| [first, &paths.iter().map(String::as_str).collect::<Vec<_>>()].concat();
-        let (all, lines, output) = self.run(job, mounts.clone(), &words(&["--checksig", "--verbose"]))?;
+        let words = |first: &[&'static str]| {
+            [first, &paths.iter().map(String::as_str).collect::<Vec<_>>()].concat()
+        };
+        let (all, lines, output) =
+            self.run(job, mounts.clone(), &words(&["--checksig", "--verbose"]))?;
         // The details do not show whether rpm accepts a package, and the exit status only whether
         // it accepts all.
-        let short = if all { Vec::new() } else { self.run(job, mounts, &words(&["--checksig"]))?.1 };
+        let short =
+            if all { Vec::new() } else { self.run(job, mounts, &words(&["--checksig"]))?.1 };
         let verdict = |path: &String| {
             let (name, prefix) = (format!("{path}:"), format!("{path}: "));
-            let details = lines.iter().skip_while(|line| **line != name).skip(1).take_while(|line| line.starts_with(' '));
+            let details = lines
+                .iter()
+                .skip_while(|line| **line != name)
+                .skip(1)
+                .take_while(|line| line.starts_with(' '));
             let details: Vec<String> = details.map(|line| line.trim().to_owned()).collect();
-            let holds = all || short.iter().any(|line| line.starts_with(&prefix) && line.ends_with("OK") && !line.ends_with("NOT OK"));
-            Verdict { holds, details: if details.is_empty() { vec![output.clone()] } else { details } }
+            let holds = all
+                || short.iter().any(|line| {
+                    line.starts_with(&prefix) && line.ends_with("OK") && !line.ends_with("NOT OK")
+                });
+            Verdict {
+                holds,
+                details: if details.is_empty() { vec![output.clone()] } else { details },
+            }
         };
         Ok(paths.iter().map(verdict).collect())
     }
@@ -171,7 +216,11 @@ impl Keyring {
                 Ok(below) => Path::new(CACHE).join(below),
                 Err(_) => {
                     let target = PathBuf::from(format!("{OWN}/packages/{number}.rpm"));
-                    mounts.push(Mount::Bind { source: package.path.clone(), target: target.clone(), access: Access::ReadOnly });
+                    mounts.push(Mount::Bind {
+                        source: package.path.clone(),
+                        target: target.clone(),
+                        access: Access::ReadOnly,
+                    });
                     target
                 }
             };
@@ -205,7 +254,11 @@ impl Verdict {
 }
 
 /// The signer of a package, or why it is refused.
-fn signer(job: &Job<'_>, package: &PackageFile, verdict: &Verdict) -> Result<Result<Option<Signer>, String>> {
+fn signer(
+    job: &Job<'_>,
+    package: &PackageFile,
+    verdict: &Verdict,
+) -> Result<Result<Option<Signer>, String>> {
     let header = digest::header(&package.path)?;
     if header.nevra != package.nevra {
         return Ok(Err(format!("does not match its file, which contains {}", header.nevra)));
@@ -216,11 +269,17 @@ fn signer(job: &Job<'_>, package: &PackageFile, verdict: &Verdict) -> Result<Res
     // If signatures are not required, rpm reports one by an unknown key as wrong but accepts the
     // package.
     let taken = verdict.holds || (!strict && !bad);
-    if taken && let Some((key, _)) = signers.iter().find(|(_, digest)| !strict || !WEAK.contains(&digest.as_str())) {
+    if taken
+        && let Some((key, _)) =
+            signers.iter().find(|(_, digest)| !strict || !WEAK.contains(&digest.as_str()))
+    {
         return Ok(Ok(Some(Signer::Pinned(key.fingerprint.clone()))));
     }
     if taken && !strict {
-        return Ok(Ok(header.signatures.first().map(|signature| Signer::Unknown(signature.key_id.to_ascii_uppercase()))));
+        return Ok(Ok(header
+            .signatures
+            .first()
+            .map(|signature| Signer::Unknown(signature.key_id.to_ascii_uppercase()))));
     }
     if let (true, Some((_, digest))) = (taken, signers.first()) {
         return Ok(Err(format!(
@@ -236,7 +295,12 @@ fn signer(job: &Job<'_>, package: &PackageFile, verdict: &Verdict) -> Result<Res
     }
     let invalid = |signature: &Signature| {
         let id = signature.key_id.to_ascii_uppercase();
-        let of_key = |key: &PinnedKey| Some((key.fingerprint.clone(), key.invalid.iter().find(|(subkey, _)| *subkey == id)?.1.clone()));
+        let of_key = |key: &PinnedKey| {
+            Some((
+                key.fingerprint.clone(),
+                key.invalid.iter().find(|(subkey, _)| *subkey == id)?.1.clone(),
+            ))
+        };
         let (fingerprint, why) = job.keys.iter().find_map(of_key)?;
         Some(format!("is signed by the subkey {id} of the key {fingerprint}; the subkey {why}"))
     };
@@ -273,7 +337,11 @@ mod tests {
             ("Header V4 RSA/SHA512 Signature, key ID 28b802c2: OK", Some("SHA512")),
             ("V3 RSA/SHA1 Signature, key ID 9246e3f6: OK", Some("SHA1")),
             ("Header V4 EdDSA/SHA256 Signature, key ID f71f94479246e3f6: OK", Some("SHA256")),
-            ("Header OpenPGP V4 RSA/SHA512 signature, key fingerprint: 6f3e4cbad1541a78b211beadf71f94479246e3f6: OK", Some("SHA512")),
+            (
+                "Header OpenPGP V4 RSA/SHA512 signature, key fingerprint: \
+                 6f3e4cbad1541a78b211beadf71f94479246e3f6: OK",
+                Some("SHA512"),
+            ),
             ("Header V4 RSA/SHA512 Signature, key ID 28b802c2: BAD", None),
             ("Header V4 RSA/SHA512 Signature, key ID 28b802c2: NOKEY", None),
             ("Header V4 RSA/SHA512 Signature, key ID 28b802c3: OK", None),

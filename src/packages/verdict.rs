@@ -51,7 +51,9 @@ pub(super) fn judge(evidence: &Evidence<'_>, root: &InstallRoot) -> Result<()> {
     let list = findings.iter().map(|f| format!("\n  - {f}")).collect::<String>();
     let mut failure = Failure::new(
         ExitCode::Transaction,
-        format!("the package manager reported no error, but the image does not match the recipe:{list}"),
+        format!(
+            "the package manager reported no error, but the image does not match the recipe:{list}"
+        ),
     );
     if !evidence.failed_scriptlets.is_empty() {
         failure = failure.hint(
@@ -74,19 +76,45 @@ fn packages(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
     if installed.is_empty() {
         findings.push("no package is installed".to_owned());
     }
-    findings.extend(expected.difference(&installed).map(|nevra| format!("{nevra} was planned but is not installed")));
-    findings.extend(installed.difference(&expected).map(|nevra| format!("{nevra} is installed but was not planned")));
+    findings.extend(
+        expected
+            .difference(&installed)
+            .map(|nevra| format!("{nevra} was planned but is not installed")),
+    );
+    findings.extend(
+        installed
+            .difference(&expected)
+            .map(|nevra| format!("{nevra} is installed but was not planned")),
+    );
     let names: BTreeSet<&str> = evidence.installed.iter().map(|p| p.name.as_str()).collect();
     for plan in evidence.plans {
         for spec in &plan.specs {
-            if !spec.packages.iter().any(|nevra| installed.contains(nevra.as_str())) && !removed_later(evidence.plans, &spec.packages) {
-                findings.push(format!("line {}: nothing installed satisfies '{}'", spec.line, spec.text));
+            if !spec.packages.iter().any(|nevra| installed.contains(nevra.as_str()))
+                && !removed_later(evidence.plans, &spec.packages)
+            {
+                findings.push(format!(
+                    "line {}: nothing installed satisfies '{}'",
+                    spec.line, spec.text
+                ));
             }
         }
         for group in &plan.groups {
-            let missing: Vec<&str> = group.mandatory.iter().map(String::as_str).filter(|name| !names.contains(name)).collect();
-            if !missing.is_empty() && !missing.iter().all(|name| removed_by_name(evidence.plans, name)) {
-                findings.push(format!("line {}: {} '{}' lacks its mandatory {}", group.line, group.kind, group.name, missing.join(", ")));
+            let missing: Vec<&str> = group
+                .mandatory
+                .iter()
+                .map(String::as_str)
+                .filter(|name| !names.contains(name))
+                .collect();
+            if !missing.is_empty()
+                && !missing.iter().all(|name| removed_by_name(evidence.plans, name))
+            {
+                findings.push(format!(
+                    "line {}: {} '{}' lacks its mandatory {}",
+                    group.line,
+                    group.kind,
+                    group.name,
+                    missing.join(", ")
+                ));
             }
         }
     }
@@ -94,11 +122,16 @@ fn packages(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
 
 /// Whether a later transaction of the recipe removed all of them.
 fn removed_later(plans: &[TransactionPlan], nevras: &[String]) -> bool {
-    !nevras.is_empty() && nevras.iter().all(|nevra| plans.iter().any(|plan| plan.remove.contains(nevra)))
+    !nevras.is_empty()
+        && nevras.iter().all(|nevra| plans.iter().any(|plan| plan.remove.contains(nevra)))
 }
 
 fn removed_by_name(plans: &[TransactionPlan], name: &str) -> bool {
-    plans.iter().any(|plan| plan.remove.iter().any(|nevra| nevra.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'))))
+    plans.iter().any(|plan| {
+        plan.remove
+            .iter()
+            .any(|nevra| nevra.strip_prefix(name).is_some_and(|rest| rest.starts_with('-')))
+    })
 }
 
 fn scriptlets(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
@@ -106,8 +139,11 @@ fn scriptlets(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
         if evidence.allowed_failures.contains(&failed.package) {
             continue;
         }
-        let output =
-            if failed.output.trim().is_empty() { String::new() } else { format!("\n      {}", failed.output.replace('\n', "\n      ")) };
+        let output = if failed.output.trim().is_empty() {
+            String::new()
+        } else {
+            format!("\n      {}", failed.output.replace('\n', "\n      "))
+        };
         findings.push(format!("{}{output}", failed.message));
     }
 }
@@ -117,7 +153,8 @@ fn keys(evidence: &Evidence<'_>, findings: &mut Vec<String>) {
     for found in evidence.keys_found {
         // rpm 4 uses the last eight digits of a key's id, rpm 6 the full fingerprint.
         if !pinned.iter().any(|key| key.has_id(found)) {
-            findings.push(format!("the rpmdb trusts the key {found}, which the settings do not pin"));
+            findings
+                .push(format!("the rpmdb trusts the key {found}, which the settings do not pin"));
         }
     }
 }
@@ -128,17 +165,18 @@ fn tree(evidence: &Evidence<'_>, root: &InstallRoot, findings: &mut Vec<String>)
         && !same_directory(root, target, evidence.dbpath)?
     {
         findings.push(format!(
-            "the rpmdb is in {}, but the image's rpm uses {target}: set dbpath = \"{target}\" under \
-             [packages]",
+            "the rpmdb is in {}, but the image's rpm uses {target}: set dbpath = \"{target}\" \
+             under [packages]",
             evidence.dbpath
         ));
     }
-    if let (Some(Database { backend, .. }), Some(written)) = (evidence.target_database, evidence.backend)
+    if let (Some(Database { backend, .. }), Some(written)) =
+        (evidence.target_database, evidence.backend)
         && backend != written
     {
         findings.push(format!(
-            "the rpmdb has the format {written}, but the image's rpm reads {backend}: set bootstrap \
-             = true under [packages], which builds with the image's own rpm"
+            "the rpmdb has the format {written}, but the image's rpm reads {backend}: set \
+             bootstrap = true under [packages], which builds with the image's own rpm"
         ));
     }
     if root.kind("root/.rpmdb".as_ref())?.is_some() {
@@ -154,8 +192,11 @@ fn tree(evidence: &Evidence<'_>, root: &InstallRoot, findings: &mut Vec<String>)
 fn same_directory(root: &InstallRoot, a: &str, b: &str) -> Result<bool> {
     let leads = |from: &str, to: &str| -> Result<bool> {
         Ok(root.read_link(from.as_ref())?.is_some_and(|target| {
-            let joined =
-                if target.is_absolute() { target } else { std::path::Path::new(from).parent().unwrap_or("/".as_ref()).join(target) };
+            let joined = if target.is_absolute() {
+                target
+            } else {
+                std::path::Path::new(from).parent().unwrap_or("/".as_ref()).join(target)
+            };
             normal(&joined) == normal(to.as_ref())
         }))
     };
@@ -237,7 +278,8 @@ mod tests {
 
     #[test]
     fn an_image_that_matches_the_plan_passes() {
-        let plan = TransactionPlan { install: vec![planned("a-0:1-1.noarch")], ..Default::default() };
+        let plan =
+            TransactionPlan { install: vec![planned("a-0:1-1.noarch")], ..Default::default() };
         assert_eq!(verdict(plan, &[installed("a-0:1-1.noarch")], &[], &[]), Ok(()));
     }
 
@@ -245,7 +287,11 @@ mod tests {
     fn all_problems_are_listed_at_once() {
         let plan = TransactionPlan {
             install: vec![planned("a-0:1-1.noarch"), planned("b-0:1-1.noarch")],
-            specs: vec![SpecMatch { text: "b".into(), line: 7, packages: vec!["b-0:1-1.noarch".into()] }],
+            specs: vec![SpecMatch {
+                text: "b".into(),
+                line: 7,
+                packages: vec!["b-0:1-1.noarch".into()],
+            }],
             groups: vec![GroupMatch {
                 name: "Core".into(),
                 id: "core".into(),
@@ -255,19 +301,33 @@ mod tests {
             }],
             ..Default::default()
         };
-        let failed = FailedScriptlet::new("Error in POSTIN scriptlet in rpm package a", "boom".into());
-        let text = verdict(plan, &[installed("a-0:1-1.noarch"), installed("c-0:1-1.noarch")], &[failed], &[]).expect_err("findings");
-        for part in
-            ["b-0:1-1.noarch was planned", "c-0:1-1.noarch is installed", "line 7", "lacks its mandatory zz", "POSTIN scriptlet", "boom"]
-        {
+        let failed =
+            FailedScriptlet::new("Error in POSTIN scriptlet in rpm package a", "boom".into());
+        let text = verdict(
+            plan,
+            &[installed("a-0:1-1.noarch"), installed("c-0:1-1.noarch")],
+            &[failed],
+            &[],
+        )
+        .expect_err("findings");
+        for part in [
+            "b-0:1-1.noarch was planned",
+            "c-0:1-1.noarch is installed",
+            "line 7",
+            "lacks its mandatory zz",
+            "POSTIN scriptlet",
+            "boom",
+        ] {
             assert!(text.contains(part), "{part} is missing in: {text}");
         }
     }
 
     #[test]
     fn a_scriptlet_that_may_fail_is_not_reported() {
-        let plan = TransactionPlan { install: vec![planned("a-0:1-1.noarch")], ..Default::default() };
-        let failed = FailedScriptlet::new("Error in POSTIN scriptlet in rpm package a", String::new());
+        let plan =
+            TransactionPlan { install: vec![planned("a-0:1-1.noarch")], ..Default::default() };
+        let failed =
+            FailedScriptlet::new("Error in POSTIN scriptlet in rpm package a", String::new());
         assert_eq!(verdict(plan, &[installed("a-0:1-1.noarch")], &[failed], &["a".into()]), Ok(()));
     }
 

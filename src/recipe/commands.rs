@@ -38,7 +38,16 @@ pub(super) enum Command {
 impl Command {
     /// Whether the arguments are only package specs.
     pub(super) fn takes_specs(self) -> bool {
-        matches!(self, Self::Install | Self::Remove | Self::Downgrade | Self::Reinstall | Self::DistroSync | Self::Autoremove | Self::Swap)
+        matches!(
+            self,
+            Self::Install
+                | Self::Remove
+                | Self::Downgrade
+                | Self::Reinstall
+                | Self::DistroSync
+                | Self::Autoremove
+                | Self::Swap
+        )
     }
 }
 
@@ -51,13 +60,32 @@ pub(super) enum Refusal {
 }
 
 const COMMANDS: &[(Command, &[&str])] = &[
-    (Command::Install, &["install", "in", "localinstall", "install-n", "install-na", "install-nevra"]),
-    (Command::Remove, &["remove", "erase", "rm", "remove-n", "remove-na", "remove-nevra", "erase-n", "erase-na", "erase-nevra"]),
+    (
+        Command::Install,
+        &["install", "in", "localinstall", "install-n", "install-na", "install-nevra"],
+    ),
+    (
+        Command::Remove,
+        &[
+            "remove",
+            "erase",
+            "rm",
+            "remove-n",
+            "remove-na",
+            "remove-nevra",
+            "erase-n",
+            "erase-na",
+            "erase-nevra",
+        ],
+    ),
     (Command::Upgrade, &["upgrade", "update", "up", "upgrade-to", "update-to", "localupdate"]),
     (Command::UpgradeMinimal, &["upgrade-minimal", "update-minimal", "up-min"]),
     (Command::Downgrade, &["downgrade", "dg"]),
     (Command::Reinstall, &["reinstall", "rei"]),
-    (Command::DistroSync, &["distro-sync", "distrosync", "distribution-synchronization", "dsync", "distupgrade"]),
+    (
+        Command::DistroSync,
+        &["distro-sync", "distrosync", "distribution-synchronization", "dsync", "distupgrade"],
+    ),
     (Command::Autoremove, &["autoremove", "autoremove-n", "autoremove-na", "autoremove-nevra"]),
     (Command::Swap, &["swap"]),
     (Command::Group, &["group", "groups", "grp"]),
@@ -105,7 +133,9 @@ const COMMANDS: &[(Command, &[&str])] = &[
     (Command::Refused(Refusal::Shell), &["shell", "sh"]),
     (Command::Refused(Refusal::Metadata), &["makecache", "mc", "clean"]),
     (
-        Command::Refused(Refusal::Plugin("declare the repository in the settings file, under [[packages.repository]]")),
+        Command::Refused(Refusal::Plugin(
+            "declare the repository in the settings file, under [[packages.repository]]",
+        )),
         &["config-manager", "copr"],
     ),
     (
@@ -122,8 +152,16 @@ const COMMANDS: &[(Command, &[&str])] = &[
             "upgrade-offline",
         ],
     ),
-    (Command::Refused(Refusal::Plugin("list the packages in an install line")), &["builddep", "debuginfo-install"]),
-    (Command::Refused(Refusal::Plugin("write the exact versions in the install line, or build with --locked")), &["versionlock"]),
+    (
+        Command::Refused(Refusal::Plugin("list the packages in an install line")),
+        &["builddep", "debuginfo-install"],
+    ),
+    (
+        Command::Refused(Refusal::Plugin(
+            "write the exact versions in the install line, or build with --locked",
+        )),
+        &["versionlock"],
+    ),
 ];
 
 /// The command for a line's first word; names are exact and lower-case.
@@ -136,7 +174,10 @@ pub(super) fn nearest(word: &str) -> Option<&'static str> {
     if word == "rpm" {
         return None; // it is similar to `rm`, but means something else
     }
-    let known = COMMANDS.iter().filter(|(command, _)| !matches!(command, Command::Refused(_))).flat_map(|(_, names)| names.iter().copied());
+    let known = COMMANDS
+        .iter()
+        .filter(|(command, _)| !matches!(command, Command::Refused(_)))
+        .flat_map(|(_, names)| names.iter().copied());
     suggest::nearest(word, known)
 }
 
@@ -156,7 +197,9 @@ pub(super) fn option_advice(option: &str) -> &'static str {
         "--setopt" => "write `config KEY VALUE` on an earlier line",
         "--enablerepo" | "--enable-repo" => "write `repo enable ID` on an earlier line",
         "--disablerepo" | "--disable-repo" => "write `repo disable ID` on an earlier line",
-        "--repo" | "--repoid" | "--repofrompath" => "declare the repository in the settings file, under [[packages.repository]]",
+        "--repo" | "--repoid" | "--repofrompath" => {
+            "declare the repository in the settings file, under [[packages.repository]]"
+        }
         "--nogpgcheck" | "--no-gpgchecks" => {
             "declare the keys in the settings file, under [[packages.key]]; `verify = \
              \"digest-only\"` under [packages] turns signature checks off"
@@ -167,13 +210,17 @@ pub(super) fn option_advice(option: &str) -> &'static str {
         "--nodocs" | "--no-docs" => "set `docs = false` under [packages] in the settings file",
         "--nobest" | "--no-best" => "write `config best 0` on an earlier line",
         "--best" => "remove it; this is the default, unless `config best 0` is set",
-        "--skip-broken" | "--skip-unavailable" => "remove it; if anything in a recipe is unavailable, the build fails",
+        "--skip-broken" | "--skip-unavailable" => {
+            "remove it; if anything in a recipe is unavailable, the build fails"
+        }
         "--with-optional" => "it is an option of `group install`",
         "--allowerasing" => "list the packages to remove in a `remove` or `swap` line",
-        "--bugfix" | "--security" | "--enhancement" | "--newpackage" | "--advisory" | "--advisories" | "--bz" | "--bzs" | "--cve"
-        | "--cves" | "--sec-severity" | "--secseverity" => "it is an option of `upgrade` and `upgrade-minimal`",
-        "--downloadonly" | "--downloaddir" | "--destdir" | "-C" | "--cacheonly" | "--refresh" | "--noplugins" | "--no-plugins" | "-c"
-        | "--config" | "-b" | "-R" | "-h" | "--help" | "--version" | "-4" | "-6" | "--comment" | "--color" => {
+        "--bugfix" | "--security" | "--enhancement" | "--newpackage" | "--advisory"
+        | "--advisories" | "--bz" | "--bzs" | "--cve" | "--cves" | "--sec-severity"
+        | "--secseverity" => "it is an option of `upgrade` and `upgrade-minimal`",
+        "--downloadonly" | "--downloaddir" | "--destdir" | "-C" | "--cacheonly" | "--refresh"
+        | "--noplugins" | "--no-plugins" | "-c" | "--config" | "-b" | "-R" | "-h" | "--help"
+        | "--version" | "-4" | "-6" | "--comment" | "--color" => {
             "remove it; osimg decides how the package manager runs"
         }
         _ => "options are not allowed in a recipe's line; dnf's shell would ignore it silently",
@@ -183,7 +230,10 @@ pub(super) fn option_advice(option: &str) -> &'static str {
 /// Whether dnf has a short option with exactly this spelling. Any other `-word` is kickstart's
 /// exclusion of a package.
 pub(super) fn is_short_option(word: &str) -> bool {
-    matches!(word, "-y" | "-q" | "-v" | "-d" | "-e" | "-x" | "-C" | "-c" | "-b" | "-R" | "-h" | "-4" | "-6")
+    matches!(
+        word,
+        "-y" | "-q" | "-v" | "-d" | "-e" | "-x" | "-C" | "-c" | "-b" | "-R" | "-h" | "-4" | "-6"
+    )
 }
 
 /// Whether an option limits an upgrade to advisories; with or without `=value`.
@@ -194,7 +244,14 @@ pub(super) fn is_advisory_filter(word: &str) -> bool {
             !value.is_empty()
                 && matches!(
                     name,
-                    "--advisory" | "--advisories" | "--bz" | "--bzs" | "--cve" | "--cves" | "--sec-severity" | "--secseverity"
+                    "--advisory"
+                        | "--advisories"
+                        | "--bz"
+                        | "--bzs"
+                        | "--cve"
+                        | "--cves"
+                        | "--sec-severity"
+                        | "--secseverity"
                 )
         }
     }

@@ -56,8 +56,8 @@ const REPO: &[(&str, Value)] = &[
     (
         "sslverify",
         Value::True(
-            "set `ca` to the authority's certificate under [[packages.repository]] in the settings \
-             file",
+            "set `ca` to the authority's certificate under [[packages.repository]] in the \
+             settings file",
         ),
     ),
 ];
@@ -69,8 +69,10 @@ fn refusal(key: &str) -> Option<&'static str> {
             "remove it; osimg sets the install root (dnf would install into this directory, even \
              the build host's root)"
         }
-        "reposdir" | "varsdir" | "cachedir" | "system_cachedir" | "persistdir" | "logdir" | "config_file_path" | "pluginpath"
-        | "pluginconfpath" => "remove it; osimg decides where the package manager reads and writes",
+        "reposdir" | "varsdir" | "cachedir" | "system_cachedir" | "persistdir" | "logdir"
+        | "config_file_path" | "pluginpath" | "pluginconfpath" => {
+            "remove it; osimg decides where the package manager reads and writes"
+        }
         "plugins" => "remove it; plugins of the build host are not used for images",
         "repo_gpgcheck" => "set `signed_metadata = true` for the repository in the settings file",
         "releasever" => "set `releasever` under [packages] in the settings file",
@@ -78,16 +80,21 @@ fn refusal(key: &str) -> Option<&'static str> {
         "baseurl" | "metalink" | "mirrorlist" | "mediaid" | "name" => {
             "declare the repository in the settings file, under [[packages.repository]]"
         }
-        "proxy" | "proxy_username" | "proxy_password" | "username" | "password" | "sslcacert" | "sslclientcert" | "sslclientkey" => {
+        "proxy" | "proxy_username" | "proxy_password" | "username" | "password" | "sslcacert"
+        | "sslclientcert" | "sslclientkey" => {
             "set it for the repository in the settings file, under [[packages.repository]]"
         }
         "gpgkey" => TRUST,
-        "skip_if_unavailable" | "skip_broken" => "remove it; if a repository is unreachable, the build fails",
+        "skip_if_unavailable" | "skip_broken" => {
+            "remove it; if a repository is unreachable, the build fails"
+        }
         "assumeno" => "remove it; `osimg plan` shows what a build would do",
         "includepkgs" => "include the repository: `config REPOSITORY.includepkgs NAMES`",
         "enabled" => "write `repo enable ID` or `repo disable ID`",
-        "retries" | "timeout" | "minrate" | "throttle" | "bandwidth" | "ip_resolve" | "fastestmirror" | "metadata_expire" | "deltarpm"
-        | "zchunk" => "remove it; osimg decides how packages are fetched",
+        "retries" | "timeout" | "minrate" | "throttle" | "bandwidth" | "ip_resolve"
+        | "fastestmirror" | "metadata_expire" | "deltarpm" | "zchunk" => {
+            "remove it; osimg decides how packages are fetched"
+        }
         _ => return None,
     })
 }
@@ -116,15 +123,25 @@ pub(super) fn check(repo: Option<&str>, key: &str, value: &str) -> Result<(), Wr
     let wrong = |message: String, hint: String| Err(Wrong { part: Part::Value, message, hint });
     match *kind {
         Value::Bool if parse_bool(value).is_some() => Ok(()),
-        Value::Bool => wrong(format!("`{key}` must be 1 or 0"), format!("write `config {key} 1` or `config {key} 0`")),
+        Value::Bool => wrong(
+            format!("`{key}` must be 1 or 0"),
+            format!("write `config {key} 1` or `config {key} 0`"),
+        ),
         Value::True(reason) => match parse_bool(value) {
             Some(true) => Ok(()),
-            Some(false) => wrong(format!("`{key}` cannot be turned off in a recipe"), reason.to_owned()),
-            None => wrong(format!("`{key}` must be 1 or 0"), format!("remove the line; `{key}` is on")),
+            Some(false) => {
+                wrong(format!("`{key}` cannot be turned off in a recipe"), reason.to_owned())
+            }
+            None => {
+                wrong(format!("`{key}` must be 1 or 0"), format!("remove the line; `{key}` is on"))
+            }
         },
         Value::Number { least, most } => match value.parse::<u32>() {
             Ok(number) if (least..=most).contains(&number) => Ok(()),
-            _ => wrong(format!("`{key}` must be a number from {least} to {most}"), format!("for example, write `config {key} {most}`")),
+            _ => wrong(
+                format!("`{key}` must be a number from {least} to {most}"),
+                format!("for example, write `config {key} {most}`"),
+            ),
         },
         Value::OneOf(values) if values.contains(&value) => Ok(()),
         Value::OneOf(values) => wrong(
@@ -132,7 +149,10 @@ pub(super) fn check(repo: Option<&str>, key: &str, value: &str) -> Result<(), Wr
             format!("write `config {key} {}`", values.join(" | ")),
         ),
         Value::List => match names(value).find(|name| name.starts_with('-')) {
-            Some(_) => wrong("an option in a list of names".to_owned(), "write only the names, separated by commas".to_owned()),
+            Some(_) => wrong(
+                "an option in a list of names".to_owned(),
+                "write only the names, separated by commas".to_owned(),
+            ),
             None => Ok(()),
         },
         Value::ListOf(known) => match names(value).find(|name| !known.contains(name)) {
@@ -140,7 +160,9 @@ pub(super) fn check(repo: Option<&str>, key: &str, value: &str) -> Result<(), Wr
                 format!("`{key}` can only contain {}", known.join(", ")),
                 format!("for example, write `config {key} {}`", known.join(",")),
             ),
-            None if names(value).next().is_none() => wrong(format!("`{key}` cannot be empty"), "remove the line".to_owned()),
+            None if names(value).next().is_none() => {
+                wrong(format!("`{key}` cannot be empty"), "remove the line".to_owned())
+            }
             None => Ok(()),
         },
     }
@@ -238,10 +260,25 @@ mod tests {
 
     #[test]
     fn forbidden_keys_have_a_reason_and_unknown_ones_a_suggestion() {
-        for key in ["installroot", "reposdir", "cachedir", "persistdir", "plugins", "repo_gpgcheck", "releasever", "skip_if_unavailable"] {
+        for key in [
+            "installroot",
+            "reposdir",
+            "cachedir",
+            "persistdir",
+            "plugins",
+            "repo_gpgcheck",
+            "releasever",
+            "skip_if_unavailable",
+        ] {
             let wrong = check(None, key, "/").unwrap_err();
-            assert!(wrong.part == Part::Key && wrong.message.starts_with("a recipe cannot set"), "{key}");
+            assert!(
+                wrong.part == Part::Key && wrong.message.starts_with("a recipe cannot set"),
+                "{key}"
+            );
         }
-        assert_eq!(check(None, "instal_weak_deps", "0").unwrap_err().hint, "did you mean `install_weak_deps`?");
+        assert_eq!(
+            check(None, "instal_weak_deps", "0").unwrap_err().hint,
+            "did you mean `install_weak_deps`?"
+        );
     }
 }

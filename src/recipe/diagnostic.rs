@@ -82,7 +82,13 @@ impl fmt::Display for SyntaxErrors {
             if index > 0 {
                 f.write_str("\n")?;
             }
-            write!(f, "{}:{}: {}", self.origins.shown(error.span.line), error.span.column, error.message)?;
+            write!(
+                f,
+                "{}:{}: {}",
+                self.origins.shown(error.span.line),
+                error.span.column,
+                error.message
+            )?;
             write!(f, "\n  {}\n  {}", excerpt.line, excerpt.underline)?;
             for hint in &error.hints {
                 write!(f, "\nhint: {hint}")?;
@@ -90,7 +96,12 @@ impl fmt::Display for SyntaxErrors {
         }
         if self.more {
             let last = self.errors.last().map_or(1, |(error, _)| error.span.line);
-            write!(f, "\n{}: stopped after {} errors", text::line(self.origins.place(last).0), self.errors.len())?;
+            write!(
+                f,
+                "\n{}: stopped after {} errors",
+                text::line(self.origins.place(last).0),
+                self.errors.len()
+            )?;
         }
         Ok(())
     }
@@ -133,8 +144,15 @@ impl<'a> Collector<'a> {
         if self.errors.len() < SHOWN_ERRORS {
             if let Some(replacement) = error.replacement.take() {
                 let before = self.source.get(..error.span.start).unwrap_or_default();
-                let before = before.get(before.rfind('\n').map_or(0, |at| at + 1)..).unwrap_or_default();
-                let after = self.source.get(error.span.end..).unwrap_or_default().split('\n').next().unwrap_or_default();
+                let before =
+                    before.get(before.rfind('\n').map_or(0, |at| at + 1)..).unwrap_or_default();
+                let after = self
+                    .source
+                    .get(error.span.end..)
+                    .unwrap_or_default()
+                    .split('\n')
+                    .next()
+                    .unwrap_or_default();
                 let line = format!("{before}{replacement}{after}");
                 error.hints.push(format!("write {}", quoted(line.trim())));
             }
@@ -174,7 +192,8 @@ impl<'a> Collector<'a> {
             offset += text.len() - rest.len();
             text = rest;
         }
-        let start = text.char_indices().nth(column.saturating_sub(1)).map_or(text.len(), |(at, _)| at);
+        let start =
+            text.char_indices().nth(column.saturating_sub(1)).map_or(text.len(), |(at, _)| at);
         let len = text.get(start..).map_or(0, |rest| rest.find([' ', '\t']).unwrap_or(rest.len()));
         Span { line, column, start: offset + start, end: offset + start + len }
     }
@@ -211,7 +230,8 @@ impl Excerpt {
         let before = before.get(line_start..).unwrap_or_default();
         let after = after.split('\n').next().unwrap_or_default().trim_end_matches('\r');
         // Long lines are cut to a window; otherwise a line of 1 MB would be the message.
-        let cut = before.char_indices().rev().nth(SHOWN_BEFORE).map_or(0, |(at, c)| at + c.len_utf8());
+        let cut =
+            before.char_indices().rev().nth(SHOWN_BEFORE).map_or(0, |(at, c)| at + c.len_utf8());
         let mut line = if cut > 0 { String::from("...") } else { String::new() };
         let mut width = line.len();
         for c in before.get(cut..).unwrap_or_default().chars() {
@@ -303,7 +323,8 @@ pub(in crate::recipe) fn span_of(source: &str, range: std::ops::Range<usize>) ->
     let line = before.matches('\n').count() + 1;
     let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
     // A span of several lines is underlined only on its first line.
-    let len = source.get(range.clone()).map_or(0, |s| s.split('\n').next().unwrap_or_default().len());
+    let len =
+        source.get(range.clone()).map_or(0, |s| s.split('\n').next().unwrap_or_default().len());
     Span { line, column, start: before.len(), end: before.len() + len }
 }
 
@@ -319,7 +340,10 @@ mod tests {
 
     #[test]
     fn the_underline_is_correct_after_a_tab_or_a_wide_character() {
-        assert_eq!(shown("a\n\tx \u{6f22} bad", 9, 12), "a.yum:2:6: odd\n          x \u{6f22} bad\n               ^^^\nhint: fix it");
+        assert_eq!(
+            shown("a\n\tx \u{6f22} bad", 9, 12),
+            "a.yum:2:6: odd\n          x \u{6f22} bad\n               ^^^\nhint: fix it"
+        );
     }
 
     #[test]

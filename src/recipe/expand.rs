@@ -34,8 +34,15 @@ impl Expanded {
 ///
 /// # Errors
 /// When an included file cannot be read, or includes itself.
-pub(super) fn included(text: &str, path: &Path, read: &mut dyn FnMut(&Path) -> Result<String>) -> Result<Expanded> {
-    let mut expanded = Expanded { origins: Origins::from_file(&path.display().to_string()), ..Expanded::default() };
+pub(super) fn included(
+    text: &str,
+    path: &Path,
+    read: &mut dyn FnMut(&Path) -> Result<String>,
+) -> Result<Expanded> {
+    let mut expanded = Expanded {
+        origins: Origins::from_file(&path.display().to_string()),
+        ..Expanded::default()
+    };
     include(text, path, &mut vec![path.to_owned()], &mut expanded, read)?;
     Ok(expanded)
 }
@@ -56,12 +63,19 @@ fn include(
         };
         let name = name.trim_matches(['"', '\'']);
         let target = path.parent().unwrap_or(Path::new("")).join(name);
-        let wrong = |why: &str| Failure::new(ExitCode::Recipe, format!("{file}:{}: including {}: {why}", index + 1, target.display()));
+        let wrong = |why: &str| {
+            Failure::new(
+                ExitCode::Recipe,
+                format!("{file}:{}: including {}: {why}", index + 1, target.display()),
+            )
+        };
         if open.len() >= DEEPEST || open.contains(&target) {
             return Err(wrong("it includes itself").into());
         }
-        let text = read(&target)
-            .map_err(|error| Failure::new(ExitCode::Recipe, format!("{file}:{}: including {name}", index + 1)).because(error))?;
+        let text = read(&target).map_err(|error| {
+            Failure::new(ExitCode::Recipe, format!("{file}:{}: including {name}", index + 1))
+                .because(error)
+        })?;
         open.push(target.clone());
         include(&text, &target, open, expanded, read)?;
         open.pop();
@@ -95,7 +109,10 @@ pub(super) fn with_variables(
                 Ok(expanded) => text.push_str(expanded.as_deref().unwrap_or(line)),
                 Err(error) => {
                     let at = line.find("${").unwrap_or(0);
-                    let span = super::diagnostic::span_of(&expanded.text, start + at..start + line.trim_end().len());
+                    let span = super::diagnostic::span_of(
+                        &expanded.text,
+                        start + at..start + line.trim_end().len(),
+                    );
                     errors.push(SyntaxError::new(span, error.message).hint(error.hint));
                 }
             }
@@ -108,22 +125,36 @@ pub(super) fn with_variables(
 }
 
 /// Adds statements of another file in front of the last `ts run`, or at the end.
-pub(super) fn with_statements(expanded: Expanded, file: &str, statements: &[(String, usize)]) -> Expanded {
+pub(super) fn with_statements(
+    expanded: Expanded,
+    file: &str,
+    statements: &[(String, usize)],
+) -> Expanded {
     if statements.is_empty() {
         return expanded;
     }
     let lines: Vec<&str> = expanded.text.split_inclusive('\n').collect();
     let bare = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    let last = lines.iter().rposition(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
-    let run = |line: &str| matches!(bare(line).join(" ").as_str(), "ts run" | "transaction run" | "run");
+    let last = lines
+        .iter()
+        .rposition(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
+    let run =
+        |line: &str| matches!(bare(line).join(" ").as_str(), "ts run" | "transaction run" | "run");
     let at = last.filter(|at| lines.get(*at).is_some_and(|line| run(line))).unwrap_or(lines.len());
     // Modules are enabled before anything of a transaction is installed.
-    let begin = lines.get(..at).unwrap_or_default().iter().rposition(|line| run(line)).map_or(0, |before| before + 1);
+    let begin = lines
+        .get(..at)
+        .unwrap_or_default()
+        .iter()
+        .rposition(|line| run(line))
+        .map_or(0, |before| before + 1);
     let prepares = |line: &str| match bare(line).first().map(String::as_str) {
         None | Some("config" | "repo" | "repository" | "module") => true,
         Some(word) => word.starts_with('#'),
     };
-    let first = (begin..at).find(|index| lines.get(*index).is_some_and(|line| !prepares(line))).unwrap_or(at);
+    let first = (begin..at)
+        .find(|index| lines.get(*index).is_some_and(|line| !prepares(line)))
+        .unwrap_or(at);
     let mut result = Expanded::default();
     let copy = |result: &mut Expanded, range: std::ops::Range<usize>| {
         for index in range {
@@ -133,7 +164,8 @@ pub(super) fn with_statements(expanded: Expanded, file: &str, statements: &[(Str
             result.push(&format!("{line}{end}"), file, number);
         }
     };
-    let (modules, others): (Vec<_>, Vec<_>) = statements.iter().partition(|(statement, _)| statement.starts_with("module "));
+    let (modules, others): (Vec<_>, Vec<_>) =
+        statements.iter().partition(|(statement, _)| statement.starts_with("module "));
     let add = |result: &mut Expanded, statements: Vec<&(String, usize)>| {
         for (statement, number) in statements {
             result.push(&format!("{statement}\n"), file, *number);
@@ -162,19 +194,32 @@ mod tests {
 
     #[test]
     fn lines_keep_the_file_and_number_that_they_have() {
-        let expanded = included("include base.yum\ninstall c\nts run\n", Path::new("d/main.yum"), &mut read).expect("included");
+        let expanded =
+            included("include base.yum\ninstall c\nts run\n", Path::new("d/main.yum"), &mut read)
+                .expect("included");
         assert_eq!(expanded.text, "install a\n# x\ninstall b\ninstall c\nts run\n");
         let with = with_statements(expanded, "blueprint.toml", &[("install d".to_owned(), 7)]);
         assert_eq!(with.text, "install a\n# x\ninstall b\ninstall c\ninstall d\nts run\n");
         let places: Vec<String> = (1..=6).map(|line| with.origins.shown(line)).collect();
-        assert_eq!(places, ["d/base.yum:1", "d/more/x.yum:1", "d/more/x.yum:2", "d/main.yum:2", "blueprint.toml:7", "d/main.yum:3"]);
+        assert_eq!(
+            places,
+            [
+                "d/base.yum:1",
+                "d/more/x.yum:1",
+                "d/more/x.yum:2",
+                "d/main.yum:2",
+                "blueprint.toml:7",
+                "d/main.yum:3"
+            ]
+        );
     }
 
     #[test]
     fn what_includes_itself_or_is_missing_is_an_error_with_its_line() {
-        for (text, message) in
-            [("\ninclude loop.yum\n", "d/loop.yum:1: including d/loop.yum"), ("include none\n", "d/main.yum:1: including none")]
-        {
+        for (text, message) in [
+            ("\ninclude loop.yum\n", "d/loop.yum:1: including d/loop.yum"),
+            ("include none\n", "d/main.yum:1: including none"),
+        ] {
             let error = included(text, Path::new("d/main.yum"), &mut read).expect_err(text);
             assert!(format!("{error:#}").starts_with(message), "{error:#}");
         }
@@ -182,10 +227,20 @@ mod tests {
 
     #[test]
     fn variables_of_comments_are_left_alone() {
-        let mut expanded = included("# ${X}\ninstall ${A}-1\n", Path::new("m.yum"), &mut read).expect("included");
-        with_variables(&mut expanded, &BTreeMap::from([("A".to_owned(), "a".to_owned())]), &mut BTreeSet::new()).expect("set");
+        let mut expanded =
+            included("# ${X}\ninstall ${A}-1\n", Path::new("m.yum"), &mut read).expect("included");
+        with_variables(
+            &mut expanded,
+            &BTreeMap::from([("A".to_owned(), "a".to_owned())]),
+            &mut BTreeSet::new(),
+        )
+        .expect("set");
         assert_eq!(expanded.text, "# ${X}\ninstall a-1\n");
-        let error = with_variables(&mut Expanded { text: "install ${B}\n".into(), ..expanded }, &BTreeMap::new(), &mut BTreeSet::new());
+        let error = with_variables(
+            &mut Expanded { text: "install ${B}\n".into(), ..expanded },
+            &BTreeMap::new(),
+            &mut BTreeSet::new(),
+        );
         assert!(error.expect_err("unset").to_string().contains("the variable `B` is not set"));
     }
 }

@@ -33,7 +33,10 @@ pub(super) enum ByteOrderMark {
 }
 
 /// Splits a text into lines of words. Empty lines and comments are skipped; errors go to `errors`.
-pub(super) fn split<'a>(source: &'a str, errors: &mut Collector<'_>) -> (Vec<Line<'a>>, ByteOrderMark) {
+pub(super) fn split<'a>(
+    source: &'a str,
+    errors: &mut Collector<'_>,
+) -> (Vec<Line<'a>>, ByteOrderMark) {
     let mut lines = Vec::new();
     let mut offset = 0;
     let mut mark = ByteOrderMark::Absent;
@@ -71,8 +74,11 @@ pub(super) fn split<'a>(source: &'a str, errors: &mut Collector<'_>) -> (Vec<Lin
 
 fn nul(text: &str, line: usize, start: usize, byte: usize) -> SyntaxError {
     let column = text.get(..byte).map_or(0, |before| before.chars().count()) + 1;
-    SyntaxError::new(Span { line, column, start: start + byte, end: start + byte + 1 }, "a NUL byte in a recipe")
-        .hint("a recipe is plain UTF-8 text; is this a different kind of file?")
+    SyntaxError::new(
+        Span { line, column, start: start + byte, end: start + byte + 1 },
+        "a NUL byte in a recipe",
+    )
+    .hint("a recipe is plain UTF-8 text; is this a different kind of file?")
 }
 
 /// The state of the splitter, with the terms of POSIX shells.
@@ -95,13 +101,21 @@ fn split_line(text: &str, line: usize, offset: usize) -> Result<Vec<Word>, Synta
     // The position of the quote or backslash that is still open.
     let mut open = Span::default();
     for (index, (byte, c)) in text.char_indices().enumerate() {
-        let here = Span { line, column: index + 1, start: offset + byte, end: offset + byte + c.len_utf8() };
+        let here = Span {
+            line,
+            column: index + 1,
+            start: offset + byte,
+            end: offset + byte + c.len_utf8(),
+        };
         check_char(c, here, state)?;
         state = match (state, c) {
             (State::Between | State::Word, ' ' | '\t') => {
                 if state == State::Word {
                     word.span.end = here.start;
-                    words.push(std::mem::replace(&mut word, Word { text: String::new(), span: Span::default(), quoted: false }));
+                    words.push(std::mem::replace(
+                        &mut word,
+                        Word { text: String::new(), span: Span::default(), quoted: false },
+                    ));
                 }
                 State::Between
             }
@@ -148,18 +162,24 @@ fn split_line(text: &str, line: usize, offset: usize) -> Result<Vec<Word>, Synta
             words.push(word);
         }
         State::Single | State::Double | State::DoubleEscape => {
-            return Err(SyntaxError::new(open, "an unclosed quote")
-                .hint("close it on the same line; to write a literal quote, put a backslash before it"));
+            return Err(SyntaxError::new(open, "an unclosed quote").hint(
+                "close it on the same line; to write a literal quote, put a backslash before it",
+            ));
         }
         State::Escape => {
             let kept = text.trim_end_matches('\\').trim_end();
-            return Err(SyntaxError::new(open, "a backslash at the end of a line; a recipe has no continuation lines").hint(
-                if kept.is_empty() {
-                    "remove the line".to_owned()
-                } else {
-                    format!("write {} here, and begin the next line with its own command", quoted(kept.trim_start()))
-                },
-            ));
+            return Err(SyntaxError::new(
+                open,
+                "a backslash at the end of a line; a recipe has no continuation lines",
+            )
+            .hint(if kept.is_empty() {
+                "remove the line".to_owned()
+            } else {
+                format!(
+                    "write {} here, and begin the next line with its own command",
+                    quoted(kept.trim_start())
+                )
+            }));
         }
     }
     Ok(words)
@@ -172,17 +192,23 @@ fn check_char(c: char, here: Span, state: State) -> Result<(), SyntaxError> {
     }
     let error = match c {
         '\0' => {
-            return Err(
-                SyntaxError::new(here, "a NUL byte in a recipe").hint("a recipe is plain UTF-8 text; is this a different kind of file?")
-            );
+            return Err(SyntaxError::new(here, "a NUL byte in a recipe")
+                .hint("a recipe is plain UTF-8 text; is this a different kind of file?"));
         }
         '\r' => SyntaxError::new(here, "a carriage return inside a line")
             .hint("end lines with a line feed, or with carriage return and line feed"),
         _ if c.is_whitespace() && matches!(state, State::Between | State::Word) => {
-            SyntaxError::new(here, format!("the character U+{:04X} looks like a blank, but dnf does not treat it as one", u32::from(c)))
-                .hint("replace it with a plain space")
+            SyntaxError::new(
+                here,
+                format!(
+                    "the character U+{:04X} looks like a blank, but dnf does not treat it as one",
+                    u32::from(c)
+                ),
+            )
+            .hint("replace it with a plain space")
         }
-        _ => SyntaxError::new(here, format!("the invisible character U+{:04X}", u32::from(c))).hint("remove it"),
+        _ => SyntaxError::new(here, format!("the invisible character U+{:04X}", u32::from(c)))
+            .hint("remove it"),
     };
     Err(error)
 }
@@ -239,7 +265,8 @@ mod tests {
 
     #[test]
     fn quoted_words_can_be_parsed_again() {
-        for word in ["", "a", "a b", "it's", "#x", "~/x", r"a\b", "a\"b", "$x", "*.rpm", "foo >= 1"] {
+        for word in ["", "a", "a b", "it's", "#x", "~/x", r"a\b", "a\"b", "$x", "*.rpm", "foo >= 1"]
+        {
             assert_eq!(words(&quote(word)), [word]);
         }
     }

@@ -10,7 +10,9 @@ use super::config_keys;
 use super::diagnostic::{Collector, Diagnostic, Span, SyntaxError, quoted};
 use super::script::Script;
 use super::statement::{GroupAction, ModuleAction, Spec, Statement, StatementKind as Kind};
-use super::transaction::{GroupChange, GroupSpec, Mark, ModuleChange, RepoChange, Swap, Transaction, Upgrade};
+use super::transaction::{
+    GroupChange, GroupSpec, Mark, ModuleChange, RepoChange, Swap, Transaction, Upgrade,
+};
 use crate::error::{ExitCode, Failure, Result};
 use std::collections::BTreeSet;
 
@@ -51,9 +53,19 @@ impl Script {
         let Lowering { errors, mut diagnostics, done, filled, .. } = lowering;
         errors.finish(()).map_err(Failure::from)?;
         if !filled {
-            let failure =
-                Failure::new(ExitCode::Recipe, format!("{}: the recipe installs nothing", crate::text::line(self.origins.place(1).0)));
-            return Err(failure.hint("an image starts empty; write `group install 'Minimal Install'` or `install NAME`").into());
+            let failure = Failure::new(
+                ExitCode::Recipe,
+                format!(
+                    "{}: the recipe installs nothing",
+                    crate::text::line(self.origins.place(1).0)
+                ),
+            );
+            return Err(failure
+                .hint(
+                    "an image starts empty; write `group install 'Minimal Install'` or `install \
+                     NAME`",
+                )
+                .into());
         }
         diagnostics.sort_by_key(|diagnostic| diagnostic.line);
         Ok(Lowered { transactions: done, diagnostics })
@@ -105,7 +117,8 @@ impl Lowering<'_> {
         if !matches!(self.left, Left::No) {
             if matches!(self.left, Left::Yes) {
                 self.errors.push(
-                    SyntaxError::new(span, "a command after `exit`, which would never run").hint("remove `exit`, or the lines after it"),
+                    SyntaxError::new(span, "a command after `exit`, which would never run")
+                        .hint("remove `exit`, or the lines after it"),
                 );
                 self.left = Left::Told;
             }
@@ -114,20 +127,30 @@ impl Lowering<'_> {
         match &statement.kind {
             Kind::Run => {
                 if self.pending.is_none() {
-                    self.diagnostics.push(Diagnostic::warning(span.line, "nothing is pending for this `ts run`"));
+                    self.diagnostics.push(Diagnostic::warning(
+                        span.line,
+                        "nothing is pending for this `ts run`",
+                    ));
                 }
                 self.run();
             }
             Kind::Reset => {
                 if let Some(pending) = self.pending.take() {
-                    let text = format!("`ts reset` drops the {} pending lines from line {} on", pending.statements, pending.first.line);
+                    let text = format!(
+                        "`ts reset` drops the {} pending lines from line {} on",
+                        pending.statements, pending.first.line
+                    );
                     self.diagnostics.push(Diagnostic::warning(span.line, text));
                 }
             }
             Kind::Exit => self.exit(span),
             Kind::Repo { action, globs } => {
                 self.refuse_pending(span, "`repo`");
-                let changes = globs.iter().map(|glob| RepoChange { action: *action, glob: glob.text.clone(), line: glob.line });
+                let changes = globs.iter().map(|glob| RepoChange {
+                    action: *action,
+                    glob: glob.text.clone(),
+                    line: glob.line,
+                });
                 self.context.repos.extend(changes);
             }
             Kind::Config { repo, key, value } => self.config(span, repo.as_deref(), key, value),
@@ -139,8 +162,14 @@ impl Lowering<'_> {
     fn exit(&mut self, span: Span) {
         if let Some(pending) = self.pending.take() {
             self.errors.push(
-                SyntaxError::new(span, format!("`exit` while work is pending from line {} on; dnf would drop it", pending.first.line))
-                    .hint("write `ts run` before it, or remove `exit`"),
+                SyntaxError::new(
+                    span,
+                    format!(
+                        "`exit` while work is pending from line {} on; dnf would drop it",
+                        pending.first.line
+                    ),
+                )
+                .hint("write `ts run` before it, or remove `exit`"),
             );
         }
         self.left = Left::Yes;
@@ -150,8 +179,14 @@ impl Lowering<'_> {
         if let Some(pending) = &self.pending {
             let line = pending.first.line;
             self.errors.push(
-                SyntaxError::new(span, format!("{what} while work is pending from line {line} on; dnf would drop one of them"))
-                    .hint(format!("move this line before line {line}, or write `ts run` before it")),
+                SyntaxError::new(
+                    span,
+                    format!(
+                        "{what} while work is pending from line {line} on; dnf would drop one of \
+                         them"
+                    ),
+                )
+                .hint(format!("move this line before line {line}, or write `ts run` before it")),
             );
         }
     }
@@ -159,7 +194,10 @@ impl Lowering<'_> {
     fn config(&mut self, span: Span, repo: Option<&str>, key: &str, value: &str) {
         if config_keys::read_when_solving(repo, key) {
             if let Some(pending) = &self.pending {
-                let text = format!("`config {key}` applies to the whole transaction, from line {} on", pending.first.line);
+                let text = format!(
+                    "`config {key}` applies to the whole transaction, from line {} on",
+                    pending.first.line
+                );
                 self.diagnostics.push(Diagnostic::warning(span.line, text));
             }
         } else {
@@ -173,8 +211,12 @@ impl Lowering<'_> {
             self.context.exclude.extend(config_keys::names(value).map(str::to_owned));
             return;
         }
-        if matches!(key, "assumeyes" | "strict" | "localpkg_gpgcheck" | "debuglevel" | "errorlevel") {
-            self.diagnostics.push(Diagnostic::note(span.line, format!("`config {key}` has no effect; osimg decides this")));
+        if matches!(key, "assumeyes" | "strict" | "localpkg_gpgcheck" | "debuglevel" | "errorlevel")
+        {
+            self.diagnostics.push(Diagnostic::note(
+                span.line,
+                format!("`config {key}` has no effect; osimg decides this"),
+            ));
             return;
         }
         let key = if key == "exclude" { "excludepkgs" } else { key };
@@ -201,11 +243,26 @@ impl Lowering<'_> {
         pending.statements += 1;
         let streams = matches!(
             kind,
-            Kind::Module { action: ModuleAction::Enable | ModuleAction::Disable | ModuleAction::Reset | ModuleAction::SwitchTo, .. }
+            Kind::Module {
+                action: ModuleAction::Enable
+                    | ModuleAction::Disable
+                    | ModuleAction::Reset
+                    | ModuleAction::SwitchTo,
+                ..
+            }
         );
         if streams && let Some(job) = pending.first_job {
-            let error = SyntaxError::new(span, format!("this module stream is chosen after line {}, which would not use it", job.line));
-            self.errors.push(error.hint(format!("move this line before line {}, or write `ts run` before it", job.line)));
+            let error = SyntaxError::new(
+                span,
+                format!(
+                    "this module stream is chosen after line {}, which would not use it",
+                    job.line
+                ),
+            );
+            self.errors.push(error.hint(format!(
+                "move this line before line {}, or write `ts run` before it",
+                job.line
+            )));
         }
         if matches!(kind, Kind::Mark { .. }) {
             pending.first_mark.get_or_insert(span);
@@ -219,41 +276,64 @@ impl Lowering<'_> {
     /// Finds a statement without effect on an empty install root. dnf would ignore it, at most with
     /// a message.
     fn without_effect(&mut self, span: Span, kind: &Kind) -> Option<SyntaxError> {
-        let nothing = |what: &str| SyntaxError::new(span, format!("{what} before anything is installed: an image starts empty"));
+        let nothing = |what: &str| {
+            SyntaxError::new(
+                span,
+                format!("{what} before anything is installed: an image starts empty"),
+            )
+        };
         match kind {
             Kind::Remove { specs } => {
-                let names: Vec<&str> = specs.iter().map(|spec| spec.text.as_str()).filter(|name| !name.starts_with('@')).collect();
+                let names: Vec<&str> = specs
+                    .iter()
+                    .map(|spec| spec.text.as_str())
+                    .filter(|name| !name.starts_with('@'))
+                    .collect();
                 let error = nothing("`remove`");
                 let error = if names.is_empty() {
                     error
                 } else {
                     let line = format!("config exclude {}", super::lexer::quote(&names.join(",")));
-                    error.hint(format!("to exclude it write {} before the install lines", quoted(&line)))
+                    error.hint(format!(
+                        "to exclude it write {} before the install lines",
+                        quoted(&line)
+                    ))
                 };
                 Some(error.hint("to remove it again later write `ts run` before this line"))
             }
-            Kind::Group { action: GroupAction::Remove | GroupAction::Upgrade | GroupAction::MarkRemove, .. } => {
-                Some(nothing("a change to an installed group").hint("write `ts run` before this line, or remove it"))
-            }
-            Kind::Module { action: ModuleAction::Remove | ModuleAction::Upgrade | ModuleAction::SwitchTo, .. } => Some(
-                nothing("a change to an installed module")
-                    .hint("write `ts run` before this line, or choose the stream with `module enable`"),
+            Kind::Group {
+                action: GroupAction::Remove | GroupAction::Upgrade | GroupAction::MarkRemove,
+                ..
+            } => Some(
+                nothing("a change to an installed group")
+                    .hint("write `ts run` before this line, or remove it"),
             ),
-            Kind::Swap { install, .. } => {
-                Some(nothing("`swap`").hint(format!("write {}", quoted(&format!("install {}", super::lexer::quote(&install.text))))))
-            }
-            Kind::Downgrade { .. } | Kind::Reinstall { .. } => {
-                Some(nothing("a change to installed packages").hint("write the version in the install line"))
-            }
-            Kind::Upgrade { specs, .. } if !specs.is_empty() => {
-                Some(nothing("`upgrade`").hint("write `install` instead, or remove it; `install` chooses the newest version"))
-            }
+            Kind::Module {
+                action: ModuleAction::Remove | ModuleAction::Upgrade | ModuleAction::SwitchTo,
+                ..
+            } => Some(nothing("a change to an installed module").hint(
+                "write `ts run` before this line, or choose the stream with `module enable`",
+            )),
+            Kind::Swap { install, .. } => Some(nothing("`swap`").hint(format!(
+                "write {}",
+                quoted(&format!("install {}", super::lexer::quote(&install.text)))
+            ))),
+            Kind::Downgrade { .. } | Kind::Reinstall { .. } => Some(
+                nothing("a change to installed packages")
+                    .hint("write the version in the install line"),
+            ),
+            Kind::Upgrade { specs, .. } if !specs.is_empty() => Some(nothing("`upgrade`").hint(
+                "write `install` instead, or remove it; `install` chooses the newest version",
+            )),
             Kind::DistroSync { specs } | Kind::Autoremove { specs } if !specs.is_empty() => {
                 Some(nothing("a change to installed packages").hint("remove it"))
             }
             Kind::Mark { .. } => Some(nothing("`mark`").hint("write `ts run` before this line")),
             Kind::Upgrade { .. } | Kind::DistroSync { .. } | Kind::Autoremove { .. } => {
-                self.diagnostics.push(Diagnostic::note(span.line, "has no effect before anything is installed"));
+                self.diagnostics.push(Diagnostic::note(
+                    span.line,
+                    "has no effect before anything is installed",
+                ));
                 None
             }
             _ => None,
@@ -262,18 +342,25 @@ impl Lowering<'_> {
 
     /// Ends the pending transaction.
     fn run(&mut self) {
-        let Some(Pending { mut transaction, first_mark, first_job, .. }) = self.pending.take() else { return };
+        let Some(Pending { mut transaction, first_mark, first_job, .. }) = self.pending.take()
+        else {
+            return;
+        };
         if let (Some(mark), Some(job)) = (first_mark, first_job) {
             self.errors.push(
-                SyntaxError::new(mark, format!("`mark` in the same transaction as line {}", job.line))
-                    .hint("write `ts run` before and after the `mark` lines"),
+                SyntaxError::new(
+                    mark,
+                    format!("`mark` in the same transaction as line {}", job.line),
+                )
+                .hint("write `ts run` before and after the `mark` lines"),
             );
         }
         self.refuse_contradictions(&transaction);
         transaction.repos.clone_from(&self.context.repos);
         transaction.config.clone_from(&self.context.config);
         transaction.exclude.clone_from(&self.context.exclude);
-        let (files, names) = std::mem::take(&mut transaction.install).into_iter().partition(Spec::is_package_file);
+        let (files, names) =
+            std::mem::take(&mut transaction.install).into_iter().partition(Spec::is_package_file);
         let (mut files, names): (Vec<Spec>, Vec<Spec>) = (files, names);
         files.extend(names);
         transaction.install = files;
@@ -284,13 +371,20 @@ impl Lowering<'_> {
     /// Refuses packages that a transaction both installs and removes: when removing, dnf only
     /// considers installed packages.
     fn refuse_contradictions(&mut self, transaction: &Transaction) {
-        let wanted: BTreeSet<&str> = transaction.install.iter().map(|spec| spec.text.as_str()).collect();
+        let wanted: BTreeSet<&str> =
+            transaction.install.iter().map(|spec| spec.text.as_str()).collect();
         let source = transaction.remove.iter().filter(|spec| wanted.contains(spec.text.as_str()));
-        let mut places: Vec<(usize, usize, &str)> = source.map(|spec| (spec.line, spec.column, spec.text.as_str())).collect();
-        let groups: BTreeSet<&str> = transaction.groups.iter().map(|group| group.name.as_str()).collect();
-        let removed = transaction.group_changes.iter().filter(|change| change.action == GroupAction::Remove);
+        let mut places: Vec<(usize, usize, &str)> =
+            source.map(|spec| (spec.line, spec.column, spec.text.as_str())).collect();
+        let groups: BTreeSet<&str> =
+            transaction.groups.iter().map(|group| group.name.as_str()).collect();
+        let removed =
+            transaction.group_changes.iter().filter(|change| change.action == GroupAction::Remove);
         places.extend(
-            removed.map(|change| &change.group).filter(|g| groups.contains(g.name.as_str())).map(|g| (g.line, g.column, g.name.as_str())),
+            removed
+                .map(|change| &change.group)
+                .filter(|g| groups.contains(g.name.as_str()))
+                .map(|g| (g.line, g.column, g.name.as_str())),
         );
         for (line, column, name) in places {
             if self.errors.is_full() {
@@ -298,8 +392,11 @@ impl Lowering<'_> {
             }
             let span = self.errors.word_at(line, column);
             self.errors.push(
-                SyntaxError::new(span, format!("{} is installed and removed by one transaction", quoted(name)))
-                    .hint("remove one of the two, or write `ts run` between them"),
+                SyntaxError::new(
+                    span,
+                    format!("{} is installed and removed by one transaction", quoted(name)),
+                )
+                .hint("remove one of the two, or write `ts run` between them"),
             );
         }
     }
@@ -312,21 +409,35 @@ impl Transaction {
             Kind::Install { specs } => self.add_installs(specs),
             Kind::Remove { specs } => self.add_removals(specs),
             Kind::Upgrade { minimal, filters, specs } => {
-                self.upgrade.push(Upgrade { minimal: *minimal, filters: filters.clone(), specs: specs.clone() });
+                self.upgrade.push(Upgrade {
+                    minimal: *minimal,
+                    filters: filters.clone(),
+                    specs: specs.clone(),
+                });
             }
             Kind::Downgrade { specs } => self.downgrade.extend_from_slice(specs),
             Kind::Reinstall { specs } => self.reinstall.extend_from_slice(specs),
             Kind::DistroSync { specs } => widen(&mut self.distro_sync, specs),
             Kind::Autoremove { specs } => widen(&mut self.autoremove, specs),
-            Kind::Swap { remove, install } => self.swap.push(Swap { remove: remove.clone(), install: install.clone() }),
+            Kind::Swap { remove, install } => {
+                self.swap.push(Swap { remove: remove.clone(), install: install.clone() })
+            }
             Kind::Group { action: GroupAction::Install, with_optional, groups } => {
-                self.groups.extend(groups.iter().map(|group| GroupSpec::new(group, *with_optional)));
+                self.groups
+                    .extend(groups.iter().map(|group| GroupSpec::new(group, *with_optional)));
             }
             Kind::Group { action, groups, .. } => {
-                self.group_changes.extend(groups.iter().map(|group| GroupChange { action: *action, group: GroupSpec::new(group, false) }));
+                self.group_changes.extend(groups.iter().map(|group| GroupChange {
+                    action: *action,
+                    group: GroupSpec::new(group, false),
+                }));
             }
-            Kind::Module { action, specs } => self.modules.push(ModuleChange { action: *action, specs: specs.clone() }),
-            Kind::Mark { action, specs } => self.mark.push(Mark { action: *action, specs: specs.clone() }),
+            Kind::Module { action, specs } => {
+                self.modules.push(ModuleChange { action: *action, specs: specs.clone() })
+            }
+            Kind::Mark { action, specs } => {
+                self.mark.push(Mark { action: *action, specs: specs.clone() })
+            }
             Kind::Config { .. }
             | Kind::Repo { .. }
             | Kind::Run

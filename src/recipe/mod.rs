@@ -30,10 +30,12 @@ pub use origins::Origins;
 pub use script::Script;
 pub use settings::customizations;
 pub use settings::{
-    Bootstrap, Choices, Customizations, DeploySettings, Disks, DurationError, Entry, FinishSettings, Format, ImageSettings, Initramfs,
-    InstallSettings, Key, KeySource, Layout, Level, MachineId, ManagerChoice, PackageSettings, RegistrySettings, Repository,
-    RepositorySource, SbomKind, ScriptSettings, ScriptSource, SelinuxChoice, SelinuxMode, Settings, Verify, Visibility, When,
-    checked_dbpath, checked_fingerprint, checked_image_word, checked_repository_id, checked_url, parse_duration, schema,
+    Bootstrap, Choices, Customizations, DeploySettings, Disks, DurationError, Entry,
+    FinishSettings, Format, ImageSettings, Initramfs, InstallSettings, Key, KeySource, Layout,
+    Level, MachineId, ManagerChoice, PackageSettings, RegistrySettings, Repository,
+    RepositorySource, SbomKind, ScriptSettings, ScriptSource, SelinuxChoice, SelinuxMode, Settings,
+    Verify, Visibility, When, checked_dbpath, checked_fingerprint, checked_image_word,
+    checked_repository_id, checked_url, parse_duration, schema,
 };
 pub use statement::{GroupAction, ModuleAction, RepoAction, Spec, SpecKind, StatementKind};
 pub use transaction::{GroupScope, RepoChange, Transaction};
@@ -73,32 +75,45 @@ impl Recipe {
     ///
     /// # Errors
     /// As [`Recipe::load`], and with [`ExitCode::Usage`] for a variable that nothing uses.
-    pub fn load_with(path: &Path, settings_path: Option<&Path>, blueprint: Option<&Path>, choices: &Choices) -> Result<Self> {
+    pub fn load_with(
+        path: &Path,
+        settings_path: Option<&Path>,
+        blueprint: Option<&Path>,
+        choices: &Choices,
+    ) -> Result<Self> {
         let text = read_text(path, "recipe")?;
-        let mut expanded = expand::included(&text, path, &mut |included| read_text(included, "recipe"))?;
+        let mut expanded =
+            expand::included(&text, path, &mut |included| read_text(included, "recipe"))?;
         let next = path.with_extension("toml");
         // `symlink_metadata`, so that a dangling link is an error, not a build with the wrong
         // settings.
         let found = !is_input(path) && next != path && std::fs::symlink_metadata(&next).is_ok();
         let settings_path = settings_path.or(found.then_some(next.as_path()));
         let mut sources = Vec::new();
-        for (path, what, is_blueprint) in [(blueprint, "blueprint", true), (settings_path, "settings", false)] {
+        for (path, what, is_blueprint) in
+            [(blueprint, "blueprint", true), (settings_path, "settings", false)]
+        {
             if let Some(path) = path {
                 sources.push(source(path, what, is_blueprint)?);
             }
         }
         let sources = Sources::load(sources, &mut |included| read_text(included, "settings"))?;
-        let Checked { settings, entries, variables, mut used, statements } = checked(&sources, choices).map_err(Failure::from)?;
+        let Checked { settings, entries, variables, mut used, statements } =
+            checked(&sources, choices).map_err(Failure::from)?;
         expand::with_variables(&mut expanded, &variables, &mut used).map_err(Failure::from)?;
         if let Some(unused) = choices.set.keys().find(|name| !used.contains(*name)) {
-            return Err(
-                Failure::new(ExitCode::Usage, format!("--set {unused}: neither the recipe nor the settings use ${{{unused}}}")).into()
-            );
+            return Err(Failure::new(
+                ExitCode::Usage,
+                format!("--set {unused}: neither the recipe nor the settings use ${{{unused}}}"),
+            )
+            .into());
         }
         if let Some(blueprint) = blueprint {
-            expanded = expand::with_statements(expanded, &blueprint.display().to_string(), &statements);
+            expanded =
+                expand::with_statements(expanded, &blueprint.display().to_string(), &statements);
         }
-        let script = Script::parse_with_origins(&expanded.text, expanded.origins).map_err(Failure::from)?;
+        let script =
+            Script::parse_with_origins(&expanded.text, expanded.origins).map_err(Failure::from)?;
         Ok(Self { path: path.to_owned(), script, settings, entries })
     }
 
@@ -106,7 +121,8 @@ impl Recipe {
     #[must_use]
     pub fn name(&self) -> String {
         let named = (!is_input(&self.path)).then(|| self.path.file_stem()).flatten();
-        let stem = || named.map_or_else(|| "image".to_owned(), |stem| stem.to_string_lossy().into_owned());
+        let stem =
+            || named.map_or_else(|| "image".to_owned(), |stem| stem.to_string_lossy().into_owned());
         self.settings.image.name.clone().unwrap_or_else(stem)
     }
 }
@@ -117,7 +133,9 @@ impl Settings {
     /// # Errors
     /// Fails with [`ExitCode::Recipe`] if it cannot be read, is not text, or has errors.
     pub fn load(path: &Path) -> Result<Self> {
-        let sources = Sources::load(vec![source(path, "settings", false)?], &mut |included| read_text(included, "settings"))?;
+        let sources = Sources::load(vec![source(path, "settings", false)?], &mut |included| {
+            read_text(included, "settings")
+        })?;
         Ok(checked(&sources, &Choices::default()).map_err(Failure::from)?.settings)
     }
 }
@@ -125,9 +143,15 @@ impl Settings {
 fn source(path: &Path, what: &str, blueprint: bool) -> Result<Source> {
     let text = read_text(path, what)?;
     let name = path.display().to_string();
-    let absolute = std::path::absolute(path)
-        .map_err(|error| Failure::new(ExitCode::Recipe, format!("finding the directory of {name}")).because(error))?;
-    Ok(Source { name, text, directory: absolute.parent().unwrap_or(Path::new("/")).to_owned(), blueprint })
+    let absolute = std::path::absolute(path).map_err(|error| {
+        Failure::new(ExitCode::Recipe, format!("finding the directory of {name}")).because(error)
+    })?;
+    Ok(Source {
+        name,
+        text,
+        directory: absolute.parent().unwrap_or(Path::new("/")).to_owned(),
+        blueprint,
+    })
 }
 
 /// The name for standard input.
@@ -143,7 +167,11 @@ pub fn is_input(path: &Path) -> bool {
 fn read_text(path: &Path, what: &str) -> Result<String> {
     let shown = path.display();
     let fail = |message: String| Failure::new(ExitCode::Recipe, message);
-    let read = if is_input(path) { files::read_open(process::Input, files::TEXT) } else { files::read(path, files::TEXT) };
+    let read = if is_input(path) {
+        files::read_open(process::Input, files::TEXT)
+    } else {
+        files::read(path, files::TEXT)
+    };
     process::check_stop()?;
     let bytes = match read {
         Ok(bytes) => bytes,
@@ -153,11 +181,15 @@ fn read_text(path: &Path, what: &str) -> Result<String> {
             return Err(fail(format!("reading {what} {shown}: {why}")).into());
         }
         Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::FileTooLarge) => {
-            return Err(fail(format!("reading {what} {shown}: {error}")).hint(format!("use the path of the {what} file")).into());
+            return Err(fail(format!("reading {what} {shown}: {error}"))
+                .hint(format!("use the path of the {what} file"))
+                .into());
         }
         Err(error) => return Err(fail(format!("reading {what} {shown}")).because(error).into()),
     };
-    String::from_utf8(bytes).map_err(|error| not_text(error.as_bytes(), error.utf8_error().valid_up_to(), path, what).into())
+    String::from_utf8(bytes).map_err(|error| {
+        not_text(error.as_bytes(), error.utf8_error().valid_up_to(), path, what).into()
+    })
 }
 
 /// The error for a file that is not text: the position of the first invalid byte, and what it may
@@ -166,12 +198,16 @@ fn not_text(bytes: &[u8], valid: usize, path: &Path, what: &str) -> Failure {
     let before = bytes.get(..valid).unwrap_or_default();
     let shown = path.display();
     if bytes.contains(&0) {
-        return Failure::new(ExitCode::Recipe, format!("reading {what} {shown}: it is a binary file, not text"))
-            .hint(format!("is this a {what}?"));
+        return Failure::new(
+            ExitCode::Recipe,
+            format!("reading {what} {shown}: it is a binary file, not text"),
+        )
+        .hint(format!("is this a {what}?"));
     }
     let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
     let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let column = String::from_utf8_lossy(before.get(start..).unwrap_or_default()).chars().count() + 1;
+    let column =
+        String::from_utf8_lossy(before.get(start..).unwrap_or_default()).chars().count() + 1;
     Failure::new(ExitCode::Recipe, format!("{shown}:{line}:{column}: the {what} is not UTF-8"))
         .hint("convert it, for example with `iconv -f latin1 -t utf-8`")
 }

@@ -28,7 +28,10 @@ impl Parser<'_> {
         let Some(command) = commands::find(&first.text) else {
             self.errors.push(unknown_command(line, first, rest));
             // Check the names even after a misspelled command.
-            if let Some(meant) = commands::nearest(&first.text).and_then(commands::find).filter(|meant| meant.takes_specs()) {
+            if let Some(meant) = commands::nearest(&first.text)
+                .and_then(commands::find)
+                .filter(|meant| meant.takes_specs())
+            {
                 self.specs(rest, meant);
             }
             return None;
@@ -38,28 +41,35 @@ impl Parser<'_> {
                 let specs = self.specs(rest, command)?;
                 if specs.is_empty() {
                     self.errors.push(
-                        SyntaxError::new(first.span, format!("`{}` needs a name", first.text)).hint(format!("write `{} NAME`", first.text)),
+                        SyntaxError::new(first.span, format!("`{}` needs a name", first.text))
+                            .hint(format!("write `{} NAME`", first.text)),
                     );
                     return None;
                 }
                 StatementKind::from_specs(command, specs)
             }
-            Command::DistroSync | Command::Autoremove => StatementKind::from_specs(command, self.specs(rest, command)?),
+            Command::DistroSync | Command::Autoremove => {
+                StatementKind::from_specs(command, self.specs(rest, command)?)
+            }
             Command::Upgrade | Command::UpgradeMinimal => self.upgrade(command, rest),
             Command::Swap => self.swap(first, rest),
             Command::Group => self.group(line, first, rest),
             Command::GroupInstall => self.group_of(line, GroupAction::Install, first, rest),
             Command::GroupRemove => self.group_of(line, GroupAction::Remove, first, rest),
             Command::GroupUpdate => {
-                self.diagnostics
-                    .push(Diagnostic::warning(line.span.line, "`groupupdate` installs in dnf; write `group install` or `group upgrade`"));
+                self.diagnostics.push(Diagnostic::warning(
+                    line.span.line,
+                    "`groupupdate` installs in dnf; write `group install` or `group upgrade`",
+                ));
                 self.group_of(line, GroupAction::Install, first, rest)
             }
             Command::Module => self.module(first, rest),
             Command::Mark => self.mark(first, rest),
             Command::Transaction => self.transaction(first, rest),
             Command::Run => self.without_arguments(StatementKind::Run, rest),
-            Command::Solve => self.note_of_nothing(line.span.line, &first.text, StatementKind::Solve),
+            Command::Solve => {
+                self.note_of_nothing(line.span.line, &first.text, StatementKind::Solve)
+            }
             Command::Repo => self.repo(first, rest),
             Command::Config => self.config(first, rest),
             Command::Query => self.query(first, rest),
@@ -73,7 +83,9 @@ impl Parser<'_> {
 
     /// The words before a trailing `# comment`, which dnf would read as names.
     fn without_comment<'w>(&mut self, line: &'w Line<'_>) -> Option<&'w [Word]> {
-        let Some(at) = line.words.iter().position(|word| !word.quoted && word.text.starts_with('#')) else {
+        let Some(at) =
+            line.words.iter().position(|word| !word.quoted && word.text.starts_with('#'))
+        else {
             return Some(&line.words);
         };
         let words = line.words.get(..at)?;
@@ -89,7 +101,8 @@ impl Parser<'_> {
     }
 
     fn upgrade(&mut self, command: Command, rest: &[Word]) -> Option<StatementKind> {
-        let (filters, names): (Vec<&Word>, Vec<&Word>) = rest.iter().partition(|word| commands::is_advisory_filter(&word.text));
+        let (filters, names): (Vec<&Word>, Vec<&Word>) =
+            rest.iter().partition(|word| commands::is_advisory_filter(&word.text));
         let names: Vec<Word> = names.into_iter().cloned().collect();
         let specs = self.specs(&names, command)?;
         let filters = filters.into_iter().map(|word| word.text.clone()).collect();
@@ -130,29 +143,48 @@ impl Parser<'_> {
             return self.query(first, rest);
         }
         let Some(found) = GroupAction::find(&word) else {
-            let known = ["install", "remove", "erase", "upgrade", "update", "mark", "list", "info", "summary"];
+            let known = [
+                "install", "remove", "erase", "upgrade", "update", "mark", "list", "info",
+                "summary",
+            ];
             self.errors.push(unknown_subcommand(line, "group", action, &known));
             return None;
         };
         self.group_of(line, found, first, names)
     }
 
-    fn group_of(&mut self, line: &Line<'_>, action: GroupAction, first: &Word, names: &[Word]) -> Option<StatementKind> {
-        let (flags, names): (Vec<&Word>, Vec<&Word>) = names.iter().partition(|word| word.text == "--with-optional");
+    fn group_of(
+        &mut self,
+        line: &Line<'_>,
+        action: GroupAction,
+        first: &Word,
+        names: &[Word],
+    ) -> Option<StatementKind> {
+        let (flags, names): (Vec<&Word>, Vec<&Word>) =
+            names.iter().partition(|word| word.text == "--with-optional");
         let names: Vec<Word> = names.into_iter().cloned().collect();
         let mut good = true;
         if let Some(flag) = flags.first().filter(|_| action != GroupAction::Install) {
-            self.errors.push(SyntaxError::new(flag.span, "`--with-optional` is an option of `group install`").hint("remove it"));
+            self.errors.push(
+                SyntaxError::new(flag.span, "`--with-optional` is an option of `group install`")
+                    .hint("remove it"),
+            );
             good = false;
         }
         if names.is_empty() {
-            self.errors
-                .push(SyntaxError::new(first.span, "the group is missing").hint("for example, write `group install 'Minimal Install'`"));
+            self.errors.push(
+                SyntaxError::new(first.span, "the group is missing")
+                    .hint("for example, write `group install 'Minimal Install'`"),
+            );
             return None;
         }
         let groups = self.groups(&names);
         self.warn_of_split_name(line, action, &names);
-        good.then_some(StatementKind::Group { action, with_optional: !flags.is_empty(), groups: groups? })
+        good.then_some(StatementKind::Group {
+            action,
+            with_optional: !flags.is_empty(),
+            groups: groups?,
+        })
     }
 
     /// `group install Minimal Install` means two groups; the capitals suggest that one was meant.
@@ -160,30 +192,49 @@ impl Parser<'_> {
         let capital = |word: &Word| !word.quoted && word.text.starts_with(char::is_uppercase);
         if action == GroupAction::Install && names.len() > 1 && names.iter().all(capital) {
             let joined: Vec<&str> = names.iter().map(|word| word.text.as_str()).collect();
-            let text =
-                format!("these are {} groups; if you mean one, write `group install {}`", names.len(), lexer::quote(&joined.join(" ")));
+            let text = format!(
+                "these are {} groups; if you mean one, write `group install {}`",
+                names.len(),
+                lexer::quote(&joined.join(" "))
+            );
             self.diagnostics.push(Diagnostic::warning(line.span.line, crate::text::line(&text)));
         }
     }
 
     fn module(&mut self, first: &Word, rest: &[Word]) -> Option<StatementKind> {
         let Some((action, names)) = rest.split_first() else {
-            self.errors
-                .push(SyntaxError::new(first.span, "`module` needs an action").hint("for example, write `module enable NAME:STREAM`"));
+            self.errors.push(
+                SyntaxError::new(first.span, "`module` needs an action")
+                    .hint("for example, write `module enable NAME:STREAM`"),
+            );
             return None;
         };
         if matches!(action.text.as_str(), "list" | "info" | "provides" | "repoquery") {
             return self.query(first, rest);
         }
         let Some(found) = ModuleAction::find(&action.text) else {
-            let known = ["enable", "disable", "reset", "install", "remove", "update", "switch-to", "list", "info", "provides", "repoquery"];
+            let known = [
+                "enable",
+                "disable",
+                "reset",
+                "install",
+                "remove",
+                "update",
+                "switch-to",
+                "list",
+                "info",
+                "provides",
+                "repoquery",
+            ];
             self.errors.push(unknown_subcommand_of("module", action, &known));
             return None;
         };
         let specs = self.specs(names, Command::Module)?;
         if specs.is_empty() {
-            self.errors
-                .push(SyntaxError::new(action.span, "the module is missing").hint(format!("write `module {} NAME:STREAM`", action.text)));
+            self.errors.push(
+                SyntaxError::new(action.span, "the module is missing")
+                    .hint(format!("write `module {} NAME:STREAM`", action.text)),
+            );
             return None;
         }
         Some(StatementKind::Module { action: found, specs })
@@ -191,17 +242,26 @@ impl Parser<'_> {
 
     fn mark(&mut self, first: &Word, rest: &[Word]) -> Option<StatementKind> {
         let Some((action, names)) = rest.split_first() else {
-            self.errors
-                .push(SyntaxError::new(first.span, "`mark` needs an action").hint("write `mark install NAME` or `mark remove NAME`"));
+            self.errors.push(
+                SyntaxError::new(first.span, "`mark` needs an action")
+                    .hint("write `mark install NAME` or `mark remove NAME`"),
+            );
             return None;
         };
         let Some(found) = MarkAction::find(&action.text) else {
-            self.errors.push(unknown_subcommand_of("mark", action, &["install", "remove", "group"]));
+            self.errors.push(unknown_subcommand_of(
+                "mark",
+                action,
+                &["install", "remove", "group"],
+            ));
             return None;
         };
         let specs = self.specs(names, Command::Mark)?;
         if specs.is_empty() {
-            self.errors.push(SyntaxError::new(action.span, "the package is missing").hint(format!("write `mark {} NAME`", action.text)));
+            self.errors.push(
+                SyntaxError::new(action.span, "the package is missing")
+                    .hint(format!("write `mark {} NAME`", action.text)),
+            );
             return None;
         }
         Some(StatementKind::Mark { action: found, specs })
@@ -217,7 +277,11 @@ impl Parser<'_> {
             "solve" => StatementKind::Solve,
             "list" => StatementKind::List,
             _ => {
-                self.errors.push(unknown_subcommand_of(&first.text, action, &["run", "reset", "solve", "list"]));
+                self.errors.push(unknown_subcommand_of(
+                    &first.text,
+                    action,
+                    &["run", "reset", "solve", "list"],
+                ));
                 return None;
             }
         };
@@ -237,12 +301,19 @@ impl Parser<'_> {
             "disable" => RepoAction::Disable,
             "list" => return self.query(first, rest),
             _ => {
-                self.errors.push(unknown_subcommand_of(&first.text, action, &["enable", "disable", "list"]));
+                self.errors.push(unknown_subcommand_of(
+                    &first.text,
+                    action,
+                    &["enable", "disable", "list"],
+                ));
                 return None;
             }
         };
         if names.is_empty() {
-            self.errors.push(SyntaxError::new(action.span, "the repository is missing").hint(format!("write `repo {} ID`", action.text)));
+            self.errors.push(
+                SyntaxError::new(action.span, "the repository is missing")
+                    .hint(format!("write `repo {} ID`", action.text)),
+            );
             return None;
         }
         Some(StatementKind::Repo { action: found, globs: self.repo_globs(names)? })
@@ -250,12 +321,18 @@ impl Parser<'_> {
 
     fn config(&mut self, first: &Word, rest: &[Word]) -> Option<StatementKind> {
         let Some((key, values)) = rest.split_first() else {
-            self.errors.push(SyntaxError::new(first.span, "`config` needs a key").hint("write `config KEY VALUE`"));
+            self.errors.push(
+                SyntaxError::new(first.span, "`config` needs a key")
+                    .hint("write `config KEY VALUE`"),
+            );
             return None;
         };
         if let Some((name, value)) = key.text.split_once('=') {
             let fixed = format!("config {} {}", lexer::quote(name), lexer::quote(value));
-            self.errors.push(SyntaxError::new(key.span, "an equals sign in a `config` line").hint(format!("write {}", quoted(&fixed))));
+            self.errors.push(
+                SyntaxError::new(key.span, "an equals sign in a `config` line")
+                    .hint(format!("write {}", quoted(&fixed))),
+            );
             return None;
         }
         let (repo, name) = match key.text.rsplit_once('.') {
@@ -263,13 +340,20 @@ impl Parser<'_> {
             None => (None, key.text.as_str()),
         };
         let Some((value, extra)) = values.split_first() else {
-            self.errors.push(SyntaxError::new(key.span, format!("{} needs a value", quoted(&key.text))).hint("write `config KEY VALUE`"));
+            self.errors.push(
+                SyntaxError::new(key.span, format!("{} needs a value", quoted(&key.text)))
+                    .hint("write `config KEY VALUE`"),
+            );
             return None;
         };
         if let Some(second) = extra.first() {
             let all: Vec<&str> = values.iter().map(|word| word.text.as_str()).collect();
-            let fixed = format!("config {} {}", lexer::quote(&key.text), lexer::quote(&all.join(",")));
-            self.errors.push(SyntaxError::new(second.span, "`config` needs exactly one value").hint(format!("write {}", quoted(&fixed))));
+            let fixed =
+                format!("config {} {}", lexer::quote(&key.text), lexer::quote(&all.join(",")));
+            self.errors.push(
+                SyntaxError::new(second.span, "`config` needs exactly one value")
+                    .hint(format!("write {}", quoted(&fixed))),
+            );
             return None;
         }
         if let Some(repo) = repo
@@ -283,7 +367,11 @@ impl Parser<'_> {
             self.errors.push(SyntaxError::new(span, wrong.message).hint(wrong.hint));
             return None;
         }
-        Some(StatementKind::Config { repo: repo.map(str::to_owned), key: name.to_owned(), value: value.text.clone() })
+        Some(StatementKind::Config {
+            repo: repo.map(str::to_owned),
+            key: name.to_owned(),
+            value: value.text.clone(),
+        })
     }
 
     fn query(&mut self, first: &Word, rest: &[Word]) -> Option<StatementKind> {
@@ -293,12 +381,21 @@ impl Parser<'_> {
                 && matches!(second.text.as_str(), "undo" | "redo" | "rollback" | "replay" | "store")
             {
                 self.errors.push(
-                    SyntaxError::new(second.span, format!("`{name} {}` in a recipe; an image has no history to return to", second.text))
-                        .hint("remove the line"),
+                    SyntaxError::new(
+                        second.span,
+                        format!(
+                            "`{name} {}` in a recipe; an image has no history to return to",
+                            second.text
+                        ),
+                    )
+                    .hint("remove the line"),
                 );
                 return None;
             }
-            if matches!(name.as_str(), "group" | "groups" | "grp" | "module" | "repo" | "repository") {
+            if matches!(
+                name.as_str(),
+                "group" | "groups" | "grp" | "module" | "repo" | "repository"
+            ) {
                 name = format!("{name} {}", second.text);
             }
         }
@@ -306,8 +403,14 @@ impl Parser<'_> {
         self.note_of_nothing(first.span.line, &shown, StatementKind::Query { name })
     }
 
-    fn note_of_nothing(&mut self, line: usize, command: &str, kind: StatementKind) -> Option<StatementKind> {
-        self.diagnostics.push(Diagnostic::note(line, format!("{} has no effect in a recipe", quoted(command))));
+    fn note_of_nothing(
+        &mut self,
+        line: usize,
+        command: &str,
+        kind: StatementKind,
+    ) -> Option<StatementKind> {
+        self.diagnostics
+            .push(Diagnostic::note(line, format!("{} has no effect in a recipe", quoted(command))));
         Some(kind)
     }
 
@@ -315,8 +418,11 @@ impl Parser<'_> {
     fn without_arguments(&mut self, kind: StatementKind, extra: &[Word]) -> Option<StatementKind> {
         let Some(word) = extra.first() else { return Some(kind) };
         self.errors.push(
-            SyntaxError::new(word.span, format!("{} after `{kind}`, which has no arguments", quoted(&word.text)))
-                .hint(format!("write only `{kind}` on the line")),
+            SyntaxError::new(
+                word.span,
+                format!("{} after `{kind}`, which has no arguments", quoted(&word.text)),
+            )
+            .hint(format!("write only `{kind}` on the line")),
         );
         None
     }
@@ -330,16 +436,27 @@ impl Parser<'_> {
     }
 
     fn repo_globs(&mut self, words: &[Word]) -> Option<Vec<Spec>> {
-        self.each(words, |word| arguments::check_option(word).and_then(|()| arguments::check_repo_glob(&word.text, word.span)))
+        self.each(words, |word| {
+            arguments::check_option(word)
+                .and_then(|()| arguments::check_repo_glob(&word.text, word.span))
+        })
     }
 
     /// Checks every word, so that all errors are reported.
-    fn each(&mut self, words: &[Word], check: impl Fn(&Word) -> Result<(), SyntaxError>) -> Option<Vec<Spec>> {
+    fn each(
+        &mut self,
+        words: &[Word],
+        check: impl Fn(&Word) -> Result<(), SyntaxError>,
+    ) -> Option<Vec<Spec>> {
         let mut good = true;
         let mut specs = Vec::with_capacity(words.len());
         for word in words {
             match check(word) {
-                Ok(()) => specs.push(Spec { text: word.text.clone(), line: word.span.line, column: word.span.column }),
+                Ok(()) => specs.push(Spec {
+                    text: word.text.clone(),
+                    line: word.span.line,
+                    column: word.span.column,
+                }),
                 Err(error) => {
                     self.errors.push(error);
                     good = false;

@@ -47,13 +47,21 @@ impl Script {
         let (lines, mark) = lexer::split(text, &mut errors);
         let mut parser = Parser { errors, diagnostics: Vec::new() };
         if mark == ByteOrderMark::Stripped {
-            parser
-                .diagnostics
-                .push(Diagnostic::warning(1, "ignoring the byte order mark; dnf's shell would read it as part of the first command"));
+            parser.diagnostics.push(Diagnostic::warning(
+                1,
+                "ignoring the byte order mark; dnf's shell would read it as part of the first \
+                 command",
+            ));
         }
         let statements = lines
             .iter()
-            .filter_map(|line| parser.statement(line).map(|kind| Statement { line: line.span.line, span: line.span, kind }))
+            .filter_map(|line| {
+                parser.statement(line).map(|kind| Statement {
+                    line: line.span.line,
+                    span: line.span,
+                    kind,
+                })
+            })
             .collect();
         let diagnostics = parser.diagnostics;
         parser.errors.finish(())?;

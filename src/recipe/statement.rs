@@ -47,7 +47,10 @@ impl Spec {
             SpecKind::Environment
         } else if let Some(name) = text.strip_prefix('@') {
             if name.contains([':', '/']) { SpecKind::Module } else { SpecKind::Group }
-        } else if ["http://", "https://", "ftp://", "file://"].iter().any(|scheme| text.starts_with(scheme)) {
+        } else if ["http://", "https://", "ftp://", "file://"]
+            .iter()
+            .any(|scheme| text.starts_with(scheme))
+        {
             SpecKind::Url
         } else if text.ends_with(".rpm") {
             // dnf's shell treats every such word as a file, even without a directory.
@@ -285,15 +288,24 @@ impl fmt::Display for StatementKind {
             Self::Reinstall { specs } => line(f, "reinstall", specs),
             Self::DistroSync { specs } => line(f, "distro-sync", specs),
             Self::Autoremove { specs } => line(f, "autoremove", specs),
-            Self::Swap { remove, install } => write!(f, "swap {} {}", quote(&remove.text), quote(&install.text)),
+            Self::Swap { remove, install } => {
+                write!(f, "swap {} {}", quote(&remove.text), quote(&install.text))
+            }
             Self::Group { action, with_optional, groups } => {
-                write!(f, "group {}{}", action.words(), if *with_optional { " --with-optional" } else { "" })?;
+                write!(
+                    f,
+                    "group {}{}",
+                    action.words(),
+                    if *with_optional { " --with-optional" } else { "" }
+                )?;
                 line(f, "", groups)
             }
             Self::Module { action, specs } => line(f, &format!("module {}", action.word()), specs),
             Self::Mark { action, specs } => line(f, &format!("mark {}", action.word()), specs),
             Self::Config { repo: None, key, value } => write!(f, "config {key} {}", quote(value)),
-            Self::Config { repo: Some(repo), key, value } => write!(f, "config {} {}", quote(&format!("{repo}.{key}")), quote(value)),
+            Self::Config { repo: Some(repo), key, value } => {
+                write!(f, "config {} {}", quote(&format!("{repo}.{key}")), quote(value))
+            }
             Self::Repo { action: RepoAction::Enable, globs } => line(f, "repo enable", globs),
             Self::Repo { action: RepoAction::Disable, globs } => line(f, "repo disable", globs),
             Self::Run => f.write_str("ts run"),

@@ -4,7 +4,10 @@
 const LONGEST: usize = 40;
 
 /// The known word that was probably meant by a misspelled `word`.
-pub(in crate::recipe) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(in crate::recipe) fn nearest<'a>(
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     if word.len() > LONGEST * 4 || word.chars().count() > LONGEST {
         return None;
     }
@@ -36,8 +39,11 @@ fn distance(a: &str, b: &str) -> usize {
     for (row, ca) in a.chars().enumerate() {
         let mut now = vec![row + 1];
         for (col, &cb) in b.iter().enumerate() {
-            let at = |line: &[usize], index: usize| line.get(index).copied().unwrap_or(usize::MAX / 2);
-            let mut best = (at(&last, col) + usize::from(ca != cb)).min(at(&last, col + 1) + 1).min(at(&now, col) + 1);
+            let at =
+                |line: &[usize], index: usize| line.get(index).copied().unwrap_or(usize::MAX / 2);
+            let mut best = (at(&last, col) + usize::from(ca != cb))
+                .min(at(&last, col + 1) + 1)
+                .min(at(&now, col) + 1);
             let swapped = col > 0 && previous == Some(cb) && b.get(col - 1) == Some(&ca);
             if swapped {
                 best = best.min(at(&before, col - 1) + 1);

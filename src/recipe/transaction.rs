@@ -1,6 +1,8 @@
 //! The transactions of a recipe, as input for the package manager.
 
-use super::statement::{GroupAction, MarkAction, ModuleAction, RepoAction, Spec, SpecKind, StatementKind};
+use super::statement::{
+    GroupAction, MarkAction, ModuleAction, RepoAction, Spec, SpecKind, StatementKind,
+};
 use serde::Serialize;
 
 /// All statements between two `ts run` lines, for one run of the package manager.
@@ -189,28 +191,56 @@ impl Transaction {
         let word = |text: &str| Spec { text: text.to_owned(), line: *line, column: 1 };
         let group = |group: &GroupSpec, action| match (group.scope, action) {
             // Only these two statements can name an environment.
-            (GroupScope::Environment, GroupAction::Install) => StatementKind::Install { specs: vec![word(&format!("@^{}", group.name))] },
-            (GroupScope::Environment, GroupAction::Remove) => StatementKind::Remove { specs: vec![word(&format!("@^{}", group.name))] },
-            _ => StatementKind::Group { action, with_optional: group.with_optional, groups: vec![word(&group.name)] },
+            (GroupScope::Environment, GroupAction::Install) => {
+                StatementKind::Install { specs: vec![word(&format!("@^{}", group.name))] }
+            }
+            (GroupScope::Environment, GroupAction::Remove) => {
+                StatementKind::Remove { specs: vec![word(&format!("@^{}", group.name))] }
+            }
+            _ => StatementKind::Group {
+                action,
+                with_optional: group.with_optional,
+                groups: vec![word(&group.name)],
+            },
         };
         let mut all = Vec::new();
-        all.extend(repos.iter().map(|change| StatementKind::Repo { action: change.action, globs: vec![word(&change.glob)] }));
-        let set = |key: &str, value: &str| StatementKind::Config { repo: None, key: key.to_owned(), value: value.to_owned() };
+        all.extend(repos.iter().map(|change| StatementKind::Repo {
+            action: change.action,
+            globs: vec![word(&change.glob)],
+        }));
+        let set = |key: &str, value: &str| StatementKind::Config {
+            repo: None,
+            key: key.to_owned(),
+            value: value.to_owned(),
+        };
         all.extend(config.iter().map(|(key, value)| set(key, value)));
         all.extend((!exclude.is_empty()).then(|| set("exclude", &exclude.join(","))));
-        all.extend(modules.iter().map(|change| StatementKind::Module { action: change.action, specs: change.specs.clone() }));
+        all.extend(modules.iter().map(|change| StatementKind::Module {
+            action: change.action,
+            specs: change.specs.clone(),
+        }));
         let some = |specs: &[Spec]| (!specs.is_empty()).then(|| specs.to_vec());
         all.extend(groups.iter().map(|wanted| group(wanted, GroupAction::Install)));
         all.extend(some(install).map(|specs| StatementKind::Install { specs }));
         all.extend(group_changes.iter().map(|change| group(&change.group, change.action)));
         all.extend(some(remove).map(|specs| StatementKind::Remove { specs }));
-        all.extend(upgrade.iter().cloned().map(|Upgrade { minimal, filters, specs }| StatementKind::Upgrade { minimal, filters, specs }));
+        all.extend(upgrade.iter().cloned().map(|Upgrade { minimal, filters, specs }| {
+            StatementKind::Upgrade { minimal, filters, specs }
+        }));
         all.extend(some(downgrade).map(|specs| StatementKind::Downgrade { specs }));
         all.extend(some(reinstall).map(|specs| StatementKind::Reinstall { specs }));
         all.extend(distro_sync.clone().map(|specs| StatementKind::DistroSync { specs }));
-        all.extend(swap.iter().cloned().map(|Swap { remove, install }| StatementKind::Swap { remove, install }));
+        all.extend(
+            swap.iter()
+                .cloned()
+                .map(|Swap { remove, install }| StatementKind::Swap { remove, install }),
+        );
         all.extend(autoremove.clone().map(|specs| StatementKind::Autoremove { specs }));
-        all.extend(mark.iter().cloned().map(|Mark { action, specs }| StatementKind::Mark { action, specs }));
+        all.extend(
+            mark.iter()
+                .cloned()
+                .map(|Mark { action, specs }| StatementKind::Mark { action, specs }),
+        );
         all
     }
 
@@ -218,9 +248,13 @@ impl Transaction {
     pub(super) fn add_installs(&mut self, specs: &[Spec]) {
         for spec in specs {
             match spec.kind() {
-                SpecKind::Group | SpecKind::Environment => self.groups.push(GroupSpec::new(spec, false)),
+                SpecKind::Group | SpecKind::Environment => {
+                    self.groups.push(GroupSpec::new(spec, false))
+                }
                 SpecKind::Module => self.modules.push(module_of(ModuleAction::Install, spec)),
-                SpecKind::Package | SpecKind::Path | SpecKind::File | SpecKind::Url => self.install.push(spec.clone()),
+                SpecKind::Package | SpecKind::Path | SpecKind::File | SpecKind::Url => {
+                    self.install.push(spec.clone())
+                }
             }
         }
     }
@@ -230,10 +264,15 @@ impl Transaction {
         for spec in specs {
             match spec.kind() {
                 SpecKind::Group | SpecKind::Environment => {
-                    self.group_changes.push(GroupChange { action: GroupAction::Remove, group: GroupSpec::new(spec, false) });
+                    self.group_changes.push(GroupChange {
+                        action: GroupAction::Remove,
+                        group: GroupSpec::new(spec, false),
+                    });
                 }
                 SpecKind::Module => self.modules.push(module_of(ModuleAction::Remove, spec)),
-                SpecKind::Package | SpecKind::Path | SpecKind::File | SpecKind::Url => self.remove.push(spec.clone()),
+                SpecKind::Package | SpecKind::Path | SpecKind::File | SpecKind::Url => {
+                    self.remove.push(spec.clone())
+                }
             }
         }
     }

@@ -13,7 +13,8 @@ pub(in crate::recipe) struct VariableError {
 
 /// Whether a text can be the name of a variable.
 pub(in crate::recipe) fn is_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// The text with the values of its variables, and adds their names to `used`; `None` if it has no
@@ -38,14 +39,20 @@ pub(in crate::recipe) fn expand(
         expanded.push_str(before);
         let Some((name, behind)) = after.split_once('}').filter(|(name, _)| is_name(name)) else {
             return Err(VariableError {
-                message: format!("{} is not a variable", quoted(&format!("${{{}", after.split(['}', ' ']).next().unwrap_or_default()))),
+                message: format!(
+                    "{} is not a variable",
+                    quoted(&format!("${{{}", after.split(['}', ' ']).next().unwrap_or_default()))
+                ),
                 hint: "write ${NAME}, or $${ for the text itself".to_owned(),
             });
         };
         let Some(value) = variables.get(name) else {
             return Err(VariableError {
                 message: format!("the variable {} is not set", quoted(name)),
-                hint: format!("set it under [vars] or with --set {name}=VALUE; $${{{name}}} is the text itself"),
+                hint: format!(
+                    "set it under [vars] or with --set {name}=VALUE; $${{{name}}} is the text \
+                     itself"
+                ),
             });
         };
         used.insert(name.to_owned());
@@ -62,12 +69,18 @@ mod tests {
 
     #[test]
     fn variables_are_expanded_once_and_unset_ones_are_errors() {
-        let variables = BTreeMap::from([("A".to_owned(), "${B}".to_owned()), ("X_1".to_owned(), "x".to_owned())]);
+        let variables = BTreeMap::from([
+            ("A".to_owned(), "${B}".to_owned()),
+            ("X_1".to_owned(), "x".to_owned()),
+        ]);
         let expand = |text: &str| expand(text, &variables, &mut BTreeSet::new());
         assert_eq!(expand("plain $releasever"), Ok(None));
         assert_eq!(expand("a${X_1}b${A}"), Ok(Some("axb${B}".to_owned())));
         assert_eq!(expand("$${X_1} ${X_1}"), Ok(Some("${X_1} x".to_owned())));
-        assert_eq!(expand("${B}").map_err(|error| error.message), Err("the variable `B` is not set".to_owned()));
+        assert_eq!(
+            expand("${B}").map_err(|error| error.message),
+            Err("the variable `B` is not set".to_owned())
+        );
         assert!(expand("${").is_err() && expand("${a b}").is_err() && expand("${}").is_err());
     }
 }

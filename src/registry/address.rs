@@ -39,7 +39,9 @@ impl FromStr for Address {
             Some(("glance", "")) => Ok(Self::Glance(None)),
             Some(("glance", cloud)) => Ok(Self::Glance(Some(cloud.to_owned()))),
             Some(("oci", "")) => wrong("write oci:HOST/NAME:TAG"),
-            Some(("oci", reference)) => Ok(Self::Oci(reference.trim_start_matches("//").to_owned())),
+            Some(("oci", reference)) => {
+                Ok(Self::Oci(reference.trim_start_matches("//").to_owned()))
+            }
             _ => wrong("write dir:PATH, tree:PATH=URL, glance:CLOUD or oci:REFERENCE"),
         }
     }

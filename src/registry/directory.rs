@@ -55,7 +55,8 @@ impl Directory {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => {}
             Err(error) => {
-                let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                let folder =
+                    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 return Err(error).or_fail_hint(
                     ExitCode::Space,
                     format!("opening the output directory {}", path.display()),
@@ -67,7 +68,8 @@ impl Directory {
                 );
             }
         }
-        let open = OpenDirectory::open(path).with_context(|| format!("opening the output directory {}", path.display()))?;
+        let open = OpenDirectory::open(path)
+            .with_context(|| format!("opening the output directory {}", path.display()))?;
         Ok(Self { open, existing: Existing::Keep })
     }
 
@@ -84,9 +86,12 @@ impl Directory {
     pub(crate) fn holding(file: &Path) -> Result<Self> {
         let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !folder.is_dir() {
-            return Err(Failure::new(ExitCode::Space, format!("opening the output directory {}: there is none", folder.display()))
-                .hint(format!("make it: mkdir -p {}", folder.display()))
-                .into());
+            return Err(Failure::new(
+                ExitCode::Space,
+                format!("opening the output directory {}: there is none", folder.display()),
+            )
+            .hint(format!("make it: mkdir -p {}", folder.display()))
+            .into());
         }
         Self::open(folder)
     }
@@ -105,11 +110,22 @@ impl Directory {
     /// Refuses a file name that belongs to a published version: replacing one of its files would
     /// leave a mixture.
     fn check_output(&self, names: &Names) -> Result<()> {
-        let Some(stored) = entries::stored_version(self, &names.stem)?.filter(|stored| stored.is_version(self)) else { return Ok(()) };
-        let file = names.suffix.first().map_or_else(|| names.stem.clone(), |(_, suffix)| format!("{}.{suffix}", names.stem));
+        let Some(stored) =
+            entries::stored_version(self, &names.stem)?.filter(|stored| stored.is_version(self))
+        else {
+            return Ok(());
+        };
+        let file = names
+            .suffix
+            .first()
+            .map_or_else(|| names.stem.clone(), |(_, suffix)| format!("{}.{suffix}", names.stem));
         Err(Failure::new(
             ExitCode::Registry,
-            format!("writing {}: it belongs to the published image {}", self.path().join(file).display(), stored.describe()),
+            format!(
+                "writing {}: it belongs to the published image {}",
+                self.path().join(file).display(),
+                stored.describe()
+            ),
         )
         .hint("choose another file, or publish to the directory instead: --registry dir:DIR")
         .into())
@@ -124,13 +140,26 @@ impl Directory {
             self.check_output(&names)?;
         }
         // Builds for two architectures of one version do not meet.
-        let foreign = names.image.as_ref().and_then(|image| image.arch.as_deref()).filter(|arch| *arch != std::env::consts::ARCH);
-        let lock = self.lock(&foreign.map_or_else(|| names.stem.clone(), |arch| format!("{}.{arch}", names.stem)))?;
+        let foreign = names
+            .image
+            .as_ref()
+            .and_then(|image| image.arch.as_deref())
+            .filter(|arch| *arch != std::env::consts::ARCH);
+        let lock = self.lock(
+            &foreign.map_or_else(|| names.stem.clone(), |arch| format!("{}.{arch}", names.stem)),
+        )?;
         let mut files = Vec::new();
         for (format, _) in &names.suffix {
             files.push((*format, Pending::create(&self.open, &names.tarball(*format))?));
         }
-        Ok(Staged { directory: self.clone(), names, files, attached: Vec::new(), settled: None, _lock: lock })
+        Ok(Staged {
+            directory: self.clone(),
+            names,
+            files,
+            attached: Vec::new(),
+            settled: None,
+            _lock: lock,
+        })
     }
 
     /// The lock of a name that is held for short times; waits for it.
@@ -138,7 +167,10 @@ impl Directory {
         let began = Instant::now();
         loop {
             match self.lock(name) {
-                Err(error) if error::exit_code(&error) == ExitCode::Locked && began.elapsed() < LONGEST_WAIT => {
+                Err(error)
+                    if error::exit_code(&error) == ExitCode::Locked
+                        && began.elapsed() < LONGEST_WAIT =>
+                {
                     process::pause(Duration::from_millis(50))?;
                 }
                 result => return result,
@@ -159,9 +191,15 @@ impl Directory {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(mut held) => {
                     // The one before us may have removed the name between our open and our lock.
-                    let own = held.metadata().with_context(|| format!("reading {}", path.display()))?;
-                    let named = self.open.stat(&name).with_context(|| format!("reading {}", path.display()))?;
-                    if named.is_none_or(|named| (named.st_dev, named.st_ino) != (own.dev(), own.ino())) {
+                    let own =
+                        held.metadata().with_context(|| format!("reading {}", path.display()))?;
+                    let named = self
+                        .open
+                        .stat(&name)
+                        .with_context(|| format!("reading {}", path.display()))?;
+                    if named
+                        .is_none_or(|named| (named.st_dev, named.st_ino) != (own.dev(), own.ino()))
+                    {
                         continue;
                     }
                     held.set_len(0)
@@ -171,15 +209,23 @@ impl Directory {
                     return Ok(Lock { directory: self.open.clone(), name, _held: held });
                 }
                 Err((_, Errno::EWOULDBLOCK)) => {
-                    let who = match String::from_utf8(holder).ok().and_then(|text| text.trim().parse::<u32>().ok()) {
+                    let who = match String::from_utf8(holder)
+                        .ok()
+                        .and_then(|text| text.trim().parse::<u32>().ok())
+                    {
                         None => "another build".to_owned(),
                         Some(process) => format!("another build (process {process})"),
                     };
-                    return Err(Failure::new(ExitCode::Locked, format!("{who} is making {}/{stem}", self.path().display()))
-                        .hint("wait for it, or give this image another name or version")
-                        .into());
+                    return Err(Failure::new(
+                        ExitCode::Locked,
+                        format!("{who} is making {}/{stem}", self.path().display()),
+                    )
+                    .hint("wait for it, or give this image another name or version")
+                    .into());
                 }
-                Err((_, error)) => return Err(error).with_context(|| format!("locking {}", path.display())),
+                Err((_, error)) => {
+                    return Err(error).with_context(|| format!("locking {}", path.display()));
+                }
             }
         }
     }
@@ -210,10 +256,18 @@ impl Registry for Directory {
         publish::publish(self, set, report)
     }
 
-    fn published_version(&self, name: &str, version: &str, arch: Option<&str>) -> Result<Option<PublishedVersion>> {
+    fn published_version(
+        &self,
+        name: &str,
+        version: &str,
+        arch: Option<&str>,
+    ) -> Result<Option<PublishedVersion>> {
         let versions = entries::stored_versions(self)?;
         let stem = entries::place(&versions, name, version, arch).stem;
-        Ok(versions.iter().find(|stored| stored.stem == stem).map(entries::StoredVersion::published_version))
+        Ok(versions
+            .iter()
+            .find(|stored| stored.stem == stem)
+            .map(entries::StoredVersion::published_version))
     }
 
     fn list(&self) -> Result<Vec<Entry>> {
@@ -233,7 +287,8 @@ pub(crate) fn record(manifest: &Path, references: &References) -> Result<()> {
     let doing = || format!("writing the references into {}", manifest.display());
     let text = files::read_text(manifest, LARGEST_MANIFEST).with_context(doing)?;
     let real = manifest.canonicalize().with_context(doing)?;
-    let directory = OpenDirectory::open(real.parent().unwrap_or(Path::new("/"))).with_context(doing)?;
+    let directory =
+        OpenDirectory::open(real.parent().unwrap_or(Path::new("/"))).with_context(doing)?;
     let name = real.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let text = manifest_text::with(&text, references).with_context(doing)?;
     let mut pending = Pending::with_content(&directory, &name, text.as_bytes())?;
@@ -280,7 +335,9 @@ fn link_latest<'a>(
 
 /// Removes a file that may be gone already.
 pub(super) fn unlink(open: &OpenDirectory, name: &str) -> Result<()> {
-    open.remove(name).map(drop).with_context(|| format!("removing {}", open.path().join(name).display()))
+    open.remove(name)
+        .map(drop)
+        .with_context(|| format!("removing {}", open.path().join(name).display()))
 }
 
 pub(super) fn sync(directory: &OpenDirectory) -> Result<()> {
@@ -294,7 +351,12 @@ mod tests {
     use crate::archive::{Format, Packed};
 
     fn names(formats: &[Format]) -> Names {
-        let image = Image { name: "img".into(), version: "1".into(), arch: None, numbering: Numbering::Fixed };
+        let image = Image {
+            name: "img".into(),
+            version: "1".into(),
+            arch: None,
+            numbering: Numbering::Fixed,
+        };
         Names::versioned(image, formats)
     }
 
@@ -305,14 +367,23 @@ mod tests {
             file.write_all(content.as_bytes()).expect("written");
         }
         let bytes = content.len() as u64;
-        let packed = Packed { format: Format::Tgz, level: 5, block: 1 << 20, bytes, sha256: "aa".into(), sha512: "bb".into() };
+        let packed = Packed {
+            format: Format::Tgz,
+            level: 5,
+            block: 1 << 20,
+            bytes,
+            sha256: "aa".into(),
+            sha512: "bb".into(),
+        };
         let tarballs = staged.tarballs(&[packed]);
         staged.commit(&tarballs, b"{}").expect("committed")
     }
 
     fn held(folder: &Path) -> Vec<String> {
-        let mut names: Vec<String> =
-            std::fs::read_dir(folder).expect("directory").map(|e| e.expect("entry").file_name().to_string_lossy().into_owned()).collect();
+        let mut names: Vec<String> = std::fs::read_dir(folder)
+            .expect("directory")
+            .map(|e| e.expect("entry").file_name().to_string_lossy().into_owned())
+            .collect();
         names.sort();
         names
     }
@@ -324,11 +395,24 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&published.tarballs[0]).expect("tarball"), "one");
         assert_eq!(
             held(dir.path()),
-            ["img-1.json", "img-1.tgz", "img-1.tgz.sha256", "img-1.tgz.sha512", "img-latest.json", "img-latest.tgz"]
+            [
+                "img-1.json",
+                "img-1.tgz",
+                "img-1.tgz.sha256",
+                "img-1.tgz.sha512",
+                "img-latest.json",
+                "img-latest.tgz"
+            ]
         );
-        assert_eq!(std::fs::read_to_string(dir.path().join("img-1.tgz.sha256")).expect("checksum"), "aa  img-1.tgz\n");
+        assert_eq!(
+            std::fs::read_to_string(dir.path().join("img-1.tgz.sha256")).expect("checksum"),
+            "aa  img-1.tgz\n"
+        );
         publish(dir.path(), "two");
-        assert_eq!(std::fs::read_to_string(dir.path().join("img-latest.tgz")).expect("latest"), "two");
+        assert_eq!(
+            std::fs::read_to_string(dir.path().join("img-latest.tgz")).expect("latest"),
+            "two"
+        );
         assert_eq!(held(dir.path()).len(), 6);
     }
 

@@ -54,7 +54,12 @@ pub trait Registry: std::fmt::Debug {
     ///
     /// # Errors
     /// When the registry cannot be reached or refuses.
-    fn published_version(&self, name: &str, version: &str, arch: Option<&str>) -> Result<Option<PublishedVersion>>;
+    fn published_version(
+        &self,
+        name: &str,
+        version: &str,
+        arch: Option<&str>,
+    ) -> Result<Option<PublishedVersion>>;
 
     /// The images, the newest of each name first.
     ///
@@ -104,11 +109,19 @@ pub trait Registry: std::fmt::Debug {
 ///
 /// # Errors
 /// When it cannot be reached, or refuses.
-pub fn open(address: &Address, publishing: &PublishOptions, report: &Report) -> Result<Box<dyn Registry>> {
+pub fn open(
+    address: &Address,
+    publishing: &PublishOptions,
+    report: &Report,
+) -> Result<Box<dyn Registry>> {
     match address {
-        Address::Directory(path) => Ok(Box::new(Directory::open(path)?.with_existing(publishing.existing))),
+        Address::Directory(path) => {
+            Ok(Box::new(Directory::open(path)?.with_existing(publishing.existing)))
+        }
         Address::Glance(cloud) => Ok(Box::new(Glance::open(cloud.as_deref(), publishing, report)?)),
-        Address::Tree(path, url) => Ok(Box::new(WebTree::open(path, url.as_deref())?.with_existing(publishing.existing))),
+        Address::Tree(path, url) => {
+            Ok(Box::new(WebTree::open(path, url.as_deref())?.with_existing(publishing.existing)))
+        }
         Address::Oci(reference) => {
             let oci = Oci::open(reference, &oci::Access::from_environment(publishing.ca.clone()))?;
             Ok(Box::new(oci.with_existing(publishing.existing)))

@@ -37,7 +37,11 @@ impl Removal {
     ///
     /// # Errors
     /// Only a signal ends the whole removal.
-    pub fn add(&mut self, entry: &Entry, outcome: crate::error::Result<Self>) -> crate::error::Result<()> {
+    pub fn add(
+        &mut self,
+        entry: &Entry,
+        outcome: crate::error::Result<Self>,
+    ) -> crate::error::Result<()> {
         match outcome {
             Ok(outcome) => {
                 self.removed.extend(outcome.removed);
@@ -62,9 +66,15 @@ pub(crate) fn failure(kept: &[Kept]) -> Option<Failure> {
     if kept.is_empty() {
         return None;
     }
-    let shown: Vec<String> = kept.iter().map(|kept| format!("{}: {}", kept.id, kept.reason)).collect();
-    let count = if kept.len() == 1 { "1 image stays".to_owned() } else { format!("{} images stay", kept.len()) };
-    let mut failure = Failure::new(ExitCode::Registry, format!("removing images: {count}: {}", shown.join("; ")));
+    let shown: Vec<String> =
+        kept.iter().map(|kept| format!("{}: {}", kept.id, kept.reason)).collect();
+    let count = if kept.len() == 1 {
+        "1 image stays".to_owned()
+    } else {
+        format!("{} images stay", kept.len())
+    };
+    let mut failure =
+        Failure::new(ExitCode::Registry, format!("removing images: {count}: {}", shown.join("; ")));
     let mut hints: Vec<&String> = Vec::new();
     for hint in kept.iter().flat_map(|kept| &kept.hints) {
         if !hints.contains(&hint) {
@@ -80,7 +90,12 @@ fn is_stop(error: &anyhow::Error) -> bool {
 }
 
 /// The entries beyond the newest `keep` of their name and owner; unfinished ones always.
-pub(super) fn surplus(entries: Vec<Entry>, name: Option<&str>, keep: usize, owners: Owners) -> Vec<Entry> {
+pub(super) fn surplus(
+    entries: Vec<Entry>,
+    name: Option<&str>,
+    keep: usize,
+    owners: Owners,
+) -> Vec<Entry> {
     let mut kept: HashMap<(Option<String>, String, Option<String>, String), usize> = HashMap::new();
     entries
         .into_iter()
@@ -90,7 +105,12 @@ pub(super) fn surplus(entries: Vec<Entry>, name: Option<&str>, keep: usize, owne
             if entry.state == State::Unfinished {
                 return true;
             }
-            let group = (entry.owner.clone(), entry.name.clone(), entry.arch.clone(), entry.extension.clone());
+            let group = (
+                entry.owner.clone(),
+                entry.name.clone(),
+                entry.arch.clone(),
+                entry.extension.clone(),
+            );
             let count = kept.entry(group).or_default();
             *count += 1;
             *count > keep
@@ -123,8 +143,17 @@ mod tests {
 
     #[test]
     fn versions_are_counted_for_each_owner_and_other_owners_are_chosen_only_on_request() {
-        let all = || vec![entry("1", "theirs", "3"), entry("2", "mine", "2"), entry("3", "theirs", "2"), entry("4", "mine", "1")];
-        let ids = |owners| surplus(all(), None, 1, owners).into_iter().map(|entry| entry.id).collect::<Vec<_>>();
+        let all = || {
+            vec![
+                entry("1", "theirs", "3"),
+                entry("2", "mine", "2"),
+                entry("3", "theirs", "2"),
+                entry("4", "mine", "1"),
+            ]
+        };
+        let ids = |owners| {
+            surplus(all(), None, 1, owners).into_iter().map(|entry| entry.id).collect::<Vec<_>>()
+        };
         assert_eq!(ids(Owners::Own), ["4"]);
         assert_eq!(ids(Owners::All), ["3", "4"]);
     }
@@ -138,7 +167,11 @@ mod tests {
         assert_eq!(removal.removed, ["2"]);
         let failure = anyhow::Error::from(removal.failure().expect("a failure"));
         let text = crate::error::render(&failure);
-        assert!(text.contains("1 image stays: 1: it is protected") && text.contains("hint: unprotect it"), "{text}");
+        assert!(
+            text.contains("1 image stays: 1: it is protected")
+                && text.contains("hint: unprotect it"),
+            "{text}"
+        );
         let stopped = Failure::new(ExitCode::Interrupted, "stopped");
         removal.add(&entry("3", "mine", "3"), Err(stopped.into())).expect_err("a signal ends it");
     }

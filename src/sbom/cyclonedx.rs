@@ -11,8 +11,10 @@ use crate::set::manifest::{Manifest, Package};
 const IMAGE: &str = "image";
 
 pub(super) fn document(manifest: &Manifest) -> Value {
-    let components: Vec<Value> = manifest.packages.iter().map(|package| component(package, manifest)).collect();
-    let references: Vec<String> = manifest.packages.iter().map(|package| url_of(package, manifest)).collect();
+    let components: Vec<Value> =
+        manifest.packages.iter().map(|package| component(package, manifest)).collect();
+    let references: Vec<String> =
+        manifest.packages.iter().map(|package| url_of(package, manifest)).collect();
     json!({
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -69,8 +71,14 @@ fn component(package: &Package, manifest: &Manifest) -> Value {
         component.insert("description".into(), json!(summary));
     }
     match Licence::parse(&package.license) {
-        Licence::Expression(text) => component.insert("licenses".into(), json!([{"expression": text, "acknowledgement": "declared"}])),
-        Licence::Text(text) => component.insert("licenses".into(), json!([{"license": {"name": text, "acknowledgement": "declared"}}])),
+        Licence::Expression(text) => component.insert(
+            "licenses".into(),
+            json!([{"expression": text, "acknowledgement": "declared"}]),
+        ),
+        Licence::Text(text) => component.insert(
+            "licenses".into(),
+            json!([{"license": {"name": text, "acknowledgement": "declared"}}]),
+        ),
         Licence::Unknown => None,
     };
     if let Some((algorithm, digest)) = package.checksum.as_deref().and_then(|c| c.split_once(':'))
@@ -78,7 +86,11 @@ fn component(package: &Package, manifest: &Manifest) -> Value {
     {
         component.insert("hashes".into(), json!([{"alg": algorithm, "content": digest}]));
     }
-    if let Some(url) = package.url.as_deref().filter(|url| url.starts_with("http://") || url.starts_with("https://")) {
+    if let Some(url) = package
+        .url
+        .as_deref()
+        .filter(|url| url.starts_with("http://") || url.starts_with("https://"))
+    {
         component.insert("externalReferences".into(), json!([{"type": "website", "url": url}]));
     }
     let properties: Vec<Value> = [

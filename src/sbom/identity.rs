@@ -82,13 +82,21 @@ mod tests {
     #[test]
     fn package_urls_follow_the_specification() {
         assert_eq!(
-            package_url("curl-0:7.50.3-1.fc25.i386", "curl-7.50.3-1.fc25.src.rpm", &release("Fedora", "25")),
-            "pkg:rpm/fedora/curl@7.50.3-1.fc25?arch=i386&distro=fedora-25&upstream=curl-7.50.3-1.fc25.src.rpm"
+            package_url(
+                "curl-0:7.50.3-1.fc25.i386",
+                "curl-7.50.3-1.fc25.src.rpm",
+                &release("Fedora", "25")
+            ),
+            "pkg:rpm/fedora/curl@7.50.3-1.fc25?arch=i386&distro=fedora-25&upstream=curl-7.50.3-1.\
+             fc25.src.rpm"
         );
         assert_eq!(
             package_url("gcc-c++-2:12~rc1-1^git.x86_64", "(none)", &release("centos", "9")),
             "pkg:rpm/centos/gcc-c%2B%2B@12~rc1-1%5Egit?arch=x86_64&distro=centos-9&epoch=2"
         );
-        assert_eq!(package_url("a-0:1-1.noarch", "", &BTreeMap::new()), "pkg:rpm/a@1-1?arch=noarch");
+        assert_eq!(
+            package_url("a-0:1-1.noarch", "", &BTreeMap::new()),
+            "pkg:rpm/a@1-1?arch=noarch"
+        );
     }
 }

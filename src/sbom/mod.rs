@@ -57,7 +57,8 @@ impl Documents {
     /// # Errors
     /// If a key cannot be read or opened.
     pub fn new(kinds: &[SbomKind], keys: &[SignKey], passphrase: &Passphrase) -> Result<Self> {
-        let signers = keys.iter().map(|key| Signer::open(key, passphrase)).collect::<Result<_>>()?;
+        let signers =
+            keys.iter().map(|key| Signer::open(key, passphrase)).collect::<Result<_>>()?;
         let mut kinds = kinds.to_vec();
         kinds.sort();
         kinds.dedup();
@@ -69,7 +70,12 @@ impl Documents {
     ///
     /// # Errors
     /// If a tarball cannot be read or a signature cannot be created.
-    pub fn create<R: Read + Seek>(&self, manifest: &Manifest, stem: &str, tarballs: Vec<(String, R)>) -> Result<Vec<Document>> {
+    pub fn create<R: Read + Seek>(
+        &self,
+        manifest: &Manifest,
+        stem: &str,
+        tarballs: Vec<(String, R)>,
+    ) -> Result<Vec<Document>> {
         let mut documents = Vec::new();
         for kind in &self.kinds {
             let (suffix, value) = match kind {
@@ -77,18 +83,33 @@ impl Documents {
                 SbomKind::Cyclonedx => ("cdx.json", cyclonedx::document(manifest)),
                 SbomKind::Provenance => continue,
             };
-            documents.push(Document { suffix: suffix.to_owned(), of: None, content: text(&value)? });
+            documents.push(Document {
+                suffix: suffix.to_owned(),
+                of: None,
+                content: text(&value)?,
+            });
         }
         if self.kinds.contains(&SbomKind::Provenance) {
-            let digests: Vec<_> = documents.iter().map(|d| (d.name(stem), hex::encode(Sha256::digest(&d.content)))).collect();
+            let digests: Vec<_> = documents
+                .iter()
+                .map(|d| (d.name(stem), hex::encode(Sha256::digest(&d.content))))
+                .collect();
             let value = provenance::statement(manifest, &digests, SystemTime::now());
-            documents.push(Document { suffix: "intoto.json".to_owned(), of: None, content: text(&value)? });
+            documents.push(Document {
+                suffix: "intoto.json".to_owned(),
+                of: None,
+                content: text(&value)?,
+            });
         }
         let mut signatures = Vec::new();
         for signer in self.signers.iter() {
             for document in &documents {
                 let name = document.name(stem);
-                signatures.push(signer.sign(&name, manifest.source_date_epoch, document.content.as_slice())?);
+                signatures.push(signer.sign(
+                    &name,
+                    manifest.source_date_epoch,
+                    document.content.as_slice(),
+                )?);
             }
         }
         for (name, mut tarball) in tarballs {
@@ -103,7 +124,8 @@ impl Documents {
 }
 
 fn text(value: &Value) -> Result<Vec<u8>> {
-    let mut bytes = serde_json::to_vec_pretty(value).context("writing a document of the artifact")?;
+    let mut bytes =
+        serde_json::to_vec_pretty(value).context("writing a document of the artifact")?;
     bytes.push(b'\n');
     Ok(bytes)
 }

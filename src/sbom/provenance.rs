@@ -15,13 +15,20 @@ const BUILD_TYPE: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/build/v1");
 const BUILDER: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/builder/v1");
 
 /// `documents` are the names and digests of the documents written with it.
-pub(super) fn statement(manifest: &Manifest, documents: &[(String, String)], now: SystemTime) -> Value {
+pub(super) fn statement(
+    manifest: &Manifest,
+    documents: &[(String, String)],
+    now: SystemTime,
+) -> Value {
     let subject: Vec<Value> = manifest
         .tarballs
         .iter()
         .map(|tarball| json!({"name": tarball.file, "digest": {"sha256": tarball.sha256, "sha512": tarball.sha512}}))
         .collect();
-    let byproducts: Vec<Value> = documents.iter().map(|(name, sha256)| json!({"name": name, "digest": {"sha256": sha256}})).collect();
+    let byproducts: Vec<Value> = documents
+        .iter()
+        .map(|(name, sha256)| json!({"name": name, "digest": {"sha256": sha256}}))
+        .collect();
     let finished = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     json!({
         "_type": "https://in-toto.io/Statement/v1",
@@ -72,7 +79,9 @@ fn dependencies(manifest: &Manifest) -> Vec<Value> {
             let mut dependency = Map::new();
             dependency.insert("uri".into(), json!(url_of(package, manifest)));
             dependency.insert("name".into(), json!(package.nevra));
-            if let Some((algorithm, digest)) = package.checksum.as_deref().and_then(|c| c.split_once(':')) {
+            if let Some((algorithm, digest)) =
+                package.checksum.as_deref().and_then(|c| c.split_once(':'))
+            {
                 dependency.insert("digest".into(), json!({ algorithm: digest }));
             }
             let mut notes = Map::new();
@@ -98,7 +107,9 @@ fn without_passwords(value: &Value) -> Value {
     match value {
         Value::String(text) => Value::String(without_userinfo(text)),
         Value::Array(items) => Value::Array(items.iter().map(without_passwords).collect()),
-        Value::Object(map) => Value::Object(map.iter().map(|(key, item)| (key.clone(), without_passwords(item))).collect()),
+        Value::Object(map) => Value::Object(
+            map.iter().map(|(key, item)| (key.clone(), without_passwords(item))).collect(),
+        ),
         other => other.clone(),
     }
 }
@@ -122,6 +133,11 @@ mod tests {
         let settings = json!({"packages": {"repositories": [{"baseurl": ["https://me:s3cret@mirror/x@y", "file:///a@b"]}], "proxy": "http://a:b@p:3128"}});
         let clean = without_passwords(&settings).to_string();
         assert!(!clean.contains("s3cret") && !clean.contains("a:b"), "{clean}");
-        assert!(clean.contains("https://mirror/x@y") && clean.contains("file:///a@b") && clean.contains("http://p:3128"), "{clean}");
+        assert!(
+            clean.contains("https://mirror/x@y")
+                && clean.contains("file:///a@b")
+                && clean.contains("http://p:3128"),
+            "{clean}"
+        );
     }
 }

@@ -53,7 +53,11 @@ impl FromStr for SignKey {
         let (scheme, file) = match text.split_once(':') {
             Some(("minisign", file)) => (Scheme::Minisign, file),
             Some(("openpgp", file)) => (Scheme::OpenPgp, file),
-            _ => return Err(format!("'{text}' is not a signing key: write minisign:FILE or openpgp:FILE")),
+            _ => {
+                return Err(format!(
+                    "'{text}' is not a signing key: write minisign:FILE or openpgp:FILE"
+                ));
+            }
         };
         if file.is_empty() {
             return Err(format!("'{text}' has no file: write minisign:FILE or openpgp:FILE"));
@@ -81,7 +85,10 @@ impl Passphrase {
         let passphrase = match file {
             None => std::env::var(PASSPHRASE).ok(),
             Some(file) => {
-                let text = read_small(file).or_fail(ExitCode::Usage, format!("reading the passphrase in {}", file.display()))?;
+                let text = read_small(file).or_fail(
+                    ExitCode::Usage,
+                    format!("reading the passphrase in {}", file.display()),
+                )?;
                 Some(text.lines().next().unwrap_or_default().to_owned())
             }
         };
@@ -143,33 +150,51 @@ impl Signer {
                 // The name is part of the signed text, so that one image cannot be passed off as
                 // another.
                 let trusted = format!("timestamp:{epoch}\tfile:{name}\thashed");
-                let signature = minisign::sign(None, key, data, Some(&trusted), Some("signature from osimg"));
-                (Scheme::Minisign, signature.map_err(|error| anyhow!("{error}")).with_context(signing)?.into_string())
+                let signature =
+                    minisign::sign(None, key, data, Some(&trusted), Some("signature from osimg"));
+                (
+                    Scheme::Minisign,
+                    signature
+                        .map_err(|error| anyhow!("{error}"))
+                        .with_context(signing)?
+                        .into_string(),
+                )
             }
-            Secret::OpenPgp(key, password) => (Scheme::OpenPgp, sign_pgp(key, password, data).with_context(signing)?),
+            Secret::OpenPgp(key, password) => {
+                (Scheme::OpenPgp, sign_pgp(key, password, data).with_context(signing)?)
+            }
         };
-        Ok(Document { suffix: scheme.suffix().to_owned(), of: Some(name.to_owned()), content: text.into_bytes() })
+        Ok(Document {
+            suffix: scheme.suffix().to_owned(),
+            of: Some(name.to_owned()),
+            content: text.into_bytes(),
+        })
     }
 }
 
 fn open_minisign(text: &str, passphrase: &Passphrase) -> Result<Secret> {
-    let encoded = text.lines().nth(1).context("it is not a minisign key: its second line is missing")?;
-    let bytes =
-        Base64::decode_to_vec(encoded.trim(), None).map_err(|_| anyhow!("it is not a minisign key: its second line is not base64"))?;
+    let encoded =
+        text.lines().nth(1).context("it is not a minisign key: its second line is missing")?;
+    let bytes = Base64::decode_to_vec(encoded.trim(), None)
+        .map_err(|_| anyhow!("it is not a minisign key: its second line is not base64"))?;
     anyhow::ensure!(bytes.starts_with(b"Ed"), "it is not a secret key of minisign");
     let key = minisign::SecretKey::from_bytes(&bytes).map_err(|error| anyhow!("{error}"))?;
     if !key.is_encrypted() {
         return Ok(Secret::Minisign(Box::new(key)));
     }
     // Without a passphrase the library would prompt at the terminal during the build.
-    let Some(passphrase) = &passphrase.0 else { anyhow::bail!("it is locked, but no passphrase was given") };
+    let Some(passphrase) = &passphrase.0 else {
+        anyhow::bail!("it is locked, but no passphrase was given")
+    };
     let locked = minisign::SecretKeyBox::from_string(text).map_err(|error| anyhow!("{error}"))?;
-    let key = locked.into_secret_key(Some(passphrase.clone())).map_err(|error| anyhow!("{error}"))?;
+    let key =
+        locked.into_secret_key(Some(passphrase.clone())).map_err(|error| anyhow!("{error}"))?;
     Ok(Secret::Minisign(Box::new(key)))
 }
 
 fn open_pgp(text: &str, passphrase: &Passphrase) -> Result<Secret> {
-    let (key, _) = SignedSecretKey::from_string(text).context("reading an armored OpenPGP secret key")?;
+    let (key, _) =
+        SignedSecretKey::from_string(text).context("reading an armored OpenPGP secret key")?;
     let password = passphrase.0.as_deref().map_or_else(Password::empty, Password::from);
     // The test shows before the build whether the key can be unlocked.
     sign_pgp(&key, &password, &b""[..]).context("trying the key")?;
@@ -185,8 +210,20 @@ fn sign_pgp(key: &SignedSecretKey, password: &Password, data: impl Read) -> Resu
         .max_by_key(|subkey| subkey.key.created_at());
     let random = rand::thread_rng();
     let signature = match subkey {
-        Some(subkey) => DetachedSignature::sign_binary_data(random, &subkey.key, password, HashAlgorithm::Sha512, data)?,
-        None => DetachedSignature::sign_binary_data(random, &key.primary_key, password, HashAlgorithm::Sha512, data)?,
+        Some(subkey) => DetachedSignature::sign_binary_data(
+            random,
+            &subkey.key,
+            password,
+            HashAlgorithm::Sha512,
+            data,
+        )?,
+        None => DetachedSignature::sign_binary_data(
+            random,
+            &key.primary_key,
+            password,
+            HashAlgorithm::Sha512,
+            data,
+        )?,
     };
     Ok(signature.to_armored_string(ArmorOptions::default())?)
 }
@@ -201,8 +238,14 @@ mod tests {
 
     #[test]
     fn a_key_is_given_by_its_scheme_and_file() {
-        assert_eq!("minisign:/k".parse(), Ok(SignKey { scheme: Scheme::Minisign, file: "/k".into() }));
-        assert_eq!("openpgp:a:b".parse(), Ok(SignKey { scheme: Scheme::OpenPgp, file: "a:b".into() }));
+        assert_eq!(
+            "minisign:/k".parse(),
+            Ok(SignKey { scheme: Scheme::Minisign, file: "/k".into() })
+        );
+        assert_eq!(
+            "openpgp:a:b".parse(),
+            Ok(SignKey { scheme: Scheme::OpenPgp, file: "a:b".into() })
+        );
         for text in ["", "minisign:", "gpg:/k", "/k"] {
             assert!(text.parse::<SignKey>().is_err(), "{text}");
         }

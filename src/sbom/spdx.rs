@@ -83,7 +83,10 @@ fn image(manifest: &Manifest) -> Value {
 
 fn package_entry(package: &Package, manifest: &Manifest, id: &str, licence: &Licence) -> Value {
     let parts = Nevra::lenient(&package.nevra);
-    let supplier = package.vendor.as_deref().map_or("NOASSERTION".to_owned(), |vendor| format!("Organization: {vendor}"));
+    let supplier = package
+        .vendor
+        .as_deref()
+        .map_or("NOASSERTION".to_owned(), |vendor| format!("Organization: {vendor}"));
     let mut value = json!({
         "SPDXID": id,
         "name": parts.name,
@@ -101,12 +104,24 @@ fn package_entry(package: &Package, manifest: &Manifest, id: &str, licence: &Lic
         }],
     });
     if let Some((algorithm, digest)) = package.checksum.as_deref().and_then(|c| c.split_once(':')) {
-        insert(&mut value, "checksums", json!([{"algorithm": algorithm.to_ascii_uppercase(), "checksumValue": digest}]));
+        insert(
+            &mut value,
+            "checksums",
+            json!([{"algorithm": algorithm.to_ascii_uppercase(), "checksumValue": digest}]),
+        );
     }
     if let Some(location) = &package.location {
-        insert(&mut value, "packageFileName", json!(location.rsplit('/').next().unwrap_or(location)));
+        insert(
+            &mut value,
+            "packageFileName",
+            json!(location.rsplit('/').next().unwrap_or(location)),
+        );
     }
-    if let Some(url) = package.url.as_deref().filter(|url| url.starts_with("http://") || url.starts_with("https://")) {
+    if let Some(url) = package
+        .url
+        .as_deref()
+        .filter(|url| url.starts_with("http://") || url.starts_with("https://"))
+    {
         insert(&mut value, "homepage", json!(url));
     }
     if let Some(summary) = &package.summary {

@@ -81,7 +81,8 @@ fn value_of<'a>(line: &'a str, key: &str) -> Option<&'a str> {
 /// a policy that it does not have.
 pub(super) fn sources_of_tree(tree: &Path) -> Result<Option<Sources>> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let root = open(tree, flags, Mode::empty()).with_context(|| format!("opening the tree {}", tree.display()))?;
+    let root = open(tree, flags, Mode::empty())
+        .with_context(|| format!("opening the tree {}", tree.display()))?;
     let read = |path: &Path| read_inside(&root, tree, path);
 
     sources_of(read, &tree.display().to_string())
@@ -92,14 +93,24 @@ pub(super) fn sources_of_tree(tree: &Path) -> Result<Option<Sources>> {
 ///
 /// # Errors
 /// As [`sources_of_tree`].
-pub(super) fn sources_of(read: impl Fn(&Path) -> Result<Option<Source>>, image: &str) -> Result<Option<Sources>> {
+pub(super) fn sources_of(
+    read: impl Fn(&Path) -> Result<Option<Source>>,
+    image: &str,
+) -> Result<Option<Sources>> {
     let Some(config) = read(Path::new(CONFIG))? else { return Ok(None) };
     let name = config.name;
     let config = Config::parse(&config.text);
-    if config.policy.is_empty() || config.policy.contains(['/', '\0']) || config.policy.starts_with('.') {
+    if config.policy.is_empty()
+        || config.policy.contains(['/', '\0'])
+        || config.policy.starts_with('.')
+    {
         return Err(Failure::new(
             ExitCode::Unexpected,
-            format!("reading {}: SELINUXTYPE={:?} is not the name of a policy", name.display(), config.policy),
+            format!(
+                "reading {}: SELINUXTYPE={:?} is not the name of a policy",
+                name.display(),
+                config.policy
+            ),
         )
         .into());
     }
@@ -108,10 +119,20 @@ pub(super) fn sources_of(read: impl Fn(&Path) -> Result<Option<Source>>, image: 
     if sources.is_none() && config.enforcement == Enforcement::Enforcing {
         return Err(Failure::new(
             ExitCode::Unexpected,
-            format!("looking for the SELinux policy {:?} of {image}: no {}", config.policy, base.display()),
+            format!(
+                "looking for the SELinux policy {:?} of {image}: no {}",
+                config.policy,
+                base.display()
+            ),
         )
-        .hint("an image that enforces a policy does not boot without it: install the policy's package")
-        .hint("or set SELINUX=disabled in the image's etc/selinux/config, or pack with --selinux none")
+        .hint(
+            "an image that enforces a policy does not boot without it: install the policy's \
+             package",
+        )
+        .hint(
+            "or set SELINUX=disabled in the image's etc/selinux/config, or pack with --selinux \
+             none",
+        )
         .into());
     }
     Ok(sources)
@@ -122,24 +143,37 @@ pub(super) fn sources_of(read: impl Fn(&Path) -> Result<Option<Source>>, image: 
 /// # Errors
 /// Fails if `file` does not exist, if only its compiled form does, or if a file cannot be read.
 pub(super) fn sources_beside(file: &Path) -> Result<Sources> {
-    read_all(file, read_outside)?
-        .ok_or_else(|| Failure::new(ExitCode::Usage, format!("reading SELinux file contexts {}: no such file", file.display())).into())
+    read_all(file, read_outside)?.ok_or_else(|| {
+        Failure::new(
+            ExitCode::Usage,
+            format!("reading SELinux file contexts {}: no such file", file.display()),
+        )
+        .into()
+    })
 }
 
-fn read_all(base: &Path, read: impl Fn(&Path) -> Result<Option<Source>>) -> Result<Option<Sources>> {
+fn read_all(
+    base: &Path,
+    read: impl Fn(&Path) -> Result<Option<Source>>,
+) -> Result<Option<Sources>> {
     let text_of = |suffix: &str| {
         let path = with_suffix(base, suffix);
         let source = read(&path)?;
         let compiled = with_suffix(&path, ".bin");
         let is_compiled = |source: &Source| source.text.starts_with(&0xf97c_ff8a_u32.to_ne_bytes());
-        if source.as_ref().is_some_and(is_compiled) || (source.is_none() && read(&compiled)?.is_some()) {
+        if source.as_ref().is_some_and(is_compiled)
+            || (source.is_none() && read(&compiled)?.is_some())
+        {
             return Err(Failure::new(
                 ExitCode::Unexpected,
-                format!("reading SELinux file contexts {}: only the compiled form exists", path.display()),
+                format!(
+                    "reading SELinux file contexts {}: only the compiled form exists",
+                    path.display()
+                ),
             )
             .hint(
-                "the compiled form belongs to one version of PCRE2; install the policy's text form \
-                 next to it",
+                "the compiled form belongs to one version of PCRE2; install the policy's text \
+                 form next to it",
             )
             .into());
         }
@@ -165,8 +199,14 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 fn read_inside(root: &OwnedFd, tree: &Path, path: &Path) -> Result<Option<Source>> {
     let name = tree.join(path);
     // Without O_NONBLOCK, a FIFO would block the build.
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY;
-    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let flags = OFlag::O_RDONLY
+        | OFlag::O_CLOEXEC
+        | OFlag::O_NONBLOCK
+        | OFlag::O_NOFOLLOW
+        | OFlag::O_NOCTTY;
+    let how = OpenHow::new()
+        .flags(flags)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     match openat2(root, path, how) {
         Ok(file) => read_regular(File::from(file), name).map(Some),
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
@@ -185,12 +225,16 @@ fn read_outside(path: &Path) -> Result<Option<Source>> {
 
 fn read_regular(file: File, name: PathBuf) -> Result<Source> {
     let metadata = file.metadata().with_context(|| format!("examining {}", name.display()))?;
-    let refused = |what: &str| Failure::new(ExitCode::Unexpected, format!("reading {}: {what}", name.display()));
+    let refused = |what: &str| {
+        Failure::new(ExitCode::Unexpected, format!("reading {}: {what}", name.display()))
+    };
     if !metadata.is_file() {
         return Err(refused("not a regular file").into());
     }
     let mut text = Vec::new();
-    file.take(SIZE_LIMIT + 1).read_to_end(&mut text).with_context(|| format!("reading {}", name.display()))?;
+    file.take(SIZE_LIMIT + 1)
+        .read_to_end(&mut text)
+        .with_context(|| format!("reading {}", name.display()))?;
     if text.len() as u64 > SIZE_LIMIT {
         return Err(refused(&format!("larger than {} MiB", SIZE_LIMIT >> 20)).into());
     }
@@ -208,10 +252,22 @@ mod tests {
 
     #[test]
     fn the_configuration_is_parsed_as_libselinux_parses_it() {
-        assert_eq!(config("#SELINUX=disabled\nSELINUX= Enforcing\nSELINUXTYPE=mls\t\r\n"), (Enforcement::Enforcing, "mls".into()));
-        assert_eq!(config("SELINUX=permissive\nSELINUX=enforcing"), (Enforcement::Permissive, "targeted".into()));
-        assert_eq!(config("SELINUX=nonsense\nSELINUX=disabled"), (Enforcement::Disabled, "targeted".into()));
-        assert_eq!(config("selinuxtype=a\nSELINUXTYPE=b\nSETLOCALDEFS=0"), (Enforcement::Disabled, "b".into()));
+        assert_eq!(
+            config("#SELINUX=disabled\nSELINUX= Enforcing\nSELINUXTYPE=mls\t\r\n"),
+            (Enforcement::Enforcing, "mls".into())
+        );
+        assert_eq!(
+            config("SELINUX=permissive\nSELINUX=enforcing"),
+            (Enforcement::Permissive, "targeted".into())
+        );
+        assert_eq!(
+            config("SELINUX=nonsense\nSELINUX=disabled"),
+            (Enforcement::Disabled, "targeted".into())
+        );
+        assert_eq!(
+            config("selinuxtype=a\nSELINUXTYPE=b\nSETLOCALDEFS=0"),
+            (Enforcement::Disabled, "b".into())
+        );
     }
 
     #[test]

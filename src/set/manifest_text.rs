@@ -63,7 +63,9 @@ pub(crate) fn arch(text: &str) -> Option<String> {
 pub(crate) fn with(text: &str, references: &References) -> Result<String> {
     let mut all = published(text);
     // Glance's images of every format have one name.
-    let place = |known: &References| (known.registry.clone(), known.tarball.name.clone(), known.extension.clone());
+    let place = |known: &References| {
+        (known.registry.clone(), known.tarball.name.clone(), known.extension.clone())
+    };
     all.retain(|old| place(old) != place(references));
     all.push(references.clone());
     write(text, &all)
@@ -90,7 +92,8 @@ pub(crate) fn write(text: &str, all: &[References]) -> Result<String> {
         return Ok(whole);
     }
     let head = whole.strip_suffix(END).context("the manifest does not end as osimg writes it")?;
-    let list = serde_json::to_string_pretty(all).context("writing the references")?.replace('\n', "\n  ");
+    let list =
+        serde_json::to_string_pretty(all).context("writing the references")?.replace('\n', "\n  ");
     Ok(format!("{head}{BEGIN}{list}{END}"))
 }
 
@@ -135,7 +138,8 @@ pub(crate) fn tarballs(text: &str) -> Vec<Tarball> {
 /// # Errors
 /// When it is not in the form that osimg writes.
 pub(crate) fn with_tarballs(text: &str, tarballs: &[Tarball], sources: &[&str]) -> Result<String> {
-    let listed: Vec<Listed> = sources.iter().filter_map(|source| serde_json::from_str(source).ok()).collect();
+    let listed: Vec<Listed> =
+        sources.iter().filter_map(|source| serde_json::from_str(source).ok()).collect();
     let compression: Vec<&serde_json::Value> = tarballs
         .iter()
         .filter_map(|tarball| {
@@ -148,7 +152,9 @@ pub(crate) fn with_tarballs(text: &str, tarballs: &[Tarball], sources: &[&str]) 
     let mut text = text.to_owned();
     if serde_json::from_str::<Listed>(&text).is_ok_and(|own| own.tarballs != tarballs) {
         text = replace(&text, &["tarballs"], &tarballs)?;
-        if compression.len() == tarballs.len() && member(&text, &["archive", "compression"]).is_some() {
+        if compression.len() == tarballs.len()
+            && member(&text, &["archive", "compression"]).is_some()
+        {
             text = replace(&text, &["archive", "compression"], &compression)?;
         }
     }
@@ -160,10 +166,14 @@ pub(crate) fn with_tarballs(text: &str, tarballs: &[Tarball], sources: &[&str]) 
 /// # Errors
 /// When it is not in the form that osimg writes, or has no such member.
 pub(crate) fn replace(text: &str, path: &[&str], value: &impl Serialize) -> Result<String> {
-    let place = member(text, path).with_context(|| format!("the manifest has no {} where osimg writes it", path.join(".")))?;
+    let place = member(text, path)
+        .with_context(|| format!("the manifest has no {} where osimg writes it", path.join(".")))?;
     let indent = format!("\n{}", INDENT.repeat(path.len()));
-    let written = serde_json::to_string_pretty(value).context("writing a part of the manifest")?.replace('\n', &indent);
-    let (before, after) = (text.get(..place.start).unwrap_or_default(), text.get(place.end..).unwrap_or_default());
+    let written = serde_json::to_string_pretty(value)
+        .context("writing a part of the manifest")?
+        .replace('\n', &indent);
+    let (before, after) =
+        (text.get(..place.start).unwrap_or_default(), text.get(place.end..).unwrap_or_default());
     Ok(format!("{before}{written}{after}"))
 }
 
@@ -183,7 +193,10 @@ fn member(text: &str, path: &[&str]) -> Option<Range<usize>> {
                 || line.strip_prefix(&parent).is_some_and(|rest| rest.starts_with('}'))
         };
         let lines = text.get(start..place.end)?.match_indices('\n');
-        let end = lines.map(|(at, _)| start + at).find(|at| text.get(at + 1..).is_some_and(ends)).unwrap_or(place.end);
+        let end = lines
+            .map(|(at, _)| start + at)
+            .find(|at| text.get(at + 1..).is_some_and(ends))
+            .unwrap_or(place.end);
         let value = text.get(start..end)?;
         place = start..start + value.trim_end_matches(',').len();
     }
@@ -196,7 +209,15 @@ mod tests {
     use crate::set::{Kind, Made, Reference};
 
     fn references(registry: &str, id: &str) -> References {
-        let tarball = Reference { name: "os.tgz".into(), id: id.into(), url: None, size: 1, sha256: None, sha512: None, made: Made::New };
+        let tarball = Reference {
+            name: "os.tgz".into(),
+            id: id.into(),
+            url: None,
+            size: 1,
+            sha256: None,
+            sha512: None,
+            made: Made::New,
+        };
         References {
             kind: Kind::Glance,
             registry: registry.into(),
@@ -248,7 +269,10 @@ mod tests {
         assert_eq!(digest(&once), digest(plain));
         assert_eq!(published(&twice).len(), 2);
         let again = with(&twice, &references("glance:a", "3")).expect("written");
-        assert_eq!(published(&again).iter().map(|r| r.tarball.id.as_str()).collect::<Vec<_>>(), ["2", "3"]);
+        assert_eq!(
+            published(&again).iter().map(|r| r.tarball.id.as_str()).collect::<Vec<_>>(),
+            ["2", "3"]
+        );
         let other = References { extension: ".txz".into(), ..references("glance:a", "4") };
         assert_eq!(published(&with(&again, &other).expect("written")).len(), 3);
         assert_eq!(write(&again, &[]).expect("written"), plain);

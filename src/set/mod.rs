@@ -12,7 +12,9 @@ mod references;
 pub(crate) mod version;
 
 pub(crate) use kept::Kept;
-pub(crate) use names::{EXTENSIONS, Neighbour, Place, check_names, extension_of, latest, same_arch, stem};
+pub(crate) use names::{
+    EXTENSIONS, Neighbour, Place, check_names, extension_of, latest, same_arch, stem,
+};
 pub use piece::{Piece, Role};
 pub(crate) use references::{Kind, Reference};
 pub use references::{Made, References};
@@ -102,17 +104,25 @@ impl Set {
     /// When it cannot be read, or does not match its suffix or its manifest.
     pub fn from_tarball(path: &Path, progress: impl FnMut(u64, u64)) -> Result<Self> {
         let format = Format::from_name(path)?;
-        let file_name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let extension = archive::suffix(&file_name).with_context(|| format!("choosing a suffix for {}", path.display()))?;
+        let file_name =
+            path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let extension = archive::suffix(&file_name)
+            .with_context(|| format!("choosing a suffix for {}", path.display()))?;
         let stem = file_name.strip_suffix(extension).unwrap_or(&file_name).to_owned();
         check_magic(path, format)?;
         let piece = Piece::from_file(path, progress)?;
         let (stem, arch) = match stem.rsplit_once('.') {
-            Some((stem, arch)) if names::ARCHITECTURES.contains(&arch) => (stem.to_owned(), Some(arch.to_owned())),
+            Some((stem, arch)) if names::ARCHITECTURES.contains(&arch) => {
+                (stem.to_owned(), Some(arch.to_owned()))
+            }
             _ => (stem, None),
         };
         let (name, version) = match stem.rsplit_once('-') {
-            Some((name, version)) if !name.is_empty() && version.starts_with(|c: char| c.is_ascii_digit()) => (name, version),
+            Some((name, version))
+                if !name.is_empty() && version.starts_with(|c: char| c.is_ascii_digit()) =>
+            {
+                (name, version)
+            }
             _ => (stem.as_str(), ""),
         };
         let mut set = Self {
@@ -131,8 +141,12 @@ impl Set {
             manifest: None,
         };
         let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let real_name = real.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let manifest_path = real.with_file_name(format!("{}.json", real_name.strip_suffix(extension).unwrap_or(&real_name)));
+        let real_name =
+            real.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let manifest_path = real.with_file_name(format!(
+            "{}.json",
+            real_name.strip_suffix(extension).unwrap_or(&real_name)
+        ));
         if manifest_path.is_file() {
             set.adopt(&manifest_path, &real_name)?;
         }
@@ -142,16 +156,26 @@ impl Set {
     /// Takes name, version and properties from a manifest, if it is osimg's and describes this
     /// tarball.
     fn adopt(&mut self, path: &Path, file_name: &str) -> Result<()> {
-        let text = files::read(path, LARGEST_MANIFEST).with_context(|| format!("reading the manifest {}", path.display()))?;
+        let text = files::read(path, LARGEST_MANIFEST)
+            .with_context(|| format!("reading the manifest {}", path.display()))?;
         let Ok(known) = serde_json::from_slice::<ManifestPart>(&text) else { return Ok(()) };
-        let Some(recorded) = known.tarballs.iter().find(|tarball| tarball.file == file_name) else { return Ok(()) };
+        let Some(recorded) = known.tarballs.iter().find(|tarball| tarball.file == file_name) else {
+            return Ok(());
+        };
         let have = &self.tarball.piece;
         if (recorded.bytes, &recorded.sha512) != (have.size, &have.sha512) {
             return Err(Failure::new(
                 ExitCode::Trust,
-                format!("comparing {} with its manifest {}: the digests differ", have.path.display(), path.display()),
+                format!(
+                    "comparing {} with its manifest {}: the digests differ",
+                    have.path.display(),
+                    path.display()
+                ),
             )
-            .hint("it was altered after it was built, or the manifest is of another build: build it again, or take the manifest away")
+            .hint(
+                "it was altered after it was built, or the manifest is of another build: build it \
+                 again, or take the manifest away",
+            )
             .into());
         }
         self.name = known.name;
@@ -206,7 +230,10 @@ impl Set {
         match (&self.kernel, &self.ramdisk) {
             (Some(_), None) => Err(missing("a kernel, but no ramdisk", "--ramdisk FILE")),
             (None, Some(_)) => Err(missing("a ramdisk, but no kernel", "--kernel FILE")),
-            (None, None) if self.stage2.is_some() => Err(missing("a stage2, but no kernel and no ramdisk", "--kernel FILE --ramdisk FILE")),
+            (None, None) if self.stage2.is_some() => Err(missing(
+                "a stage2, but no kernel and no ramdisk",
+                "--kernel FILE --ramdisk FILE",
+            )),
             _ => Ok(()),
         }
     }
@@ -229,8 +256,11 @@ fn missing(has: &str, option: &str) -> anyhow::Error {
 /// Compares the first bytes with what the suffix promises.
 fn check_magic(path: &Path, format: Format) -> Result<()> {
     let mut start = Vec::new();
-    let file = files::open(path).with_context(|| format!("opening the tarball {}", path.display()))?;
-    file.take(512).read_to_end(&mut start).with_context(|| format!("reading the tarball {}", path.display()))?;
+    let file =
+        files::open(path).with_context(|| format!("opening the tarball {}", path.display()))?;
+    file.take(512)
+        .read_to_end(&mut start)
+        .with_context(|| format!("reading the tarball {}", path.display()))?;
     let found = match start.as_slice() {
         [0x1F, 0x8B, ..] => "gzip",
         [b'B', b'Z', b'h', ..] => "bzip2",
@@ -250,7 +280,11 @@ fn check_magic(path: &Path, format: Format) -> Result<()> {
     if found != promised {
         return Err(Failure::new(
             ExitCode::Usage,
-            format!("reading the tarball {}: its suffix promises {promised}, its first bytes are {found}", path.display()),
+            format!(
+                "reading the tarball {}: its suffix promises {promised}, its first bytes are \
+                 {found}",
+                path.display()
+            ),
         )
         .hint("Anaconda chooses by the suffix: give it the one that fits")
         .into());
@@ -263,7 +297,8 @@ mod tests {
     use super::*;
 
     /// A gzip member of nothing.
-    const EMPTY_GZIP: &[u8] = &[0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 0xFF, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    const EMPTY_GZIP: &[u8] =
+        &[0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 0xFF, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
     fn tarball(name: &str, bytes: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -276,7 +311,10 @@ mod tests {
     fn name_and_version_come_from_the_file_name_without_a_manifest() {
         let (_dir, path) = tarball("web-node-20261122.tar.gz", EMPTY_GZIP);
         let set = Set::from_tarball(&path, |_, _| {}).expect("a set");
-        assert_eq!((set.name.as_str(), set.version.as_str(), set.tarball.extension), ("web-node", "20261122", ".tar.gz"));
+        assert_eq!(
+            (set.name.as_str(), set.version.as_str(), set.tarball.extension),
+            ("web-node", "20261122", ".tar.gz")
+        );
         assert_eq!(set.stem(), "web-node-20261122");
         let (_dir, path) = tarball("os-image.tgz", EMPTY_GZIP);
         assert_eq!(Set::from_tarball(&path, |_, _| {}).expect("a set").stem(), "os-image");
@@ -294,7 +332,10 @@ mod tests {
         let right = Piece::from_file(&path, |_, _| {}).expect("a piece").sha512;
         std::fs::write(dir.path().join("os-1.json"), manifest(&right)).expect("written");
         let set = Set::from_tarball(&path, |_, _| {}).expect("a set");
-        assert_eq!((set.os_distro.as_deref(), set.os_version.as_deref()), (Some("demo"), Some("12")));
+        assert_eq!(
+            (set.os_distro.as_deref(), set.os_version.as_deref()),
+            (Some("demo"), Some("12"))
+        );
         assert!(set.manifest.is_some());
         std::fs::write(dir.path().join("os-1.json"), manifest("beef")).expect("written");
         let error = Set::from_tarball(&path, |_, _| {}).expect_err("altered");

@@ -11,7 +11,8 @@ pub(crate) fn extension_of(file: &str) -> &'static str {
 }
 
 /// Architectures that a file name may end in before its suffix, as osimg writes it; rpm's names.
-pub(super) const ARCHITECTURES: [&str; 7] = ["x86_64", "aarch64", "ppc64le", "s390x", "riscv64", "i686", "armv7hl"];
+pub(super) const ARCHITECTURES: [&str; 7] =
+    ["x86_64", "aarch64", "ppc64le", "s390x", "riscv64", "i686", "armv7hl"];
 /// `NAME-VERSION`, or only the name.
 pub(crate) fn stem(name: &str, version: &str) -> String {
     if version.is_empty() { name.to_owned() } else { format!("{name}-{version}") }
@@ -22,19 +23,27 @@ pub(crate) fn stem(name: &str, version: &str) -> String {
 /// # Errors
 /// Names the character that does not do.
 pub fn check_names(name: &str, version: &str) -> Result<()> {
-    let refused = |text: &str, why: String| Failure::new(ExitCode::Usage, format!("naming the image '{}': {why}", text.escape_debug()));
+    let refused = |text: &str, why: String| {
+        Failure::new(ExitCode::Usage, format!("naming the image '{}': {why}", text.escape_debug()))
+    };
     for (what, text) in [("name", name), ("version", version)] {
         if text.contains('$') {
             return Err(refused(text, format!("its {what} has a variable that was not expanded"))
                 .hint("write the value itself: --name NAME, --image-version VERSION")
                 .into());
         }
-        if let Some(bad) = text.chars().find(|c| c.is_control() || *c == '/' || *c == char::REPLACEMENT_CHARACTER) {
-            return Err(refused(text, format!("its {what} has the character {bad:?}")).hint("choose letters, digits and . _ + -").into());
+        if let Some(bad) =
+            text.chars().find(|c| c.is_control() || *c == '/' || *c == char::REPLACEMENT_CHARACTER)
+        {
+            return Err(refused(text, format!("its {what} has the character {bad:?}"))
+                .hint("choose letters, digits and . _ + -")
+                .into());
         }
     }
     if name.is_empty() || name.starts_with('.') {
-        return Err(refused(name, "a name begins with a letter or digit".to_owned()).hint("give it one: --name NAME").into());
+        return Err(refused(name, "a name begins with a letter or digit".to_owned())
+            .hint("give it one: --name NAME")
+            .into());
     }
     Ok(())
 }
@@ -68,11 +77,15 @@ impl Place {
         if there.iter().any(|other| other.stem == own.stem) {
             return own;
         }
-        let is_plain = |other: &&Neighbour<'_>| other.name == name && other.arch.is_some_and(|a| !other.stem.ends_with(&format!(".{a}")));
+        let is_plain = |other: &&Neighbour<'_>| {
+            other.name == name
+                && other.arch.is_some_and(|a| !other.stem.ends_with(&format!(".{a}")))
+        };
         let taken = match there.iter().find(|other| other.stem == plain) {
             Some(other) => other.arch.is_some_and(|other| other != arch),
             None => {
-                let mut owners = there.iter().filter(is_plain).filter_map(|other| other.arch).peekable();
+                let mut owners =
+                    there.iter().filter(is_plain).filter_map(|other| other.arch).peekable();
                 owners.peek().is_some() && owners.all(|owner| owner != arch)
             }
         };
@@ -99,8 +112,17 @@ mod tests {
 
     #[test]
     fn the_first_architecture_keeps_the_plain_names() {
-        let there = [("os-1", Some("x86_64")), ("other-1", Some("s390x")), ("os-2.aarch64", Some("aarch64")), ("os-0", None)];
-        let there = there.map(|(stem, arch)| Neighbour { stem, name: if stem == "other-1" { "other" } else { "os" }, arch });
+        let there = [
+            ("os-1", Some("x86_64")),
+            ("other-1", Some("s390x")),
+            ("os-2.aarch64", Some("aarch64")),
+            ("os-0", None),
+        ];
+        let there = there.map(|(stem, arch)| Neighbour {
+            stem,
+            name: if stem == "other-1" { "other" } else { "os" },
+            arch,
+        });
         for (version, arch, among, stem) in [
             ("1", Some("x86_64"), &[][..], "os-1"),
             ("1", Some("x86_64"), &there[..], "os-1"),

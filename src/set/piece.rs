@@ -30,7 +30,8 @@ pub enum Role {
 
 impl Role {
     /// Every role, in the order of publishing: the tarball names the others and comes last.
-    pub const ALL: [Self; 5] = [Self::Kernel, Self::Ramdisk, Self::Stage2, Self::Kickstart, Self::Tarball];
+    pub const ALL: [Self; 5] =
+        [Self::Kernel, Self::Ramdisk, Self::Stage2, Self::Kickstart, Self::Tarball];
 
     /// The word for it in properties, names and JSON.
     #[must_use]
@@ -92,7 +93,12 @@ impl Piece {
         if size == 0 {
             return Err(Failure::new(ExitCode::Usage, format!("{}: it is empty", doing())).into());
         }
-        Ok(Self { path: path.to_owned(), size, sha256: hex::encode(sha256.finalize()), sha512: hex::encode(sha512.finalize()) })
+        Ok(Self {
+            path: path.to_owned(),
+            size,
+            sha256: hex::encode(sha256.finalize()),
+            sha512: hex::encode(sha512.finalize()),
+        })
     }
 
     /// Opens the file for sending, if it still has the size it had when it was hashed.
@@ -114,10 +120,16 @@ impl Piece {
     ///
     /// # Errors
     /// When it cannot be read or written, has changed, and when a signal asks to stop.
-    pub fn copy_to(&self, copy: &mut File, target: &Path, mut progress: impl FnMut(u64)) -> Result<()> {
+    pub fn copy_to(
+        &self,
+        copy: &mut File,
+        target: &Path,
+        mut progress: impl FnMut(u64),
+    ) -> Result<()> {
         let mut source = self.open()?;
         let (mut sum, mut done) = (Sha512::new(), 0_u64);
-        let failed = |error| anyhow::Error::new(error).context(format!("reading {}", self.path.display()));
+        let failed =
+            |error| anyhow::Error::new(error).context(format!("reading {}", self.path.display()));
         let size = files::read_chunks(&mut source, failed, |bytes| {
             process::check_stop()?;
             sum.update(bytes);
@@ -133,7 +145,11 @@ impl Piece {
     pub(crate) fn changed(&self, size: u64) -> anyhow::Error {
         Failure::new(
             ExitCode::Trust,
-            format!("reading {}: it changed in the meantime ({size} bytes instead of {})", self.path.display(), self.size),
+            format!(
+                "reading {}: it changed in the meantime ({size} bytes instead of {})",
+                self.path.display(),
+                self.size
+            ),
         )
         .hint("wait until the program that writes it has finished")
         .into()
@@ -150,9 +166,13 @@ mod tests {
         let path = dir.path().join("x");
         std::fs::write(&path, "hello, world").expect("written");
         let mut reported = Vec::new();
-        let piece = Piece::from_file(&path, |done, total| reported.push((done, total))).expect("a piece");
+        let piece =
+            Piece::from_file(&path, |done, total| reported.push((done, total))).expect("a piece");
         // printf 'hello, world' | sha256sum, sha512sum
-        assert_eq!(piece.sha256, "09ca7e4eaa6e8ae9c7d261167129184883644d07dfba7cbfbc4c8a2e08360d5b");
+        assert_eq!(
+            piece.sha256,
+            "09ca7e4eaa6e8ae9c7d261167129184883644d07dfba7cbfbc4c8a2e08360d5b"
+        );
         assert!(piece.sha512.starts_with("8710339dcb6814d0"));
         assert_eq!((piece.size, reported), (12, vec![(12, 12)]));
     }

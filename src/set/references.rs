@@ -94,10 +94,24 @@ pub struct References {
 impl Reference {
     /// A piece by the name and id that it has there.
     #[must_use]
-    pub fn from_piece(piece: &Piece, name: &str, id: &str, url: Option<String>, made: Made) -> Self {
+    pub fn from_piece(
+        piece: &Piece,
+        name: &str,
+        id: &str,
+        url: Option<String>,
+        made: Made,
+    ) -> Self {
         let digest = |text: &String| Some(text.clone());
         let (sha256, sha512) = (digest(&piece.sha256), digest(&piece.sha512));
-        Self { name: name.to_owned(), id: id.to_owned(), url, size: piece.size, sha256, sha512, made }
+        Self {
+            name: name.to_owned(),
+            id: id.to_owned(),
+            url,
+            size: piece.size,
+            sha256,
+            sha512,
+            made,
+        }
     }
 }
 
@@ -106,7 +120,12 @@ impl References {
     ///
     /// # Errors
     /// When the tarball is not among them.
-    pub fn from_set(set: &Set, kind: Kind, registry: String, pieces: Vec<(Role, Reference)>) -> Result<Self> {
+    pub fn from_set(
+        set: &Set,
+        kind: Kind,
+        registry: String,
+        pieces: Vec<(Role, Reference)>,
+    ) -> Result<Self> {
         let mut pieces: BTreeMap<Role, Reference> = pieces.into_iter().collect();
         Ok(Self {
             kind,
@@ -136,7 +155,8 @@ impl References {
     /// Another tarball of the same version, which boots with the same pieces as `other`.
     #[must_use]
     pub fn booting_as(&self, other: &Self) -> Self {
-        let either = |new: &Option<Reference>, old: &Option<Reference>| new.clone().or_else(|| old.clone());
+        let either =
+            |new: &Option<Reference>, old: &Option<Reference>| new.clone().or_else(|| old.clone());
         Self {
             kernel: either(&other.kernel, &self.kernel),
             ramdisk: either(&other.ramdisk, &self.ramdisk),

@@ -59,7 +59,8 @@ pub(crate) struct NewFile<'a> {
 impl<'a> NewFiles<'a> {
     pub fn from_set(set: &'a Set, tree: Option<&'a str>) -> Self {
         let files = Role::ALL.into_iter().filter_map(|role| {
-            let (piece, extension) = (set.piece(role)?, if shared(role) { "" } else { set.tarball.extension });
+            let (piece, extension) =
+                (set.piece(role)?, if shared(role) { "" } else { set.tarball.extension });
             Some(NewFile { role, extension, sha256: &piece.sha256, sha512: &piece.sha512 })
         });
         Self { tree, files: files.collect() }
@@ -116,13 +117,18 @@ enum Why {
 impl PublishedVersion {
     /// The first difference to the new files; `None` if they may be added.
     pub(crate) fn clash(&self, new: &NewFiles<'_>) -> Option<Clash> {
-        let clash = |existing: &PublishedFile, why| Some(Clash { file: existing.clone(), created: self.created.clone(), why });
+        let clash = |existing: &PublishedFile, why| {
+            Some(Clash { file: existing.clone(), created: self.created.clone(), why })
+        };
         for existing in &self.files {
-            let same_place = |file: &&NewFile<'_>| (file.role, file.extension) == (existing.role, existing.extension.as_str());
+            let same_place = |file: &&NewFile<'_>| {
+                (file.role, file.extension) == (existing.role, existing.extension.as_str())
+            };
             match new.files.iter().find(same_place) {
                 Some(file) if !existing.is(file) => return clash(existing, Why::OtherBytes),
                 Some(_) => {}
-                None if existing.role != Role::Tarball || new.files.iter().any(|file| existing.is(file)) => {}
+                None if existing.role != Role::Tarball
+                    || new.files.iter().any(|file| existing.is(file)) => {}
                 None => match (self.tree.as_deref(), new.tree) {
                     (Some(there), Some(here)) if there == here => {}
                     (Some(_), Some(_)) => return clash(existing, Why::OtherTree),
@@ -135,7 +141,11 @@ impl PublishedVersion {
 
     /// Whether all new tarballs exist already.
     pub(crate) fn has_all(&self, new: &NewFiles<'_>) -> bool {
-        new.files.iter().all(|file| self.files.iter().any(|existing| existing.role == file.role && existing.extension == file.extension))
+        new.files.iter().all(|file| {
+            self.files
+                .iter()
+                .any(|existing| existing.role == file.role && existing.extension == file.extension)
+        })
     }
 }
 
@@ -157,7 +167,8 @@ impl Clash {
             (None, Some(sha512)) => format!("sha512 {sha512}"),
             (None, None) => "digest unknown".to_owned(),
         };
-        let date = if self.created.is_empty() { String::new() } else { format!(", of {}", self.created) };
+        let date =
+            if self.created.is_empty() { String::new() } else { format!(", of {}", self.created) };
         format!("{} ({digest}{date})", self.file.place)
     }
 
@@ -173,10 +184,13 @@ impl Clash {
     /// The failure of a publication that may not replace anything. `doing` names what was being
     /// published, and where.
     pub fn refuse(&self, doing: &str, stem: &str) -> anyhow::Error {
-        Failure::new(ExitCode::Registry, format!("{doing}: {stem} {}: {}", self.difference(), self.existing()))
-            .hint("give this image another version: --image-version VERSION")
-            .hint("or replace all files of that version: --replace")
-            .into()
+        Failure::new(
+            ExitCode::Registry,
+            format!("{doing}: {stem} {}: {}", self.difference(), self.existing()),
+        )
+        .hint("give this image another version: --image-version VERSION")
+        .hint("or replace all files of that version: --replace")
+        .into()
     }
 }
 
@@ -192,12 +206,20 @@ mod tests {
             sha256: Some((*digest).to_owned()),
             sha512: Some((*digest).to_owned()),
         });
-        PublishedVersion { created: "2026-11-30T00:00:00Z".into(), tree: tree.map(str::to_owned), files: files.collect() }
+        PublishedVersion {
+            created: "2026-11-30T00:00:00Z".into(),
+            tree: tree.map(str::to_owned),
+            files: files.collect(),
+        }
     }
 
     fn new<'a>(tree: Option<&'a str>, files: &[(Role, &'a str, &'a str)]) -> NewFiles<'a> {
-        let file =
-            |(role, extension, digest): &(Role, &'a str, &'a str)| NewFile { role: *role, extension, sha256: digest, sha512: digest };
+        let file = |(role, extension, digest): &(Role, &'a str, &'a str)| NewFile {
+            role: *role,
+            extension,
+            sha256: digest,
+            sha512: digest,
+        };
         NewFiles { tree, files: files.iter().map(file).collect() }
     }
 
@@ -224,7 +246,8 @@ mod tests {
         let error = clash.refuse("publishing os-1 to dir:/srv", "os-1");
         assert_eq!(crate::error::exit_code(&error), ExitCode::Registry);
         let text = crate::error::render(&error);
-        for part in ["os-1.tgz", "sha256 a", "2026-11-30T00:00:00Z", "--replace", "--image-version"] {
+        for part in ["os-1.tgz", "sha256 a", "2026-11-30T00:00:00Z", "--replace", "--image-version"]
+        {
             assert!(text.contains(part), "{part} is missing in {text}");
         }
     }

@@ -26,7 +26,8 @@ pub fn is_address(name: &str) -> bool {
 
 /// Asks as Anaconda does, and begins to read; nothing to read when the server refuses.
 pub(super) fn open(url: &str, trust: &Trust) -> Result<(Answer, Option<Body>)> {
-    let failed = |error: Error| error.failure(ExitCode::Repository, format!("asking for {}", shown(url)));
+    let failed =
+        |error: Error| error.failure(ExitCode::Repository, format!("asking for {}", shown(url)));
     let client = Client::new(trust, Redirects::Show)?;
     let (strict, _) = client.open(&Call::head(""), url, &[]).map_err(failed)?;
     let mut answer = Answer {
@@ -36,7 +37,8 @@ pub(super) fn open(url: &str, trust: &Trust) -> Result<(Answer, Option<Body>)> {
         encoding: strict.encoding().map(str::to_owned),
         refused: None,
     };
-    let (response, body) = client.with(Redirects::Follow).open(&Call::get(""), url, &[]).map_err(failed)?;
+    let (response, body) =
+        client.with(Redirects::Follow).open(&Call::get(""), url, &[]).map_err(failed)?;
     if !(200..300).contains(&response.status) {
         answer.refused = Some(response.status);
         return Ok((answer, None));

@@ -74,7 +74,9 @@ impl Capabilities {
                 if !flags.chars().all(|flag| "eip".contains(flag)) {
                     return None;
                 }
-                for (set, letter) in [(&mut effective, 'e'), (&mut inheritable, 'i'), (&mut permitted, 'p')] {
+                for (set, letter) in
+                    [(&mut effective, 'e'), (&mut inheritable, 'i'), (&mut permitted, 'p')]
+                {
                     match (operator, flags.contains(letter)) {
                         ('=', true) | ('+', true) => *set |= mask,
                         ('=', false) | ('-', true) => *set &= !mask,
@@ -90,12 +92,18 @@ impl Capabilities {
     /// Reads the extended attribute `security.capability`, versions 2 and 3 (linux/capability.h,
     /// `vfs_ns_cap_data`).
     pub(super) fn of_bytes(bytes: &[u8]) -> Option<Self> {
-        let word = |at: usize| -> Option<u64> { Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?).into()) };
+        let word = |at: usize| -> Option<u64> {
+            Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?).into())
+        };
         let magic = word(0)?;
         if !matches!((magic >> 24, bytes.len()), (2, 20) | (3, 24)) {
             return None;
         }
-        Some(Self { permitted: word(4)? | word(12)? << 32, inheritable: word(8)? | word(16)? << 32, effective: magic & 1 != 0 })
+        Some(Self {
+            permitted: word(4)? | word(12)? << 32,
+            inheritable: word(8)? | word(16)? << 32,
+            effective: magic & 1 != 0,
+        })
     }
 }
 
@@ -129,7 +137,10 @@ mod tests {
         version_3.extend([0; 4]);
         assert_eq!(Capabilities::of_bytes(&version_3), Capabilities::of_bytes(&raw));
         assert_ne!(Capabilities::of_text("cap_net_raw=ep"), Capabilities::of_bytes(&raw));
-        assert_ne!(Capabilities::of_text("cap_net_admin,cap_net_raw=p"), Capabilities::of_bytes(&raw));
+        assert_ne!(
+            Capabilities::of_text("cap_net_admin,cap_net_raw=p"),
+            Capabilities::of_bytes(&raw)
+        );
         let high = [0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0];
         assert_eq!(Capabilities::of_text("cap_bpf=p"), Capabilities::of_bytes(&high));
         assert_eq!(Capabilities::of_text(""), Some(Capabilities::default()));

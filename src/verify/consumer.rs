@@ -67,7 +67,12 @@ impl Consumer {
         }
         match value("VERSION_ID").split('.').next() {
             Some("8") => Self::AnacondaEl8,
-            Some("10") if value("ID_LIKE").split(' ').chain([value("ID")]).any(|id| ["rhel", "centos", "ol"].contains(&id)) => {
+            Some("10")
+                if value("ID_LIKE")
+                    .split(' ')
+                    .chain([value("ID")])
+                    .any(|id| ["rhel", "centos", "ol"].contains(&id)) =>
+            {
                 Self::AnacondaEl10
             }
             _ => Self::AnacondaEl9,
@@ -76,10 +81,14 @@ impl Consumer {
 
     const fn class(self) -> Class {
         match self {
-            Self::AnacondaEl8 | Self::AnacondaEl9 | Self::AnacondaEl10 | Self::Fedora => Class::Anaconda,
+            Self::AnacondaEl8 | Self::AnacondaEl9 | Self::AnacondaEl10 | Self::Fedora => {
+                Class::Anaconda
+            }
             Self::Disk | Self::Maas | Self::Tinkerbell => Class::Disk,
             Self::Xcat => Class::Memory,
-            Self::Incus | Self::Proxmox | Self::Machinectl | Self::Wsl | Self::Podman => Class::Container,
+            Self::Incus | Self::Proxmox | Self::Machinectl | Self::Wsl | Self::Podman => {
+                Class::Container
+            }
         }
     }
 
@@ -105,7 +114,9 @@ impl Consumer {
         let class = self.class();
         match name {
             // Anaconda excludes them; Incus and Proxmox exclude /dev.
-            "api-directories" if matches!(class, Class::Anaconda | Class::Container) => Some(Warning),
+            "api-directories" if matches!(class, Class::Anaconda | Class::Container) => {
+                Some(Warning)
+            }
             "machine-id" if class == Class::Anaconda => Some(Warning),
             // The others are given the format, or detect it.
             "suffix" if class != Class::Anaconda && self != Self::Disk => Some(Warning),
@@ -118,13 +129,20 @@ impl Consumer {
             "acl-names" | "acl-ids" if self == Self::Wsl => None,
             "sparse-members" if self == Self::Podman => Some(Error),
             "hard-link-partitions" if matches!(class, Class::Container | Class::Memory) => None,
-            "kernel" | "one-kernel" | "kernel-names" | "kernel-modules" | "initramfs" | "efi-loader" | "efi-files" | "bios-loader"
+            "kernel" | "one-kernel" | "kernel-names" | "kernel-modules" | "initramfs"
+            | "efi-loader" | "efi-files" | "bios-loader"
                 if matches!(class, Class::Container | Class::Memory) =>
             {
                 None
             }
             "kernel-names" | "one-kernel" if class != Class::Anaconda => Some(Warning),
-            "selinux-policy" | "unlabelled" | "labels" | "foreign-labels" | "labels-without-policy" | "restorecon" | "two-labels" => {
+            "selinux-policy"
+            | "unlabelled"
+            | "labels"
+            | "foreign-labels"
+            | "labels-without-policy"
+            | "restorecon"
+            | "two-labels" => {
                 match self {
                     // The first boot labels all files.
                     Self::Maas => Some(Warning),
@@ -175,7 +193,9 @@ mod tests {
             ("fedora", "", "42", Consumer::Fedora),
             ("debian", "", "10", Consumer::AnacondaEl9),
         ] {
-            let os_release = [("ID", id), ("ID_LIKE", like), ("VERSION_ID", version)].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+            let os_release = [("ID", id), ("ID_LIKE", like), ("VERSION_ID", version)]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .into();
             assert_eq!(Consumer::from_os_release(&os_release), consumer, "{id} {version}");
         }
         assert_eq!(Consumer::from_os_release(&BTreeMap::new()), Consumer::AnacondaEl9);

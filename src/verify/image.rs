@@ -68,13 +68,19 @@ impl<'a> Image<'a> {
             contents: None,
             damage: None,
             place,
-            consumers: if options.consumers.is_empty() { vec![Consumer::AnacondaEl9] } else { options.consumers.clone() },
+            consumers: if options.consumers.is_empty() {
+                vec![Consumer::AnacondaEl9]
+            } else {
+                options.consumers.clone()
+            },
             smallest_disk: options.smallest_disk,
             removed: options.removed.clone(),
             os_release: BTreeMap::new(),
             users: BTreeMap::new(),
             groups: BTreeMap::new(),
-            now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX)),
+            now: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX)),
             policy: OnceCell::new(),
             mislabelled: OnceCell::new(),
             owned: OnceCell::new(),
@@ -105,7 +111,9 @@ impl<'a> Image<'a> {
             let read = |path: &str| match contents.file(path) {
                 Some(text) => Some(Source::new(format!("/{path}"), text)),
                 // Of a compiled policy only whether it is there is of interest.
-                None if path.ends_with(".bin") && contents.resolve(path).is_some() => Some(Source::new(format!("/{path}"), "")),
+                None if path.ends_with(".bin") && contents.resolve(path).is_some() => {
+                    Some(Source::new(format!("/{path}"), ""))
+                }
                 None => None,
             };
             crate::selinux::load_from(&|path| Ok(read(path))).map_err(|error| format!("{error:#}"))
@@ -115,7 +123,12 @@ impl<'a> Image<'a> {
 
     /// The label that the image's policy gives a member.
     pub(super) fn wanted(&self, member: &Member) -> Option<&[u8]> {
-        match self.policy().ok().flatten()?.lookup(&[b"/", &*member.path].concat(), member.st_mode()) {
+        match self
+            .policy()
+            .ok()
+            .flatten()?
+            .lookup(&[b"/", &*member.path].concat(), member.st_mode())
+        {
             Lookup::Context(label) => Some(label),
             Lookup::Excluded | Lookup::NoMatch => None,
         }
@@ -127,7 +140,9 @@ impl<'a> Image<'a> {
         self.mislabelled.get_or_init(|| {
             let members = self.members().iter().filter(|member| member.kind != Kind::HardLink);
             let differs = |member: &'a Member| {
-                self.wanted(member).filter(|wanted| member.label.as_deref() != Some(wanted)).map(|wanted| (member, wanted.to_vec()))
+                self.wanted(member)
+                    .filter(|wanted| member.label.as_deref() != Some(wanted))
+                    .map(|wanted| (member, wanted.to_vec()))
             };
             members.filter_map(differs).collect()
         })
@@ -136,10 +151,16 @@ impl<'a> Image<'a> {
     /// A program of the image: an executable file in one of the directories that a PATH names.
     pub(super) fn has_program(&self, name: &str) -> bool {
         let Some(contents) = self.contents else { return false };
-        ["usr/bin", "usr/sbin", "bin", "sbin", "usr/lib/systemd", "usr/libexec"].iter().any(|directory| {
-            let found = contents.resolve(format!("{directory}/{name}")).map(|member| contents.carrier(member));
-            found.is_some_and(|file| file.kind == Kind::File && file.mode & 0o111 != 0 && file.size > 0)
-        })
+        ["usr/bin", "usr/sbin", "bin", "sbin", "usr/lib/systemd", "usr/libexec"].iter().any(
+            |directory| {
+                let found = contents
+                    .resolve(format!("{directory}/{name}"))
+                    .map(|member| contents.carrier(member));
+                found.is_some_and(|file| {
+                    file.kind == Kind::File && file.mode & 0o111 != 0 && file.size > 0
+                })
+            },
+        )
     }
 
     /// The packages' files that should be there, by where they are in the image: links in their
@@ -150,7 +171,9 @@ impl<'a> Image<'a> {
             let Some(contents) = self.contents else { return owned };
             for file in contents.packages.list().iter().flat_map(|package| &package.files) {
                 if file.state == FileState::Installed {
-                    let place = contents.resolve_parents(&file.path).map_or_else(|| file.path.clone(), |member| member.path.to_vec());
+                    let place = contents
+                        .resolve_parents(&file.path)
+                        .map_or_else(|| file.path.clone(), |member| member.path.to_vec());
                     owned.entry(place).or_default().push(file);
                 }
             }

@@ -105,7 +105,10 @@ impl Findings {
     }
 
     fn count(&self, severity: Severity) -> usize {
-        self.findings.iter().filter(|finding| finding.severity == severity && !finding.allowed).count()
+        self.findings
+            .iter()
+            .filter(|finding| finding.severity == severity && !finding.allowed)
+            .count()
     }
 
     /// Whether the image may go to a node: no error but allowed ones.
@@ -120,12 +123,29 @@ impl Findings {
         let is_program = |finding: &&Finding| finding.name.starts_with(checks::PROGRAM);
         let mut lines = Vec::new();
         for severity in [Severity::Error, Severity::Warning] {
-            let found = || self.findings.iter().filter(|finding| finding.severity == severity && !finding.allowed);
-            lines.extend(found().filter(|f| !is_program(f)).map(|f| format!("{} ({})", f.text, f.name)));
-            let programs: Vec<&str> = found().filter(is_program).filter_map(|f| f.name.strip_prefix(checks::PROGRAM)).collect();
+            let found = || {
+                self.findings
+                    .iter()
+                    .filter(|finding| finding.severity == severity && !finding.allowed)
+            };
+            lines.extend(
+                found().filter(|f| !is_program(f)).map(|f| format!("{} ({})", f.text, f.name)),
+            );
+            let programs: Vec<&str> = found()
+                .filter(is_program)
+                .filter_map(|f| f.name.strip_prefix(checks::PROGRAM))
+                .collect();
             if !programs.is_empty() {
-                let who = if severity == Severity::Error { "the installation runs" } else { "a node needs" };
-                lines.push(format!("programs are missing that {who}: {} ({}*)", programs.join(", "), checks::PROGRAM));
+                let who = if severity == Severity::Error {
+                    "the installation runs"
+                } else {
+                    "a node needs"
+                };
+                lines.push(format!(
+                    "programs are missing that {who}: {} ({}*)",
+                    programs.join(", "),
+                    checks::PROGRAM
+                ));
             }
         }
         lines
@@ -173,7 +193,10 @@ impl Default for Options<'_> {
 
 impl fmt::Debug for Options<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options").field("consumers", &self.consumers).field("allow", &self.allow).finish_non_exhaustive()
+        f.debug_struct("Options")
+            .field("consumers", &self.consumers)
+            .field("allow", &self.allow)
+            .finish_non_exhaustive()
     }
 }
 
@@ -191,7 +214,10 @@ pub fn tarball(path: &Path, options: &Options<'_>) -> Result<Findings> {
     known(options)?;
     let total = path.metadata().map_or(0, |m| m.len());
     let progress = |done| (options.progress)(done, total);
-    let read = Contents::of_tarball(path, &contents::Options { digests: options.digests, progress: &progress, check: options.check });
+    let read = Contents::of_tarball(
+        path,
+        &contents::Options { digests: options.digests, progress: &progress, check: options.check },
+    );
     judged(read, Place::File(path.to_owned()), options)
 }
 
@@ -203,10 +229,13 @@ pub fn address(url: &str, options: &Options<'_>) -> Result<Findings> {
     known(options)?;
     let (answer, body) = address::open(url, &options.trust)?;
     let total = answer.length.unwrap_or(0);
-    let Some(body) = body else { return Ok(checks::run(&Image::unread(Place::Address(answer), options), options)) };
+    let Some(body) = body else {
+        return Ok(checks::run(&Image::unread(Place::Address(answer), options), options));
+    };
     let progress = |done| (options.progress)(done, total);
     let trouble = Cell::new(None);
-    let reading = contents::Options { digests: options.digests, progress: &progress, check: options.check };
+    let reading =
+        contents::Options { digests: options.digests, progress: &progress, check: options.check };
     let read = Contents::of_stream(address::Watched { body, trouble: &trouble }, &reading);
     let doing = format!("reading the tarball {}", shown(url));
     // A decompressor takes a connection that breaks for damage of the file.
@@ -223,7 +252,8 @@ pub fn address(url: &str, options: &Options<'_>) -> Result<Findings> {
 pub fn stream(source: impl Read, options: &Options<'_>) -> Result<Findings> {
     known(options)?;
     let progress = |done| (options.progress)(done, 0);
-    let reading = contents::Options { digests: options.digests, progress: &progress, check: options.check };
+    let reading =
+        contents::Options { digests: options.digests, progress: &progress, check: options.check };
     let read = Contents::of_stream(source, &reading);
     (options.check)()?;
     judged(read, Place::Nowhere, options)
@@ -233,9 +263,14 @@ pub fn stream(source: impl Read, options: &Options<'_>) -> Result<Findings> {
 ///
 /// # Errors
 /// When it cannot be read whole, or [`Options::allow`] names no check.
-pub fn tree<'a>(root: &Path, overrides: impl Into<Overrides<'a>>, options: &Options<'_>) -> Result<Findings> {
+pub fn tree<'a>(
+    root: &Path,
+    overrides: impl Into<Overrides<'a>>,
+    options: &Options<'_>,
+) -> Result<Findings> {
     known(options)?;
-    let reading = contents::Options { digests: options.digests, progress: &|_| {}, check: options.check };
+    let reading =
+        contents::Options { digests: options.digests, progress: &|_| {}, check: options.check };
     let contents = Contents::of_tree(root, overrides, &reading)?;
     Ok(self::contents(&contents, options))
 }
@@ -269,9 +304,12 @@ fn known(options: &Options<'_>) -> Result<()> {
     let names = names();
     for name in &options.allow {
         if !names.contains(&name.as_str()) {
-            return Err(Failure::new(ExitCode::Usage, format!("allowing the finding {name:?}: no check has this name"))
-                .hint(format!("the checks: {}", names.join(", ")))
-                .into());
+            return Err(Failure::new(
+                ExitCode::Usage,
+                format!("allowing the finding {name:?}: no check has this name"),
+            )
+            .hint(format!("the checks: {}", names.join(", ")))
+            .into());
         }
     }
     Ok(())

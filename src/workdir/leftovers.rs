@@ -52,10 +52,13 @@ impl Leftover {
     /// file cannot be removed.
     pub fn remove(&self) -> Result<()> {
         let removing = || format!("removing {}", self.path.display());
-        let base = OpenDirectory::open(self.path.parent().with_context(removing)?).with_context(removing)?;
+        let base = OpenDirectory::open(self.path.parent().with_context(removing)?)
+            .with_context(removing)?;
         let name = self.path.file_name().and_then(|name| name.to_str()).with_context(removing)?;
         let Some(own) = OwnDirectory::open(&base, name)? else {
-            return Err(Failure::new(ExitCode::Locked, format!("{}: a build uses it", removing())).into());
+            return Err(
+                Failure::new(ExitCode::Locked, format!("{}: a build uses it", removing())).into()
+            );
         };
         if !is_marked(&*own.lock) {
             return Err(swapped(&self.path).into());
@@ -81,11 +84,14 @@ fn leftover(base: &OpenDirectory, name: &str) -> Option<Leftover> {
         return None;
     }
     let directory = base.open_directory(name).ok()?;
-    if directory.metadata().ok()?.uid() != nix::unistd::geteuid().as_raw() || !is_marked(&directory) {
+    if directory.metadata().ok()?.uid() != nix::unistd::geteuid().as_raw() || !is_marked(&directory)
+    {
         return None;
     }
     let state = match OwnDirectory::open(base, name) {
-        _ if fstatat(&directory, KEPT, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() => LeftoverState::Kept,
+        _ if fstatat(&directory, KEPT, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() => {
+            LeftoverState::Kept
+        }
         Ok(Some(_)) => LeftoverState::Abandoned,
         _ => LeftoverState::InUse,
     };
@@ -109,7 +115,8 @@ mod tests {
         let used = Workdir::create(&place, Keep::Never).expect("workdir");
         assert!(!base.path().join("osimg-killed").exists());
         abandoned(base.path(), "osimg-killed");
-        let states = leftovers(base.path()).iter().map(|leftover| leftover.state).collect::<Vec<_>>();
+        let states =
+            leftovers(base.path()).iter().map(|leftover| leftover.state).collect::<Vec<_>>();
         assert_eq!(states.len(), 3);
         let next = Workdir::create(&place, Keep::Never).expect("workdir");
         assert!(!base.path().join("osimg-killed").exists());
@@ -136,8 +143,10 @@ mod tests {
         }
         // The mark of another directory, as a copy of a workdir has it.
         abandoned(base.path(), "osimg-killed");
-        std::fs::copy(at("osimg-killed").join(MARK), at("osimg-copied").join(MARK)).expect("a copy");
-        let workdir = Workdir::create(&Place::Under(base.path().into()), Keep::Never).expect("workdir");
+        std::fs::copy(at("osimg-killed").join(MARK), at("osimg-copied").join(MARK))
+            .expect("a copy");
+        let workdir =
+            Workdir::create(&Place::Under(base.path().into()), Keep::Never).expect("workdir");
         workdir.finish(false).expect("finished");
         assert!(at("osimg-mine/root/etc").exists() && at("osimg-copied/root/etc").exists());
         assert!(!at("osimg-killed").exists());

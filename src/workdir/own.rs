@@ -37,10 +37,19 @@ impl OwnDirectory {
         let making = || format!("making a workdir below {}", base.path().display());
         // Programs in the image may be setuid, and run by any user who can reach them.
         let private = std::fs::Permissions::from_mode(0o700);
-        let made = tempfile::Builder::new().prefix(PREFIX).permissions(private).tempdir_in(base.through()).with_context(making)?.keep();
+        let made = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .permissions(private)
+            .tempdir_in(base.through())
+            .with_context(making)?
+            .keep();
         let name = made.file_name().and_then(|name| name.to_str()).with_context(making)?.to_owned();
-        let own = Self::open(&base, &name)?.with_context(|| format!("locking {name} in {}", base.path().display()))?;
-        let listed = own.directory().and_then(|fd| nix::dir::Dir::from_fd(fd).map_err(Into::into)).with_context(making)?;
+        let own = Self::open(&base, &name)?
+            .with_context(|| format!("locking {name} in {}", base.path().display()))?;
+        let listed = own
+            .directory()
+            .and_then(|fd| nix::dir::Dir::from_fd(fd).map_err(Into::into))
+            .with_context(making)?;
         if listed.into_iter().count() != 2 {
             return Err(swapped(&own.path).into());
         }
@@ -67,7 +76,11 @@ impl OwnDirectory {
     /// Its path, where it cannot be mounted elsewhere: then no other user may be able to replace
     /// it.
     pub(super) fn unpinned(&self) -> Result<PathBuf> {
-        let above = self.base.through().metadata().with_context(|| format!("examining {}", self.base.path().display()))?;
+        let above = self
+            .base
+            .through()
+            .metadata()
+            .with_context(|| format!("examining {}", self.base.path().display()))?;
         let mode = above.permissions().mode();
         if mode & 0o002 == 0 || mode & 0o1000 != 0 {
             return Ok(self.path.clone());
@@ -75,9 +88,15 @@ impl OwnDirectory {
         self.remove()?;
         Err(Failure::new(
             ExitCode::Usage,
-            format!("making a workdir below {}: any user can write there, and replace it", self.base.path().display()),
+            format!(
+                "making a workdir below {}: any user can write there, and replace it",
+                self.base.path().display()
+            ),
         )
-        .hint(format!("choose a directory of your own, or forbid it: chmod +t {}", self.base.path().display()))
+        .hint(format!(
+            "choose a directory of your own, or forbid it: chmod +t {}",
+            self.base.path().display()
+        ))
         .into())
     }
 
@@ -88,7 +107,12 @@ impl OwnDirectory {
 
     fn create(&self, name: &str) -> Result<File> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-        Ok(File::from(nix::fcntl::openat(&*self.lock, name, flags, Mode::from_bits_truncate(0o600))?))
+        Ok(File::from(nix::fcntl::openat(
+            &*self.lock,
+            name,
+            flags,
+            Mode::from_bits_truncate(0o600),
+        )?))
     }
 
     /// Removes it. Its mark goes last, so that a removal that fails or is cut off can be taken up
@@ -97,20 +121,28 @@ impl OwnDirectory {
         // A build without namespaces that was killed may have left some.
         end_processes_in(&self.path.join("root"));
         remove_content(&*self.lock, MARK, &self.path)?;
-        let own = fstat(&*self.lock).with_context(|| format!("removing {}", self.path.display()))?;
-        let named = self.base.stat(&self.name).with_context(|| format!("removing {}", self.path.display()))?;
+        let own =
+            fstat(&*self.lock).with_context(|| format!("removing {}", self.path.display()))?;
+        let named = self
+            .base
+            .stat(&self.name)
+            .with_context(|| format!("removing {}", self.path.display()))?;
         match named {
-            Some(named) if (named.st_dev, named.st_ino) == (own.st_dev, own.st_ino) => {
-                self.base.remove_directory(&self.name).with_context(|| format!("removing {}", self.path.display()))
-            }
+            Some(named) if (named.st_dev, named.st_ino) == (own.st_dev, own.st_ino) => self
+                .base
+                .remove_directory(&self.name)
+                .with_context(|| format!("removing {}", self.path.display())),
             _ => Err(swapped(&self.path).into()),
         }
     }
 }
 
 pub(super) fn swapped(path: &Path) -> Failure {
-    Failure::new(ExitCode::Host, format!("{} was moved or replaced while osimg used it", path.display()))
-        .hint("another user can write where it was: name a directory of your own with --workdir DIR")
+    Failure::new(
+        ExitCode::Host,
+        format!("{} was moved or replaced while osimg used it", path.display()),
+    )
+    .hint("another user can write where it was: name a directory of your own with --workdir DIR")
 }
 
 /// Whether an open directory of this user's bears the mark that osimg gave to this very directory.

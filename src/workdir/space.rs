@@ -10,7 +10,8 @@ use crate::error::Result;
 /// # Errors
 /// When the file system does not answer.
 pub fn free_space(path: &Path) -> Result<u64> {
-    let stat = nix::sys::statvfs::statvfs(path).with_context(|| format!("asking for the free space of {}", path.display()))?;
+    let stat = nix::sys::statvfs::statvfs(path)
+        .with_context(|| format!("asking for the free space of {}", path.display()))?;
     Ok(stat.blocks_available() as u64 * stat.fragment_size() as u64)
 }
 
@@ -19,7 +20,8 @@ pub fn free_space(path: &Path) -> Result<u64> {
 /// # Errors
 /// When the file system does not answer.
 pub fn free_inodes(path: &Path) -> Result<Option<u64>> {
-    let stat = nix::sys::statvfs::statvfs(path).with_context(|| format!("asking for the free inodes of {}", path.display()))?;
+    let stat = nix::sys::statvfs::statvfs(path)
+        .with_context(|| format!("asking for the free inodes of {}", path.display()))?;
     Ok((stat.files() > 0).then(|| stat.files_available() as u64))
 }
 
@@ -28,8 +30,10 @@ pub fn free_inodes(path: &Path) -> Result<Option<u64>> {
 /// # Errors
 /// When the file system does not answer.
 pub fn used_space(path: &Path) -> Result<u64> {
-    let stat = nix::sys::statvfs::statvfs(path).with_context(|| format!("asking for the used space of {}", path.display()))?;
-    Ok((stat.blocks() as u64).saturating_sub(stat.blocks_free() as u64) * stat.fragment_size() as u64)
+    let stat = nix::sys::statvfs::statvfs(path)
+        .with_context(|| format!("asking for the used space of {}", path.display()))?;
+    Ok((stat.blocks() as u64).saturating_sub(stat.blocks_free() as u64)
+        * stat.fragment_size() as u64)
 }
 
 /// Bytes of memory that can be used without swapping, within this process's control group; 0 when
@@ -37,6 +41,8 @@ pub fn used_space(path: &Path) -> Result<u64> {
 #[must_use]
 pub fn available_memory() -> u64 {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    let kib = meminfo.lines().find_map(|line| {
+        line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+    });
     (kib.unwrap_or(0) * 1024).min(crate::process::memory_limit().unwrap_or(u64::MAX))
 }

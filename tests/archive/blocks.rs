@@ -39,7 +39,9 @@ fn after_a_change_of_four_files_97_of_100_bytes_are_in_unchanged_blocks() {
     for part in PARTS {
         let target = tree.join(part.trim_start_matches('/'));
         fs::create_dir_all(target.parent().unwrap()).unwrap();
-        run(Command::new("cp").args(["-r", "--reflink=auto", "--no-preserve=all", "--no-dereference", part]).arg(target));
+        run(Command::new("cp")
+            .args(["-r", "--reflink=auto", "--no-preserve=all", "--no-dereference", part])
+            .arg(target));
     }
     let before = packed(&tree, directory.path());
     // Another length, a new file, one less, and other bytes of the same length.
@@ -47,7 +49,8 @@ fn after_a_change_of_four_files_97_of_100_bytes_are_in_unchanged_blocks() {
     fs::write(at("bin/perl-changed"), vec![b'x'; 300_000]).unwrap();
     fs::remove_file(at("bin/perl")).unwrap();
     let text = fs::read(at("share/doc/bash/copyright")).unwrap();
-    fs::write(at("share/doc/bash/copyright"), [text.as_slice(), &vec![b'y'; 5_000]].concat()).unwrap();
+    fs::write(at("share/doc/bash/copyright"), [text.as_slice(), &vec![b'y'; 5_000]].concat())
+        .unwrap();
     let mut other = fs::read(at("bin/tar")).unwrap();
     other[1000] ^= 1;
     fs::write(at("bin/tar"), other).unwrap();
@@ -56,6 +59,10 @@ fn after_a_change_of_four_files_97_of_100_bytes_are_in_unchanged_blocks() {
     let (before, after_members) = (members(&before), members(&after));
     let kept: usize = after_members.intersection(&before).map(|member| member.len()).sum();
     println!("{kept} of {} bytes, {} blocks", after.len(), after_members.len());
-    assert!(after_members.len() > 300, "{} blocks: the tree is too small to judge", after_members.len());
+    assert!(
+        after_members.len() > 300,
+        "{} blocks: the tree is too small to judge",
+        after_members.len()
+    );
     assert!(kept * 100 >= after.len() * 97, "{kept} of {} bytes", after.len());
 }

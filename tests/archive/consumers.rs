@@ -30,30 +30,46 @@ const CONSUMERS: &[Consumer] = &[
         name: "Incus, LXD",
         page: "incus.md",
 
-        command: "cd $TARGET; tar --anchored --wildcards --exclude='./dev/*' --restrict --force-local -C . --numeric-owner \
-            --xattrs-include='*' -zxf - < $TARBALL",
+        command: "cd $TARGET; tar --anchored --wildcards --exclude='./dev/*' --restrict \
+                  --force-local -C . --numeric-owner --xattrs-include='*' -zxf - < $TARBALL",
     },
     Consumer {
         name: "Proxmox VE",
         page: "proxmox.md",
 
-        command: "cd $TARGET; zcat $TARBALL | tar xpf - --sparse --numeric-owner --acls --xattrs '--xattrs-include=user.*' \
-            '--xattrs-include=security.capability' --skip-old-files --anchored --exclude './dev/*'",
+        command: "cd $TARGET; zcat $TARBALL | tar xpf - --sparse --numeric-owner --acls --xattrs \
+                  '--xattrs-include=user.*' '--xattrs-include=security.capability' \
+                  --skip-old-files --anchored --exclude './dev/*'",
     },
     Consumer {
         name: "systemd (machinectl, importctl)",
         page: "machinectl.md",
 
-        command: "zcat $TARBALL | tar --ignore-zeros --numeric-owner -C $TARGET -pxf - --xattrs '--xattrs-include=*' --no-selinux",
+        command: "zcat $TARBALL | tar --ignore-zeros --numeric-owner -C $TARGET -pxf - --xattrs \
+                  '--xattrs-include=*' --no-selinux",
     },
-    Consumer { name: "xCAT", page: "xcat.md", command: "cd $TARGET; tar --selinux --xattrs-include='*' -zxf $TARBALL" },
-    Consumer { name: "WSL", page: "wsl.md", command: "cd $TARGET; zcat $TARBALL | bsdtar -x -p --xattrs --no-acls -f -" },
-    Consumer { name: "BusyBox (initramfs)", page: "README.md", command: "cd $TARGET; busybox tar -xzf $TARBALL" },
+    Consumer {
+        name: "xCAT",
+        page: "xcat.md",
+        command: "cd $TARGET; tar --selinux --xattrs-include='*' -zxf $TARBALL",
+    },
+    Consumer {
+        name: "WSL",
+        page: "wsl.md",
+        command: "cd $TARGET; zcat $TARBALL | bsdtar -x -p --xattrs --no-acls -f -",
+    },
+    Consumer {
+        name: "BusyBox (initramfs)",
+        page: "README.md",
+        command: "cd $TARGET; busybox tar -xzf $TARBALL",
+    },
     Consumer {
         name: "Python's tarfile",
         page: "README.md",
 
-        command: "python3 -c \"import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2], numeric_owner=True)\" $TARBALL $TARGET",
+        command: "python3 -c \"import sys, tarfile; \
+                  tarfile.open(sys.argv[1]).extractall(sys.argv[2], numeric_owner=True)\" \
+                  $TARBALL $TARGET",
     },
 ];
 
@@ -80,7 +96,12 @@ const FIELDS: [(&str, &str); 15] = [
 ];
 
 /// How often each field differs between the tree and what the command unpacked.
-fn lost(consumer: &Consumer, tree: &Path, tarball: &Path, target: &Path) -> BTreeMap<String, usize> {
+fn lost(
+    consumer: &Consumer,
+    tree: &Path,
+    tarball: &Path,
+    target: &Path,
+) -> BTreeMap<String, usize> {
     let anaconda = format!("LC_ALL=C tar {ANACONDA} $TARBALL -C $TARGET");
     let command = if consumer.command.is_empty() { &anaconda } else { consumer.command };
     // Some consumers end with a failure because of one file, and most of them do not look.
@@ -108,7 +129,12 @@ fn the_table_of_consumers_is_what_their_commands_do() {
     let directory = directory();
     let tree = hard_tree(directory.path(), &["--no-big"]);
     // No archive holds sockets, and an overlay's attributes stay with the build host.
-    Packing { labels: &FromTree, ..Packing::default() }.pack(&tree, directory.path(), "own", &[Format::Tgz]);
+    Packing { labels: &FromTree, ..Packing::default() }.pack(
+        &tree,
+        directory.path(),
+        "own",
+        &[Format::Tgz],
+    );
     let tarball = directory.path().join("own.tgz");
     let reference = inside(directory.path(), "reference");
     let baseline = lost(&CONSUMERS[0], &tree, &tarball, &reference);
@@ -116,12 +142,23 @@ fn the_table_of_consumers_is_what_their_commands_do() {
     for (number, consumer) in CONSUMERS.iter().enumerate() {
         let target = inside(directory.path(), &format!("to-{number}"));
         let found = lost(consumer, &tree, &tarball, &target);
-        let count = |field: &str| found.get(field).copied().unwrap_or(0).saturating_sub(baseline.get(field).copied().unwrap_or(0));
-        let words: Vec<String> =
-            FIELDS.iter().filter(|(field, _)| count(field) > 0).map(|(field, word)| format!("{word} ({})", count(field))).collect();
+        let count = |field: &str| {
+            found
+                .get(field)
+                .copied()
+                .unwrap_or(0)
+                .saturating_sub(baseline.get(field).copied().unwrap_or(0))
+        };
+        let words: Vec<String> = FIELDS
+            .iter()
+            .filter(|(field, _)| count(field) > 0)
+            .map(|(field, word)| format!("{word} ({})", count(field)))
+            .collect();
         let words = if words.is_empty() { "nothing".to_owned() } else { words.join(", ") };
         table.push_str(&format!("| [{}]({}) | {words} |\n", consumer.name, consumer.page));
-        if consumer.command.contains("--xattrs-include=*") || consumer.command.contains("--xattrs-include='*'") {
+        if consumer.command.contains("--xattrs-include=*")
+            || consumer.command.contains("--xattrs-include='*'")
+        {
             assert_eq!((count("acl"), count("dacl")), (0, 0), "{}", consumer.name);
         }
         fs::remove_dir_all(&target).unwrap();

@@ -25,11 +25,21 @@ fn a_full_disk_is_reported_as_such_for_every_format() {
     let directory = directory();
     let tree = noisy_tree(directory.path(), 17);
     for format in Format::ALL {
-        let error = pack_into(&tree, format, File::options().write(true).open("/dev/full").unwrap());
-        let full = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<io::Error>().map(io::Error::kind);
-        assert!(error.chain().any(|cause| full(cause) == Some(io::ErrorKind::StorageFull)), "{error:?}");
+        let error =
+            pack_into(&tree, format, File::options().write(true).open("/dev/full").unwrap());
+        let full = |cause: &(dyn std::error::Error + 'static)| {
+            cause.downcast_ref::<io::Error>().map(io::Error::kind)
+        };
+        assert!(
+            error.chain().any(|cause| full(cause) == Some(io::ErrorKind::StorageFull)),
+            "{error:?}"
+        );
         assert_eq!(exit_code(&error), ExitCode::Space);
-        assert!(render(&error).contains(&format!("writing the {format} archive")), "{}", render(&error));
+        assert!(
+            render(&error).contains(&format!("writing the {format} archive")),
+            "{}",
+            render(&error)
+        );
     }
 }
 
@@ -55,9 +65,13 @@ fn one_failing_output_ends_all_of_them() {
     let directory = directory();
     let tree = noisy_tree(directory.path(), 20);
     for room in [0, 1, 600, 3 << 20] {
-        let mut outputs: Vec<Output<'_>> = Format::ALL.iter().map(|f| Output { format: *f, sink: Box::new(io::sink()) }).collect();
+        let mut outputs: Vec<Output<'_>> =
+            Format::ALL.iter().map(|f| Output { format: *f, sink: Box::new(io::sink()) }).collect();
         outputs[1].sink = Box::new(Filling { room });
-        let error: anyhow::Error = write_tree(&tree, outputs, &Packing::default().options(&|_| (), &|| false)).unwrap_err().into();
+        let error: anyhow::Error =
+            write_tree(&tree, outputs, &Packing::default().options(&|_| (), &|| false))
+                .unwrap_err()
+                .into();
         assert!(render(&error).contains("writing the tgz archive"), "{}", render(&error));
     }
 }
@@ -74,8 +88,13 @@ fn a_cancelled_packing_ends_as_interrupted() {
                 cancelled.store(true, Ordering::Relaxed);
             }
         };
-        let error: anyhow::Error =
-            write_tree(&tree, outputs, &Packing::default().options(&progress, &|| cancelled.load(Ordering::Relaxed))).unwrap_err().into();
+        let error: anyhow::Error = write_tree(
+            &tree,
+            outputs,
+            &Packing::default().options(&progress, &|| cancelled.load(Ordering::Relaxed)),
+        )
+        .unwrap_err()
+        .into();
         assert_eq!(exit_code(&error), ExitCode::Interrupted, "{}", render(&error));
     }
 }
@@ -93,8 +112,15 @@ fn a_file_that_grows_or_shrinks_in_the_meantime_is_named() {
             }
         };
         let outputs = vec![Output { format: Format::Tar, sink: Box::new(io::sink()) }];
-        let error: anyhow::Error = write_tree(&tree, outputs, &Packing::default().options(&progress, &|| false)).unwrap_err().into();
-        assert!(render(&error).contains("packing /noise: it changed in the meantime"), "{}", render(&error));
+        let error: anyhow::Error =
+            write_tree(&tree, outputs, &Packing::default().options(&progress, &|| false))
+                .unwrap_err()
+                .into();
+        assert!(
+            render(&error).contains("packing /noise: it changed in the meantime"),
+            "{}",
+            render(&error)
+        );
     }
 }
 
@@ -108,7 +134,8 @@ fn a_mount_inside_the_tree_is_named() {
     inside(&tree, "proc");
     fs::write(tree.join("hosts"), "").unwrap();
     for (what, place) in [("/proc", "proc"), ("/etc/hosts", "hosts")] {
-        let mounted = std::panic::catch_unwind(|| shell(&tree, &format!("mount --bind {what} {place}")));
+        let mounted =
+            std::panic::catch_unwind(|| shell(&tree, &format!("mount --bind {what} {place}")));
         if mounted.is_err() {
             crate::support::skip("bind mounts are not possible here");
             return;
@@ -116,7 +143,11 @@ fn a_mount_inside_the_tree_is_named() {
         let error = std::panic::catch_unwind(|| pack_into(&tree, Format::Tar, io::sink()));
         shell(&tree, &format!("umount {place}"));
         let error = error.unwrap();
-        assert!(render(&error).contains(&format!("packing /{place}: something is mounted there")), "{}", render(&error));
+        assert!(
+            render(&error).contains(&format!("packing /{place}: something is mounted there")),
+            "{}",
+            render(&error)
+        );
         assert_eq!(exit_code(&error), ExitCode::Host);
     }
 }
@@ -129,15 +160,28 @@ fn a_capability_of_a_container_is_packed_as_it_is_unless_an_image_is_built() {
     let directory = directory();
     let tree = inside(directory.path(), "tree");
     // Version 3, effective, CAP_NET_BIND_SERVICE; the namespace's root is uid 1000.
-    shell(&tree, "touch ping; setfattr -n security.capability -v 0x0100000300040000000000000000000000000000e8030000 ping");
+    shell(
+        &tree,
+        "touch ping; setfattr -n security.capability -v \
+         0x0100000300040000000000000000000000000000e8030000 ping",
+    );
     let packing = Packing::default();
-    let options = Options { capabilities: Capabilities::OfHost, ..packing.options(&|_| (), &|| false) };
+    let options =
+        Options { capabilities: Capabilities::OfHost, ..packing.options(&|_| (), &|| false) };
     let outputs = vec![Output { format: Format::Tar, sink: Box::new(io::sink()) }];
     let error: anyhow::Error = write_tree(&tree, outputs, &options).unwrap_err().into();
-    assert!(render(&error).contains("packing /ping") && render(&error).contains("uid 1000"), "{}", render(&error));
+    assert!(
+        render(&error).contains("packing /ping") && render(&error).contains("uid 1000"),
+        "{}",
+        render(&error)
+    );
     // Packed as it is, where no image is built.
     let summary = packing.pack(&tree, directory.path(), "x", &[Format::Tar]);
-    assert!(summary.warnings[0].contains("valid only in the user namespace of a container: /ping"), "{:?}", summary.warnings);
+    assert!(
+        summary.warnings[0].contains("valid only in the user namespace of a container: /ping"),
+        "{:?}",
+        summary.warnings
+    );
     let target = inside(directory.path(), "target");
     shell(&target, "tar --xattrs --xattrs-include='*' -xf ../x.tar");
     assert_eq!(
@@ -155,6 +199,8 @@ fn anything_but_a_directory_is_refused() {
         assert!(render(&error).contains(name), "{}", render(&error));
     }
     let error: anyhow::Error =
-        write_tree(directory.path(), Vec::new(), &Packing::default().options(&|_| (), &|| false)).unwrap_err().into();
+        write_tree(directory.path(), Vec::new(), &Packing::default().options(&|_| (), &|| false))
+            .unwrap_err()
+            .into();
     assert_eq!(exit_code(&error), ExitCode::Usage);
 }

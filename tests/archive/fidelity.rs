@@ -2,7 +2,9 @@
 #![expect(clippy::disallowed_methods, reason = "tests run the independent tools that judge")]
 
 use crate::releases::{self, ANACONDA};
-use crate::support::{Packing, can_run, differences, directory, hard_tree, inside, parsed, run, shell};
+use crate::support::{
+    Packing, can_run, differences, directory, hard_tree, inside, parsed, run, shell,
+};
 use osimg::archive::{Format, FromTree};
 use std::collections::BTreeSet;
 use std::fs;
@@ -30,7 +32,9 @@ const LEFT_OUT: &[&str] = &[
 /// Whether a difference is only that a hole of less than 16 MiB, or space that was allocated and not
 /// written, became zeros. Whether it shows depends on the file system.
 fn is_small_hole(difference: &str) -> bool {
-    difference.strip_prefix("sparse sparse/").is_some_and(|name| name != "allhole" && !matches!(name.as_bytes().first(), Some(b'0'..=b'9')))
+    difference.strip_prefix("sparse sparse/").is_some_and(|name| {
+        name != "allhole" && !matches!(name.as_bytes().first(), Some(b'0'..=b'9'))
+    })
 }
 
 fn without_small_holes(differences: BTreeSet<String>) -> BTreeSet<String> {
@@ -107,14 +111,26 @@ const EXCLUDED: &[&str] = &[
 
 #[test]
 fn gnu_tar_and_bsdtar_restore_all_but_the_listed_differences_on_ext4_and_xfs() {
-    if !can_run(&["tar", "bsdtar", "setfacl", "python3", "gzip", "bzip2", "mkfs.ext4", "mkfs.xfs", "unshare", "mount"]) {
+    if !can_run(&[
+        "tar",
+        "bsdtar",
+        "setfacl",
+        "python3",
+        "gzip",
+        "bzip2",
+        "mkfs.ext4",
+        "mkfs.xfs",
+        "unshare",
+        "mount",
+    ]) {
         return;
     }
     let tars = match releases::tars() {
         Ok(tars) => tars,
         Err(why) => return crate::support::skip(&why),
     };
-    let version = String::from_utf8(shell(Path::new("/"), &format!("{} --version", tars[1]))).unwrap();
+    let version =
+        String::from_utf8(shell(Path::new("/"), &format!("{} --version", tars[1]))).unwrap();
     assert!(version.starts_with("tar (GNU tar) 1.35"), "{version}");
     for kind in ["ext4", "xfs"] {
         let directory = directory();
@@ -148,7 +164,11 @@ fn gnu_tar_and_bsdtar_restore_all_but_the_listed_differences_on_ext4_and_xfs() {
             );
             // tar warns about times before the epoch and in the future, and keeps them.
             let warnings = read("warnings");
-            assert_eq!(warnings.lines().filter(|line| !line.contains(" time stamp ")).collect::<Vec<_>>(), [""; 0], "{kind}");
+            assert_eq!(
+                warnings.lines().filter(|line| !line.contains(" time stamp ")).collect::<Vec<_>>(),
+                [""; 0],
+                "{kind}"
+            );
         }
     }
 }
@@ -160,11 +180,25 @@ fn bsdtar_restores_all_but_the_listed_differences() {
     }
     let directory = directory();
     let tree = hard_tree(directory.path(), &[]);
-    Packing { labels: &FromTree, ..Packing::default() }.pack(&tree, directory.path(), "hard", &[Format::Txz]);
+    Packing { labels: &FromTree, ..Packing::default() }.pack(
+        &tree,
+        directory.path(),
+        "hard",
+        &[Format::Txz],
+    );
     let target = inside(directory.path(), "target");
     // bsdtar restores the times of the target directory before it writes into it.
-    shell(directory.path(), &format!("bsdtar -xpf hard.txz --acls --xattrs -C {} 2>/dev/null || test $? = 1", target.display()));
-    assert_eq!(without_small_holes(differences(&tree, &target, "root")), named(&[LEFT_OUT, BSDTAR]));
+    shell(
+        directory.path(),
+        &format!(
+            "bsdtar -xpf hard.txz --acls --xattrs -C {} 2>/dev/null || test $? = 1",
+            target.display()
+        ),
+    );
+    assert_eq!(
+        without_small_holes(differences(&tree, &target, "root")),
+        named(&[LEFT_OUT, BSDTAR])
+    );
 }
 
 /// Unpacks a tarball on another kind of file system and packs it there.
@@ -187,7 +221,11 @@ fn a_tree_unpacked_on_another_file_system_packs_to_the_same_bytes() {
     let directory = directory();
     let tree = hard_tree(directory.path(), &["--no-big"]);
     // XFS limits: 18 bits for a minor number, 1,023 bytes for a link, times from 1901.
-    shell(&tree, "rm types/blk types/chrbig types/sl-4095; find times -name '*-neg-*' -o -name '*-y*' -o -name '*-oct*' | xargs rm -r");
+    shell(
+        &tree,
+        "rm types/blk types/chrbig types/sl-4095; find times -name '*-neg-*' -o -name '*-y*' -o \
+         -name '*-oct*' | xargs rm -r",
+    );
     let packing = Packing { labels: &FromTree, epoch: Some(1_750_000_000), ..Packing::default() };
     packing.pack(&tree, directory.path(), "first", &[Format::Tar]);
     run(Command::new("unshare")
@@ -226,7 +264,8 @@ fn hard_links_into_another_partition_of_the_target_are_repeated() {
     }
     let summary = Packing::default().pack(&tree, directory.path(), "links", &[Format::Tar]);
     let listed = crate::support::python(
-        "import sys, tarfile\nfor m in tarfile.open(sys.argv[1]):\n  if not m.isdir(): print(m.name, m.linkname or m.size)",
+        "import sys, tarfile\nfor m in tarfile.open(sys.argv[1]):\n  if not m.isdir(): \
+         print(m.name, m.linkname or m.size)",
         &[&directory.path().join("links.tar")],
     );
     assert_eq!(listed, "./boot/one 7\n./boot/two ./boot/one\n./usr/one 7\n./usr/two ./usr/one\n");

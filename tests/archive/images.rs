@@ -8,7 +8,11 @@ use std::process::Command;
 
 fn osimg(words: &[&str], directory: &Path) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_osimg"));
-    String::from_utf8(run(command.args(words).env("SOURCE_DATE_EPOCH", "1700000000").current_dir(directory))).unwrap()
+    String::from_utf8(run(command
+        .args(words)
+        .env("SOURCE_DATE_EPOCH", "1700000000")
+        .current_dir(directory)))
+    .unwrap()
 }
 
 #[test]
@@ -19,25 +23,49 @@ fn an_image_has_the_tree_of_the_tarball_and_the_same_bytes_every_time() {
     let directory = directory();
     hard_tree(directory.path(), &["--no-big"]);
     for (name, jobs) in [("one.img", "1"), ("two.img", "3"), ("x.tgz", "2")] {
-        osimg(&["-q", "pack", "--selinux", "from-tree", "-j", jobs, "hard", "-o", name], directory.path());
+        osimg(
+            &["-q", "pack", "--selinux", "from-tree", "-j", jobs, "hard", "-o", name],
+            directory.path(),
+        );
     }
-    shell(directory.path(), "cmp one.img two.img; unsquashfs -q -n -d from-image one.img > /dev/null");
+    shell(
+        directory.path(),
+        "cmp one.img two.img; unsquashfs -q -n -d from-image one.img > /dev/null",
+    );
     let target = inside(directory.path(), "from-tarball");
-    shell(&target, "tar --numeric-owner --selinux --acls --xattrs --xattrs-include='*' -xf ../x.tgz");
-    let lost = differences(&target, &directory.path().join("from-image"), "root,sparse,mtime,dirmtime");
-    let fields: BTreeSet<&str> = lost.iter().filter_map(|difference| difference.split(' ').next()).collect();
+    shell(
+        &target,
+        "tar --numeric-owner --selinux --acls --xattrs --xattrs-include='*' -xf ../x.tgz",
+    );
+    let lost =
+        differences(&target, &directory.path().join("from-image"), "root,sparse,mtime,dirmtime");
+    let fields: BTreeSet<&str> =
+        lost.iter().filter_map(|difference| difference.split(' ').next()).collect();
     // The kernel's squashfs has attributes of the namespaces user, trusted and security only, and
     // tar2sqfs does not know the escapes of attributes' names.
     assert_eq!(fields, BTreeSet::from(["acl", "dacl", "x:user"]), "{lost:?}");
-    assert!(lost.iter().all(|difference| !difference.starts_with("x:user") || difference.contains("xattr/name-")), "{lost:?}");
+    assert!(
+        lost.iter()
+            .all(|difference| !difference.starts_with("x:user")
+                || difference.contains("xattr/name-")),
+        "{lost:?}"
+    );
     // The reader gives the same members.
     let difference = osimg(&["-q", "diff", "x.tgz", "one.img", "--json"], directory.path());
     let difference: serde_json::Value = serde_json::from_str(&difference).unwrap();
     let difference = &difference["difference"];
     let aspects = difference["files"]["aspects"].as_object().unwrap();
     let aspects: Vec<&str> = aspects.keys().map(String::as_str).collect();
-    assert_eq!((aspects.as_slice(), &difference["files"]["added"]), (["acl", "attributes"].as_slice(), &0.into()), "{difference:#}");
-    let verified = Command::new(env!("CARGO_BIN_EXE_osimg")).args(["verify", "one.img"]).current_dir(directory.path()).output().unwrap();
+    assert_eq!(
+        (aspects.as_slice(), &difference["files"]["added"]),
+        (["acl", "attributes"].as_slice(), &0.into()),
+        "{difference:#}"
+    );
+    let verified = Command::new(env!("CARGO_BIN_EXE_osimg"))
+        .args(["verify", "one.img"])
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
     assert!(String::from_utf8_lossy(&verified.stdout).contains("[image-file]"), "{verified:?}");
 }
 
@@ -54,7 +82,15 @@ fn an_oci_layout_is_one_layer_with_the_bytes_of_the_tgz() {
     shell(directory.path(), "skopeo --insecure-policy copy -q oci:x.oci:latest dir:copied");
     // skopeo checks every digest. The only layer is the tarball.
     let layer = "$(sha256sum < x.tgz | cut -d' ' -f1)";
-    shell(directory.path(), &format!("cmp x.tgz copied/{layer}; skopeo inspect oci:x.oci:latest | grep -q sha256:{layer}"));
-    let again = Command::new(env!("CARGO_BIN_EXE_osimg")).args(["pack", "hard", "-o", "x.oci"]).current_dir(directory.path()).output();
+    shell(
+        directory.path(),
+        &format!(
+            "cmp x.tgz copied/{layer}; skopeo inspect oci:x.oci:latest | grep -q sha256:{layer}"
+        ),
+    );
+    let again = Command::new(env!("CARGO_BIN_EXE_osimg"))
+        .args(["pack", "hard", "-o", "x.oci"])
+        .current_dir(directory.path())
+        .output();
     assert_eq!(again.unwrap().status.code(), Some(2));
 }

@@ -71,7 +71,10 @@ fn an_archive_of_millions_of_members_is_read_in_bounded_memory() {
     }
     let directory = directory();
     let measured = |count: u64| {
-        let printed = python(READING, &[env!("CARGO_BIN_EXE_osimg").as_ref(), &directory.path().join(count.to_string())]);
+        let printed = python(
+            READING,
+            &[env!("CARGO_BIN_EXE_osimg").as_ref(), &directory.path().join(count.to_string())],
+        );
         println!("{count} members: {} KiB", printed.trim());
         printed.trim().parse::<u64>().unwrap()
     };

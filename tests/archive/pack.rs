@@ -11,7 +11,13 @@ use std::process::{Command, Output};
 const OSIMG: &str = env!("CARGO_BIN_EXE_osimg");
 
 fn pack(tree: &Path, output: &Path) -> Output {
-    Command::new(OSIMG).args(["pack", "-q", "--selinux", "none"]).arg(tree).arg("-o").arg(output).output().unwrap()
+    Command::new(OSIMG)
+        .args(["pack", "-q", "--selinux", "none"])
+        .arg(tree)
+        .arg("-o")
+        .arg(output)
+        .output()
+        .unwrap()
 }
 
 /// The exit code and stderr.
@@ -21,7 +27,10 @@ fn failure(output: &Output) -> (Option<i32>, String) {
 }
 
 fn files(directory: &Path) -> Vec<String> {
-    fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+    fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 #[test]
@@ -29,7 +38,9 @@ fn a_tree_that_is_missing_or_not_a_directory_is_an_error() {
     let directory = directory();
     fs::write(directory.path().join("file"), "").unwrap();
     let out = inside(directory.path(), "out");
-    for (name, why) in [("missing", "there is no such directory"), ("file", "it is not a directory")] {
+    for (name, why) in
+        [("missing", "there is no such directory"), ("file", "it is not a directory")]
+    {
         let (code, stderr) = failure(&pack(&directory.path().join(name), &out.join("x.tgz")));
         assert_eq!(code, Some(2), "{stderr}");
         assert!(stderr.contains(name) && stderr.contains(why), "{stderr}");
@@ -42,10 +53,25 @@ fn a_suffix_that_anaconda_would_take_for_a_disk_image_is_refused_with_the_reason
     let directory = directory();
     let tree = inside(directory.path(), "tree");
     let out = inside(directory.path(), "out");
-    for name in ["x.tzst", "x.tar.zst", "x.zst", "x.TGZ", "x.Tar.Xz", "x.qcow2", "x.gz", "x.tar.lz4", "x.tgz?sig=1", "x"] {
+    for name in [
+        "x.tzst",
+        "x.tar.zst",
+        "x.zst",
+        "x.TGZ",
+        "x.Tar.Xz",
+        "x.qcow2",
+        "x.gz",
+        "x.tar.lz4",
+        "x.tgz?sig=1",
+        "x",
+    ] {
         let (code, stderr) = failure(&pack(&tree, &out.join(name)));
         assert_eq!(code, Some(2), "{name}: {stderr}");
-        assert!(stderr.contains("cannot tell the archive format") && stderr.contains("hint: end the name in one of"), "{stderr}");
+        assert!(
+            stderr.contains("cannot tell the archive format")
+                && stderr.contains("hint: end the name in one of"),
+            "{stderr}"
+        );
     }
     assert_eq!(files(&out), [""; 0]);
 }
@@ -78,7 +104,8 @@ fn ten_open_files_suffice_for_a_deep_tree_and_do_not_change_the_bytes() {
     let (many, few) = (directory.path().join("many.tgz"), directory.path().join("few.tgz"));
     assert!(pack(&tree, &many).status.success());
     // Descriptors that this test has inherited must not count.
-    let line = "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; ulimit -n 10; exec \"$0\" pack -q --selinux none \"$1\" -o \"$2\"";
+    let line = "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; ulimit -n 10; exec \"$0\" pack -q \
+                --selinux none \"$1\" -o \"$2\"";
     let output = Command::new("sh").args(["-c", line, OSIMG]).args([&tree, &few]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(fs::read(many).unwrap() == fs::read(few).unwrap());
@@ -90,8 +117,10 @@ fn a_file_or_directory_that_cannot_be_read_is_named() {
         return;
     }
     // A directory that every user can enter, unlike the usual temporary directory of the tests.
-    let directory = tempfile::Builder::new().prefix("osimg-unreadable-").tempdir_in("/var/tmp").unwrap();
-    let everyone = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let directory =
+        tempfile::Builder::new().prefix("osimg-unreadable-").tempdir_in("/var/tmp").unwrap();
+    let everyone =
+        |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     everyone(directory.path(), 0o755);
     let program = directory.path().join("osimg");
     fs::copy(OSIMG, &program).unwrap();
@@ -108,12 +137,22 @@ fn a_file_or_directory_that_cannot_be_read_is_named() {
         everyone(&tree.join(name), 0);
         let output = Command::new("setpriv")
             .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
-            .args([program.as_os_str(), "pack".as_ref(), "-q".as_ref(), tree.as_os_str(), "-o".as_ref(), out.join("x.tgz").as_os_str()])
+            .args([
+                program.as_os_str(),
+                "pack".as_ref(),
+                "-q".as_ref(),
+                tree.as_os_str(),
+                "-o".as_ref(),
+                out.join("x.tgz").as_os_str(),
+            ])
             .output()
             .unwrap();
         let (code, stderr) = failure(&output);
         assert_eq!(code, Some(4), "{stderr}");
-        assert!(stderr.contains(&format!("/{name}: ")) && stderr.contains("Permission denied"), "{stderr}");
+        assert!(
+            stderr.contains(&format!("/{name}: ")) && stderr.contains("Permission denied"),
+            "{stderr}"
+        );
         assert_eq!(files(&out), [""; 0]);
     }
 }
@@ -133,7 +172,11 @@ fn a_full_disk_is_exit_code_8_and_leaves_no_file() {
             ls -A \"$2\" >>\"$3\"
         done";
     let codes = directory.path().join("codes");
-    let output = Command::new("unshare").args(["--mount", "sh", "-c", script, OSIMG]).args([&tree, &out, &codes]).output().unwrap();
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, OSIMG])
+        .args([&tree, &out, &codes])
+        .output()
+        .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(fs::read_to_string(&codes).unwrap(), "8\n8\n8\n8\n", "{stderr}");
     assert_eq!(stderr.matches("No space left on device").count(), 4, "{stderr}");
@@ -157,14 +200,21 @@ fn json_output_reports_everything_that_was_done() {
         .env_remove("SOURCE_DATE_EPOCH")
         .output();
     let output = output.unwrap();
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
     let summary = &report["summary"];
     assert_eq!((&summary["entries"], &summary["bytes"]), (&2.into(), &10_240.into()));
     assert_eq!((&summary["labels"], &summary["unlabelled"]), (&0.into(), &0.into()));
     assert_eq!(summary["sockets"], Value::from(vec!["/socket"]));
-    assert_eq!(summary["warnings"], Value::from(vec!["leaving out sockets, which an archive cannot hold: /socket"]));
+    assert_eq!(
+        summary["warnings"],
+        Value::from(vec!["leaving out sockets, which an archive cannot hold: /socket"])
+    );
     let packed = &summary["outputs"][0];
-    assert_eq!((&packed["format"], &packed["level"], &packed["block"]), (&"txz".into(), &3.into(), &(24 << 20).into()));
+    assert_eq!(
+        (&packed["format"], &packed["level"], &packed["block"]),
+        (&"txz".into(), &3.into(), &(24 << 20).into())
+    );
     assert_eq!(packed["bytes"], fs::metadata(&out).unwrap().len());
     assert_eq!(report["tarballs"][0]["sha256"], packed["sha256"]);
     assert!(report["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0 && ratio < 1.0), "{report:#}");

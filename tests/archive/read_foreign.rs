@@ -57,7 +57,9 @@ pub fn facts_of_archive(mut reader: Reader<'_>) -> osimg::error::Result<(Tree, V
     let (mut all, mut entries) = (Tree::new(), Vec::new());
     while let Some(entry) = reader.next()? {
         let facts = if entry.kind == Kind::HardLink {
-            all.get(&plain(&entry.link)).cloned().ok_or_else(|| anyhow::anyhow!("a hard link without a target"))?
+            all.get(&plain(&entry.link))
+                .cloned()
+                .ok_or_else(|| anyhow::anyhow!("a hard link without a target"))?
         } else {
             Facts {
                 kind: entry.kind,
@@ -96,18 +98,28 @@ fn walk(tree: &Path, path: &Path, all: &mut Tree) {
         owner: (about.uid().into(), about.gid().into()),
         size: if kind == Kind::File { about.len() } else { 0 },
         modified: (about.mtime(), u32::try_from(about.mtime_nsec()).unwrap()),
-        link: fs::read_link(path).map(|link| link.as_os_str().as_bytes().to_vec()).unwrap_or_default(),
-        device: is_device.then(|| (nix::sys::stat::major(about.rdev()), nix::sys::stat::minor(about.rdev()))),
-        digest: if kind == Kind::File { Sha256::digest(fs::read(path).unwrap()).to_vec() } else { Vec::new() },
+        link: fs::read_link(path)
+            .map(|link| link.as_os_str().as_bytes().to_vec())
+            .unwrap_or_default(),
+        device: is_device
+            .then(|| (nix::sys::stat::major(about.rdev()), nix::sys::stat::minor(about.rdev()))),
+        digest: if kind == Kind::File {
+            Sha256::digest(fs::read(path).unwrap()).to_vec()
+        } else {
+            Vec::new()
+        },
         xattrs: xattr::list(path)
             .unwrap()
-            .map(|name| (name.as_bytes().to_vec(), xattr::get(path, &name).unwrap().unwrap_or_default()))
+            .map(|name| {
+                (name.as_bytes().to_vec(), xattr::get(path, &name).unwrap().unwrap_or_default())
+            })
             .filter(|(name, _)| name != b"security.selinux")
             .collect(),
     };
     all.insert(plain(path.strip_prefix(tree).unwrap().as_os_str().as_bytes()), facts);
     if kind == Kind::Directory {
-        let names: Vec<PathBuf> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let names: Vec<PathBuf> =
+            fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
         names.iter().for_each(|below| walk(tree, below, all));
     }
 }
@@ -129,7 +141,8 @@ enum Holds {
 #[track_caller]
 fn agrees(tree: &Tree, tarball: &Path, holds: Holds) -> Vec<Entry> {
     let reader = Reader::new(fs::File::open(tarball).unwrap()).unwrap();
-    let (found, entries) = facts_of_archive(reader).unwrap_or_else(|e| panic!("{}: {}", tarball.display(), osimg::error::render(&e)));
+    let (found, entries) = facts_of_archive(reader)
+        .unwrap_or_else(|e| panic!("{}: {}", tarball.display(), osimg::error::render(&e)));
     let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
     let reduced = |facts: &Facts| {
         let mut facts = facts.clone();
@@ -139,7 +152,13 @@ fn agrees(tree: &Tree, tarball: &Path, holds: Holds) -> Vec<Entry> {
         if holds == Holds::Xattrs {
             // ACLs are in separate records. The other attributes belong to the build host, and
             // osimg does not pack them.
-            let elsewhere: [&[u8]; 5] = [b"system.", b"trusted.overlay.", b"user.overlay.", b"security.sehash", b"security.evm"];
+            let elsewhere: [&[u8]; 5] = [
+                b"system.",
+                b"trusted.overlay.",
+                b"user.overlay.",
+                b"security.sehash",
+                b"security.evm",
+            ];
             facts.xattrs.retain(|name, _| !elsewhere.iter().any(|prefix| name.starts_with(prefix)));
         } else {
             facts.xattrs.clear();
@@ -147,7 +166,9 @@ fn agrees(tree: &Tree, tarball: &Path, holds: Holds) -> Vec<Entry> {
         facts
     };
     for (name, facts) in tree {
-        let there = found.get(name).unwrap_or_else(|| panic!("{} lacks {}", tarball.display(), shown(name)));
+        let there = found
+            .get(name)
+            .unwrap_or_else(|| panic!("{} lacks {}", tarball.display(), shown(name)));
         assert_eq!(reduced(there), reduced(facts), "{}: {}", tarball.display(), shown(name));
     }
     assert_eq!(found.len(), tree.len(), "{}", tarball.display());
@@ -166,9 +187,9 @@ fn common_tree(directory: &Path) -> PathBuf {
     fs::write(tree.join(long), "long").unwrap();
     shell(
         &tree,
-        "ln -s ../etc/more etc/deep/symlink; ln etc/more etc/zlink; mkfifo -m 600 pipe; mknod null c 1 3; mknod disk b 8 17; \
-         chown 1000:2000 etc/block; chmod 4755 etc/more; chmod 1777 etc/deep; chmod 0 etc/empty; \
-         find . -exec touch -h -d @1700000000 {} +",
+        "ln -s ../etc/more etc/deep/symlink; ln etc/more etc/zlink; mkfifo -m 600 pipe; mknod \
+         null c 1 3; mknod disk b 8 17; chown 1000:2000 etc/block; chmod 4755 etc/more; chmod \
+         1777 etc/deep; chmod 0 etc/empty; find . -exec touch -h -d @1700000000 {} +",
     );
     tree
 }
@@ -186,20 +207,29 @@ fn archives_of_every_writer_and_format_are_read_as_the_tree_is() {
         agrees(&facts, &directory.path().join(format!("{format}.tar")), Holds::WholeSeconds);
     }
     for format in ["ustar", "pax", "gnutar"] {
-        shell(directory.path(), &format!("bsdtar --format {format} -cf bsd-{format}.tar -C common ."));
+        shell(
+            directory.path(),
+            &format!("bsdtar --format {format} -cf bsd-{format}.tar -C common ."),
+        );
         agrees(&facts, &directory.path().join(format!("bsd-{format}.tar")), Holds::WholeSeconds);
     }
     let program = "import sys, tarfile
 for name in 'USTAR', 'GNU', 'PAX':
-    with tarfile.open('python-' + name + '.tar.xz', 'w:xz', format=getattr(tarfile, name + '_FORMAT')) as archive: archive.add('common', '.')";
+    with tarfile.open('python-' + name + '.tar.xz', 'w:xz', format=getattr(tarfile, name + \
+                   '_FORMAT')) as archive: archive.add('common', '.')";
     fs::write(directory.path().join("write.py"), program).unwrap();
     shell(directory.path(), "python3 write.py");
     for format in ["USTAR", "GNU", "PAX"] {
-        agrees(&facts, &directory.path().join(format!("python-{format}.tar.xz")), Holds::WholeSeconds);
+        agrees(
+            &facts,
+            &directory.path().join(format!("python-{format}.tar.xz")),
+            Holds::WholeSeconds,
+        );
     }
     shell(
         directory.path(),
-        "tar -cf - -C common . | gzip > x.gz; tar -cf - -C common . | bzip2 > x.bz2; tar -cf - -C common . | xz > x.xz",
+        "tar -cf - -C common . | gzip > x.gz; tar -cf - -C common . | bzip2 > x.bz2; tar -cf - -C \
+         common . | xz > x.xz",
     );
     for name in ["x.gz", "x.bz2", "x.xz"] {
         agrees(&facts, &directory.path().join(name), Holds::WholeSeconds);
@@ -230,9 +260,14 @@ write('sparse/long', 40 << 20, 20 << 20)";
     fs::write(directory.path().join("write.py"), program).unwrap();
     shell(directory.path(), "python3 write.py; find sparse -exec touch -h -d @1700000000 {} +");
     let facts = facts_of_tree(&tree);
-    let mut lines = vec!["tar --format=gnu -S -cf gnu.tar -C sparse .".to_owned(), "bsdtar --format pax -cf bsd.tar -C sparse .".into()];
+    let mut lines = vec![
+        "tar --format=gnu -S -cf gnu.tar -C sparse .".to_owned(),
+        "bsdtar --format pax -cf bsd.tar -C sparse .".into(),
+    ];
     for version in ["0.0", "0.1", "1.0"] {
-        lines.push(format!("tar --format=posix -S --sparse-version={version} -cf posix-{version}.tar -C sparse ."));
+        lines.push(format!(
+            "tar --format=posix -S --sparse-version={version} -cf posix-{version}.tar -C sparse ."
+        ));
     }
     for line in lines {
         shell(directory.path(), &line);
@@ -246,7 +281,11 @@ write('sparse/long', 40 << 20, 20 << 20)";
     Packing::default().pack(&tree, directory.path(), "own", &[Format::Tar]);
     let entries = agrees(&facts, &directory.path().join("own.tar"), Holds::Nanoseconds);
     // Only holes of 16 MiB and more.
-    let sparse: Vec<&[u8]> = entries.iter().filter(|entry| entry.sparse.is_some()).map(|entry| entry.path.as_slice()).collect();
+    let sparse: Vec<&[u8]> = entries
+        .iter()
+        .filter(|entry| entry.sparse.is_some())
+        .map(|entry| entry.path.as_slice())
+        .collect();
     assert_eq!(sparse, [b"./long"]);
 }
 
@@ -260,8 +299,12 @@ fn the_hard_cases_are_read_as_they_are_on_disk() {
     let facts = facts_of_tree(&tree);
     Packing::default().pack(&tree, directory.path(), "own", &Format::ALL);
     for format in Format::ALL {
-        let entries = agrees(&facts, &directory.path().join(format!("own.{format}")), Holds::Xattrs);
-        assert!(entries.iter().any(|entry| entry.acl.is_some()) && entries.iter().any(|entry| entry.default_acl.is_some()));
+        let entries =
+            agrees(&facts, &directory.path().join(format!("own.{format}")), Holds::Xattrs);
+        assert!(
+            entries.iter().any(|entry| entry.acl.is_some())
+                && entries.iter().any(|entry| entry.default_acl.is_some())
+        );
         assert!(entries.iter().any(|entry| entry.kind == Kind::HardLink && entry.size == 0));
     }
     shell(directory.path(), "tar --xattrs --acls --selinux --format=posix -cf gnu.tar -C hard .");
@@ -278,11 +321,13 @@ fn labels_are_read_from_either_record() {
     for record in ["RHT.security.selinux", "SCHILY.xattr.security.selinux"] {
         let path = directory.path().join(format!("{record}.tar"));
         let program = format!(
-            "import sys, tarfile; m = tarfile.TarInfo('./file'); m.pax_headers = {{'{record}': '{label}'}}; \
-             t = tarfile.open(sys.argv[1], 'w', format=tarfile.PAX_FORMAT); t.addfile(m); t.close()"
+            "import sys, tarfile; m = tarfile.TarInfo('./file'); m.pax_headers = {{'{record}': \
+             '{label}'}}; t = tarfile.open(sys.argv[1], 'w', format=tarfile.PAX_FORMAT); \
+             t.addfile(m); t.close()"
         );
         python(&program, &[&path]);
-        let (_, entries) = facts_of_archive(Reader::new(fs::File::open(&path).unwrap()).unwrap()).unwrap();
+        let (_, entries) =
+            facts_of_archive(Reader::new(fs::File::open(&path).unwrap()).unwrap()).unwrap();
         assert_eq!(entries.len(), 1);
         assert_eq!(entries[0].label.as_deref(), Some(label.as_bytes()), "{record}");
         assert!(!entries[0].xattrs.contains_key(b"security.selinux".as_slice()), "{record}");

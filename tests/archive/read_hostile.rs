@@ -93,7 +93,11 @@ fn every_irregularity_is_reported_with_its_kind() {
     seal(&mut link);
     assert_eq!(odd(&[file(b"./a"), link, file(b"./b")]), [Irregularity::Size]);
     assert_eq!(odd(&[member(b"volume", b'V', b""), file(b"./b")]), [Irregularity::Volume]);
-    let labels = [record("RHT.security.selinux", "a:b:c:s0"), record("SCHILY.xattr.security.selinux", "a:b:d:s0\0")].concat();
+    let labels = [
+        record("RHT.security.selinux", "a:b:c:s0"),
+        record("SCHILY.xattr.security.selinux", "a:b:d:s0\0"),
+    ]
+    .concat();
     assert_eq!(odd(&[member(b"x", b'x', &labels), file(b"./b")]), [Irregularity::Labels]);
     let trailing = [ended(&[file(b"./a")]), vec![0; 512], vec![1; 512]].concat();
     assert_eq!(read(&trailing).unwrap().1, [Irregularity::Trailing]);
@@ -105,7 +109,10 @@ fn an_archive_that_two_readers_could_read_differently_is_refused() {
     refused(b"", "empty");
     refused(&file, "two empty blocks");
     refused(&[file.clone(), vec![0; 512]].concat(), "second empty block");
-    refused(&[file.clone(), vec![0; 512], file.clone(), vec![0; 1024]].concat(), "a single empty block");
+    refused(
+        &[file.clone(), vec![0; 512], file.clone(), vec![0; 1024]].concat(),
+        "a single empty block",
+    );
     // How many zeros follow the end does not matter to any reader.
     assert!(read(&[ended(std::slice::from_ref(&file)), vec![0; 100]].concat()).is_ok());
     refused(&ended(&[header(b"./d/", b'5', &octal(512)), vec![b'x'; 512]]), "no file has a size");
@@ -116,9 +123,16 @@ fn an_archive_that_two_readers_could_read_differently_is_refused() {
     refused(&ended(&[member(b"x", b'x', &record("path", "./a"))]), "no member follows");
     let twice = member(b"x", b'x', &record("path", "./a"));
     refused(&ended(&[twice.clone(), twice.clone(), file.clone()]), "two extended headers");
-    refused(&ended(&[twice, member(b"././@LongLink", b'L', b"./b\0"), file.clone()]), "two long names");
+    refused(
+        &ended(&[twice, member(b"././@LongLink", b'L', b"./b\0"), file.clone()]),
+        "two long names",
+    );
     refused(&ended(&[member(b"x", b'x', b"99 path=a\n"), file.clone()]), "longer than its header");
-    for size in [b"-0000000001".as_slice(), b"0000000000x", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"] {
+    for size in [
+        b"-0000000001".as_slice(),
+        b"0000000000x",
+        b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+    ] {
         refused(&ended(&[header(b"./f", b'0', size)]), "header's size");
     }
     let mut wrong = file;
@@ -128,10 +142,16 @@ fn an_archive_that_two_readers_could_read_differently_is_refused() {
 
 #[test]
 fn global_records_apply_until_a_member_overrides_them() {
-    let global = member(b"g", b'g', &[record("uid", "4000000000"), record("mtime", "12.5")].concat());
+    let global =
+        member(b"g", b'g', &[record("uid", "4000000000"), record("mtime", "12.5")].concat());
     let own = member(b"x", b'x', &[record("uid", ""), record("gid", "7")].concat());
-    let (entries, _) = read(&ended(&[global, member(b"./a", b'0', b"x"), own, member(b"./b", b'0', b"x")])).unwrap();
-    assert_eq!((entries[0].uid, entries[0].gid, entries[0].mtime.nanoseconds), (4_000_000_000, 0, 500_000_000));
+    let (entries, _) =
+        read(&ended(&[global, member(b"./a", b'0', b"x"), own, member(b"./b", b'0', b"x")]))
+            .unwrap();
+    assert_eq!(
+        (entries[0].uid, entries[0].gid, entries[0].mtime.nanoseconds),
+        (4_000_000_000, 0, 500_000_000)
+    );
     assert_eq!((entries[1].uid, entries[1].gid, entries[1].mtime.seconds), (0, 7, 12));
 }
 
@@ -141,8 +161,15 @@ fn invalid_maps_of_sparse_files_are_refused() {
         let records: Vec<u8> = records.iter().flat_map(|(key, value)| record(key, value)).collect();
         ended(&[member(b"x", b'x', &records), member(b"./s", b'0', content)])
     };
-    let one = [("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.name", "./s"), ("GNU.sparse.realsize", "9000")];
-    let mapped = |map: &str, data: usize| [map.as_bytes(), &vec![0; 512 - map.len()], &vec![b'd'; data]].concat();
+    let one = [
+        ("GNU.sparse.major", "1"),
+        ("GNU.sparse.minor", "0"),
+        ("GNU.sparse.name", "./s"),
+        ("GNU.sparse.realsize", "9000"),
+    ];
+    let mapped = |map: &str, data: usize| {
+        [map.as_bytes(), &vec![0; 512 - map.len()], &vec![b'd'; data]].concat()
+    };
     let (entries, _) = read(&sparse(&one, &mapped("2\n0\n10\n9000\n0\n", 10))).unwrap();
     assert_eq!((entries[0].size, entries[0].sparse.as_ref().unwrap().len()), (9000, 1));
     refused(&sparse(&one, &mapped("1\n0\n11\n", 10)), "tells of 11 bytes");
@@ -153,8 +180,12 @@ fn invalid_maps_of_sparse_files_are_refused() {
     refused(&sparse(&one, b"1\n0"), "longer than its content");
     refused(&sparse(&one, &[b'x'; 1024]), "no numbers");
     refused(&sparse(&one, b""), "longer than its content");
-    refused(&sparse(&[("GNU.sparse.major", "2"), ("GNU.sparse.minor", "0")], b""), "unknown version");
-    let listed = |map| [("GNU.sparse.size", "9000"), ("GNU.sparse.numblocks", "1"), ("GNU.sparse.map", map)];
+    refused(
+        &sparse(&[("GNU.sparse.major", "2"), ("GNU.sparse.minor", "0")], b""),
+        "unknown version",
+    );
+    let listed =
+        |map| [("GNU.sparse.size", "9000"), ("GNU.sparse.numblocks", "1"), ("GNU.sparse.map", map)];
     assert!(read(&sparse(&listed("0,10"), b"dddddddddd")).is_ok());
     refused(&sparse(&listed("0,10,20"), b"dddddddddd"), "ends early");
     refused(&sparse(&listed("0,5,10,5"), b"dddddddddd"), "not as long");
@@ -176,9 +207,18 @@ fn small() -> Option<(tempfile::TempDir, Files)> {
     let mut sparse = vec![0; 200_000];
     sparse[100_000..100_600].copy_from_slice(&noise(4, 600, 8));
     fs::write(tree.join("sparse"), sparse).unwrap();
-    shell(&tree, &format!("ln etc/text etc/two; ln -s text etc/link; touch {}; setfacl -m u:7:r etc/text", "n".repeat(120)));
+    shell(
+        &tree,
+        &format!(
+            "ln etc/text etc/two; ln -s text etc/link; touch {}; setfacl -m u:7:r etc/text",
+            "n".repeat(120)
+        ),
+    );
     Packing::default().pack(&tree, directory.path(), "x", &Format::ALL);
-    let files = Format::ALL.into_iter().map(|format| (format, fs::read(directory.path().join(format!("x.{format}"))).unwrap())).collect();
+    let files = Format::ALL
+        .into_iter()
+        .map(|format| (format, fs::read(directory.path().join(format!("x.{format}"))).unwrap()))
+        .collect();
     Some((directory, files))
 }
 
@@ -191,7 +231,9 @@ fn a_tarball_that_is_truncated_anywhere_is_refused() {
         // A plain archive ends with its second empty block. The padding up to the blocking factor
         // carries no data.
         let end = match format {
-            Format::Tar => whole.len() - whole.iter().rev().take_while(|byte| **byte == 0).count() + 1024 - 511,
+            Format::Tar => {
+                whole.len() - whole.iter().rev().take_while(|byte| **byte == 0).count() + 1024 - 511
+            }
             _ => whole.len(),
         };
         let step = (end / 1000).max(1);
@@ -212,7 +254,10 @@ fn a_changed_byte_is_found_or_changes_nothing() {
             let mut changed = whole.clone();
             changed[at] ^= 1 << (turn % 8);
             // Some bytes of gzip's header only hold the time and the operating system.
-            if let Ok(read) = Reader::new(changed.as_slice()).map_err(anyhow::Error::from).and_then(facts_of_archive) {
+            if let Ok(read) = Reader::new(changed.as_slice())
+                .map_err(anyhow::Error::from)
+                .and_then(facts_of_archive)
+            {
                 unseen += 1;
                 assert!(read == sound, "{format}: byte {at}");
             }
@@ -236,10 +281,14 @@ fn an_archive_made_to_exhaust_memory_uses_little() {
     const CHILD: &str = "OSIMG_TEST_BOMBS";
     if std::env::var_os(CHILD).is_none() {
         let this = std::env::current_exe().unwrap();
-        let line =
-            format!("{CHILD}=1 '{}' --exact read_hostile::an_archive_made_to_exhaust_memory_uses_little --nocapture", this.display());
+        let line = format!(
+            "{CHILD}=1 '{}' --exact read_hostile::an_archive_made_to_exhaust_memory_uses_little \
+             --nocapture",
+            this.display()
+        );
         let output = String::from_utf8(shell(std::path::Path::new("/"), &line)).unwrap();
-        let peak: u64 = output.split("PEAK ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+        let peak: u64 =
+            output.split("PEAK ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
         assert!(peak < 96 << 10, "{peak} KiB");
         return;
     }
@@ -251,8 +300,13 @@ fn an_archive_made_to_exhaust_memory_uses_little() {
     for (flag, line) in [(b'x', b"12 comment=\n".as_slice()), (b'L', b"name"), (b'0', b"1\n")] {
         let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         if flag == b'0' {
-            let records = [("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.realsize", "9000000000000000000")];
-            let records: Vec<u8> = records.iter().flat_map(|(key, value)| record(key, value)).collect();
+            let records = [
+                ("GNU.sparse.major", "1"),
+                ("GNU.sparse.minor", "0"),
+                ("GNU.sparse.realsize", "9000000000000000000"),
+            ];
+            let records: Vec<u8> =
+                records.iter().flat_map(|(key, value)| record(key, value)).collect();
             out.write_all(&member(b"x", b'x', &records)).unwrap();
         }
         out.write_all(&header(b"./f", flag, b"07777777777")).unwrap();
@@ -266,20 +320,30 @@ fn an_archive_made_to_exhaust_memory_uses_little() {
         assert!(read(&out.finish().unwrap()).is_err());
     }
     // Global records that accumulate.
-    let pile: Vec<u8> = (0..12).flat_map(|n| member(b"g", b'g', &record(&format!("k{n}"), &"v".repeat(1 << 20)))).collect();
+    let pile: Vec<u8> = (0..12)
+        .flat_map(|n| member(b"g", b'g', &record(&format!("k{n}"), &"v".repeat(1 << 20))))
+        .collect();
     assert!(read(&ended(&[pile, member(b"./a", b'0', b"")])).is_err());
     let many: Vec<u8> = (0..500_000).flat_map(|n| record(&format!("{n:x}"), "")).collect();
     assert!(read(&ended(&[member(b"x", b'x', &many), member(b"./a", b'0', b"")])).is_err());
     // A hole of eight exabytes needs no memory.
     let records: Vec<u8> =
-        [("GNU.sparse.size", "9000000000000000000"), ("GNU.sparse.numblocks", "0")].iter().flat_map(|(k, v)| record(k, v)).collect();
+        [("GNU.sparse.size", "9000000000000000000"), ("GNU.sparse.numblocks", "0")]
+            .iter()
+            .flat_map(|(k, v)| record(k, v))
+            .collect();
     let hole = ended(&[member(b"x", b'x', &records), member(b"./h", b'0', b"")]);
     assert_eq!(read(&hole).unwrap().0[0].size, 9_000_000_000_000_000_000);
     let mut reader = Reader::new(hole.as_slice()).unwrap();
     reader.next().unwrap();
     assert!(reader.content_within(1 << 20).is_err());
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim().trim_end_matches(" kB");
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap()
+        .trim()
+        .trim_end_matches(" kB");
     println!("PEAK {peak} KiB");
 }
 
@@ -291,7 +355,13 @@ fn base() -> Vec<u8> {
     old[398..410].copy_from_slice(b"00000000012\0");
     old[483..495].copy_from_slice(b"00000100000\0");
     seal(&mut old);
-    let records = [record("path", "./p"), record("SCHILY.xattr.user.a", "b"), record("mtime", "1.5"), record("size", "3")].concat();
+    let records = [
+        record("path", "./p"),
+        record("SCHILY.xattr.user.a", "b"),
+        record("mtime", "1.5"),
+        record("size", "3"),
+    ]
+    .concat();
     let sparse = [record("GNU.sparse.size", "99"), record("GNU.sparse.map", "0,2,5,1")].concat();
     ended(&[
         member(b"g", b'g', &record("gname", "root")),

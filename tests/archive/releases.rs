@@ -10,16 +10,18 @@ use std::process::Command;
 /// The options that Anaconda's `liveimg` passes to tar
 /// (pyanaconda/modules/payloads/payload/live_image), without the file and the directory.
 pub const ANACONDA: &str = "--numeric-owner --selinux --acls --xattrs --xattrs-include '*' \
-    --exclude './dev/*' --exclude './proc/*' --exclude './tmp/*' --exclude './sys/*' \
-    --exclude './run/*' --exclude './boot/*rescue*' --exclude './boot/loader' --exclude './boot/efi/loader' \
-    --exclude './etc/machine-id' --exclude './etc/machine-info' \
-    -xaf";
+                            --exclude './dev/*' --exclude './proc/*' --exclude './tmp/*' \
+                            --exclude './sys/*' --exclude './run/*' --exclude './boot/*rescue*' \
+                            --exclude './boot/loader' --exclude './boot/efi/loader' --exclude \
+                            './etc/machine-id' --exclude './etc/machine-info' -xaf";
 
 /// The GNU tar of the host and that of trixie, as shell words. The error names what is missing.
 pub fn tars() -> Result<[String; 2], String> {
-    let cache = std::env::var_os("OSIMG_TEST_CACHE").map_or_else(|| PathBuf::from("/var/cache/osimg-tests"), PathBuf::from);
+    let cache = std::env::var_os("OSIMG_TEST_CACHE")
+        .map_or_else(|| PathBuf::from("/var/cache/osimg-tests"), PathBuf::from);
     let tree = trixie(&cache).map_err(|error| format!("trixie's tar: {error}"))?;
-    let libraries = find(&tree.join("usr/lib"), "libc.so.6").ok_or("trixie's tree has no C library")?;
+    let libraries =
+        find(&tree.join("usr/lib"), "libc.so.6").ok_or("trixie's tree has no C library")?;
     let loader = ["usr/lib64", "usr/lib"]
         .iter()
         .find_map(|directory| find(&tree.join(directory), "ld-linux"))
@@ -35,14 +37,18 @@ pub fn tars() -> Result<[String; 2], String> {
 
 /// A file below the directory with a name that begins like this.
 fn find(directory: &Path, beginning: &str) -> Option<PathBuf> {
-    let mut entries: Vec<PathBuf> = fs::read_dir(directory).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let mut entries: Vec<PathBuf> =
+        fs::read_dir(directory).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     entries.sort();
-    let named = |path: &&PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(beginning));
-    entries
-        .iter()
-        .find(named)
-        .cloned()
-        .or_else(|| entries.iter().filter(|path| path.is_dir() && !path.is_symlink()).find_map(|below| find(below, beginning)))
+    let named = |path: &&PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(beginning))
+    };
+    entries.iter().find(named).cloned().or_else(|| {
+        entries
+            .iter()
+            .filter(|path| path.is_dir() && !path.is_symlink())
+            .find_map(|below| find(below, beginning))
+    })
 }
 
 fn trixie(cache: &Path) -> Result<PathBuf, String> {
@@ -58,8 +64,15 @@ fn trixie(cache: &Path) -> Result<PathBuf, String> {
         fs::remove_dir_all(&part).map_err(|e| text(&e))?;
     }
     // An outdated mirror is still signed, and good enough for a test.
-    let words = ["--quiet", "--variant=extract", "--aptopt=Acquire::Check-Valid-Until \"false\"", "--include=tar", "trixie"];
-    let output = Command::new("mmdebstrap").args(words).arg(&part).output().map_err(|e| text(&e))?;
+    let words = [
+        "--quiet",
+        "--variant=extract",
+        "--aptopt=Acquire::Check-Valid-Until \"false\"",
+        "--include=tar",
+        "trixie",
+    ];
+    let output =
+        Command::new("mmdebstrap").args(words).arg(&part).output().map_err(|e| text(&e))?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }

@@ -23,11 +23,19 @@ fn the_number_of_jobs_does_not_change_the_bytes() {
     std::fs::write(tree.join("noise"), noise(1, 14 << 20, 4)).unwrap();
     let first = digests(&packing(1).pack(&tree, directory.path(), "x", &Format::ALL));
     for jobs in [2, 3, 8] {
-        assert_eq!(digests(&packing(jobs).pack(&tree, directory.path(), "x", &Format::ALL)), first, "{jobs} jobs");
+        assert_eq!(
+            digests(&packing(jobs).pack(&tree, directory.path(), "x", &Format::ALL)),
+            first,
+            "{jobs} jobs"
+        );
     }
     // One format per pass, or all in one pass.
     for (format, digest) in Format::ALL.into_iter().zip(&first) {
-        assert_eq!(digests(&packing(2).pack(&tree, directory.path(), "y", &[format])), std::slice::from_ref(digest), "{format}");
+        assert_eq!(
+            digests(&packing(2).pack(&tree, directory.path(), "y", &[format])),
+            std::slice::from_ref(digest),
+            "{format}"
+        );
     }
 }
 
@@ -46,9 +54,15 @@ for level in range(300):
     os.close(os.open('n', os.O_CREAT | os.O_WRONLY, 0o644, dir_fd=fd))
     fd = os.open('m', os.O_RDONLY, dir_fd=fd)
 ";
-    crate::support::python(&format!("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (1000, 1000))\n{deep}"), &[&tree]);
+    crate::support::python(
+        &format!(
+            "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (1000, 1000))\n{deep}"
+        ),
+        &[&tree],
+    );
     let first = packing(2).pack(&tree, directory.path(), "x", &[Format::Tgz]);
-    let line = "umask 077; ulimit -n 128; exec \"$0\" --exact reproducibility::packs_for_another_test --include-ignored";
+    let line = "umask 077; ulimit -n 128; exec \"$0\" --exact \
+                reproducibility::packs_for_another_test --include-ignored";
     for (zone, locale) in [("Pacific/Apia", "C"), ("America/St_Johns", "tr_TR.UTF-8")] {
         run(Command::new("sh")
             .args(["-ec", line])
@@ -67,7 +81,11 @@ for level in range(300):
 #[test]
 #[ignore = "only another test runs it, in a separate process"]
 fn packs_for_another_test() {
-    let (Some(tree), Some(directory)) = (std::env::var_os("ARCHIVE_TEST_TREE"), std::env::var_os("ARCHIVE_TEST_DIRECTORY")) else { return };
+    let (Some(tree), Some(directory)) =
+        (std::env::var_os("ARCHIVE_TEST_TREE"), std::env::var_os("ARCHIVE_TEST_DIRECTORY"))
+    else {
+        return;
+    };
     packing(3).pack(Path::new(&tree), Path::new(&directory), "other", &[Format::Tgz]);
 }
 
@@ -172,7 +190,10 @@ fn ten_packings_in_different_environments_give_one_checksum_per_format() {
     let sums = run(Command::new("unshare")
         .args(["--mount", "sh", "-ec", TEN, "sh"])
         .arg(directory.path())
-        .args([env!("CARGO_BIN_EXE_osimg"), concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/selinux/file_contexts")]));
+        .args([
+            env!("CARGO_BIN_EXE_osimg"),
+            concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/selinux/file_contexts"),
+        ]));
     let sums = String::from_utf8(sums).unwrap();
     let different: std::collections::BTreeSet<&str> = sums.lines().collect();
     assert_eq!((sums.lines().count(), different.len()), (40, 4), "{sums}");

@@ -2,7 +2,10 @@
 //! test if either is missing.
 #![expect(clippy::disallowed_methods, reason = "tests run the independent tools that judge")]
 
-use osimg::archive::{Capabilities, Format, Labels, Level, Memory, NoLabels, Options, Output, Overrides, Summary, write_tree};
+use osimg::archive::{
+    Capabilities, Format, Labels, Level, Memory, NoLabels, Options, Output, Overrides, Summary,
+    write_tree,
+};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::num::NonZeroUsize;
@@ -12,7 +15,11 @@ use std::process::Command;
 /// Prints why a test cannot run here. Where the tests are required, this fails the test.
 pub fn skip(why: &str) {
     println!("SKIPPED: {why}");
-    assert_ne!(std::env::var("OSIMG_REQUIRE_PRIVILEGED").as_deref(), Ok("1"), "a required test cannot run: {why}");
+    assert_ne!(
+        std::env::var("OSIMG_REQUIRE_PRIVILEGED").as_deref(),
+        Ok("1"),
+        "a required test cannot run: {why}"
+    );
 }
 
 /// Whether the test can run. If not, prints which tool is missing, or that root is required.
@@ -22,7 +29,11 @@ pub fn can_run(tools: &[&str]) -> bool {
         return false;
     }
     for tool in tools {
-        if Command::new("sh").args(["-c", &format!("command -v {tool} >/dev/null")]).status().map_or(true, |s| !s.success()) {
+        if Command::new("sh")
+            .args(["-c", &format!("command -v {tool} >/dev/null")])
+            .status()
+            .map_or(true, |s| !s.success())
+        {
             skip(&format!("{tool} is not installed"));
             return false;
         }
@@ -38,7 +49,12 @@ pub fn directory() -> tempfile::TempDir {
 /// Runs a program that must succeed and returns its stdout.
 pub fn run(command: &mut Command) -> Vec<u8> {
     let output = command.output().unwrap_or_else(|e| panic!("starting {command:?}: {e}"));
-    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     output.stdout
 }
 
@@ -63,7 +79,12 @@ pub fn hard_tree(directory: &Path, more: &[&str]) -> PathBuf {
 /// The differences of two trees, as `field path`; non-ASCII characters are shown as `?`.
 pub fn differences(a: &Path, b: &Path, ignore: &str) -> BTreeSet<String> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/treediff.py");
-    let output = Command::new("python3").arg(script).args([a, b]).args(["--json", "--ignore", ignore]).output().unwrap();
+    let output = Command::new("python3")
+        .arg(script)
+        .args([a, b])
+        .args(["--json", "--ignore", ignore])
+        .output()
+        .unwrap();
     assert_ne!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
     parsed(&String::from_utf8(output.stdout).unwrap())
 }
@@ -115,9 +136,13 @@ impl Packing<'_> {
     pub fn pack(&self, tree: &Path, directory: &Path, name: &str, formats: &[Format]) -> Summary {
         let outputs = formats
             .iter()
-            .map(|format| Output { format: *format, sink: Box::new(File::create(directory.join(format!("{name}.{format}"))).unwrap()) })
+            .map(|format| Output {
+                format: *format,
+                sink: Box::new(File::create(directory.join(format!("{name}.{format}"))).unwrap()),
+            })
             .collect();
-        write_tree(tree, outputs, &self.options(&|_| (), &|| false)).unwrap_or_else(|e| panic!("{}", osimg::error::render(&e.into())))
+        write_tree(tree, outputs, &self.options(&|_| (), &|| false))
+            .unwrap_or_else(|e| panic!("{}", osimg::error::render(&e.into())))
     }
 }
 
@@ -137,7 +162,8 @@ pub fn inside(directory: &Path, name: &str) -> PathBuf {
 pub fn noise(seed: u32, size: usize, bits: u32) -> Vec<u8> {
     let mut state = u64::from(seed);
     let step = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> (64 - bits)) as u8
     };
     std::iter::repeat_with(step).take(size).collect()

@@ -25,7 +25,11 @@ const MAY_FAIL: [&str; 2] = [
 /// Prints why a test cannot run here. Where the tests are required, this fails the test.
 fn skip(why: &str) {
     println!("SKIPPED: {why}");
-    assert_ne!(std::env::var("OSIMG_REQUIRE_PRIVILEGED").as_deref(), Ok("1"), "a required test cannot run: {why}");
+    assert_ne!(
+        std::env::var("OSIMG_REQUIRE_PRIVILEGED").as_deref(),
+        Ok("1"),
+        "a required test cannot run: {why}"
+    );
 }
 
 fn can_run() -> bool {
@@ -43,14 +47,19 @@ fn can_run() -> bool {
 }
 
 fn directory() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix("boot-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory")
+    tempfile::Builder::new()
+        .prefix("boot-")
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .expect("a temporary directory")
 }
 
 /// The image of the demo distribution: from out/, or else built here from its repository.
 fn image(directory: &Path) -> Option<PathBuf> {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
     let named = std::env::var_os("OSIMG_BOOT_TARBALL").map(PathBuf::from);
-    if let Some(found) = named.into_iter().chain([home.join("out/baremetal-latest.tgz")]).find(|path| path.is_file()) {
+    if let Some(found) =
+        named.into_iter().chain([home.join("out/baremetal-latest.tgz")]).find(|path| path.is_file())
+    {
         return Some(found);
     }
     let settings = home.join(".demo/repo/osimg-demo.toml");
@@ -63,7 +72,12 @@ fn image(directory: &Path) -> Option<PathBuf> {
         .arg("build")
         .arg(home.join("baremetal.yum"))
         .args(["--settings".as_ref(), settings.as_os_str(), "--level".as_ref(), "fast".as_ref()])
-        .args(["--cache".as_ref(), directory.join("cache").as_os_str(), "-o".as_ref(), tarball.as_os_str()])
+        .args([
+            "--cache".as_ref(),
+            directory.join("cache").as_os_str(),
+            "-o".as_ref(),
+            tarball.as_os_str(),
+        ])
         .status()
         .expect("osimg runs");
     assert!(built.success());
@@ -74,7 +88,9 @@ fn image(directory: &Path) -> Option<PathBuf> {
 fn image_without_init(image: &Path, directory: &Path) -> PathBuf {
     let tree = directory.join("image_without_init");
     std::fs::create_dir(&tree).expect("a directory");
-    let run = |arguments: &[&std::ffi::OsStr]| assert!(Command::new("tar").args(arguments).status().expect("tar runs").success());
+    let run = |arguments: &[&std::ffi::OsStr]| {
+        assert!(Command::new("tar").args(arguments).status().expect("tar runs").success())
+    };
     run(&[
         "-xf".as_ref(),
         image.as_ref(),
@@ -91,7 +107,12 @@ fn image_without_init(image: &Path, directory: &Path) -> PathBuf {
 }
 
 fn strings(value: &Value) -> Vec<&str> {
-    value.as_array().unwrap_or_else(|| panic!("a list, not {value}")).iter().filter_map(Value::as_str).collect()
+    value
+        .as_array()
+        .unwrap_or_else(|| panic!("a list, not {value}"))
+        .iter()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 #[test]
@@ -104,14 +125,26 @@ fn the_demo_image_boots_with_selinux_enforcing_and_has_its_labels_capabilities_a
     let tarball = nested::with_more(&image, directory.path());
     let began = Instant::now();
     let output = Command::new(OSIMG)
-        .args(["--json", "boot", "--selinux", "enforcing", "--accel", "tcg", "--timeout", PATIENCE, "--unit", "ssh.service"])
+        .args([
+            "--json",
+            "boot",
+            "--selinux",
+            "enforcing",
+            "--accel",
+            "tcg",
+            "--timeout",
+            PATIENCE,
+            "--unit",
+            "ssh.service",
+        ])
         .args(["--unit", nested::UNIT])
         .arg(&tarball)
         .stderr(Stdio::inherit())
         .output()
         .expect("osimg runs");
     println!("the trial took {} s", began.elapsed().as_secs());
-    let trial: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", output.status));
+    let trial: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", output.status));
     println!("{trial:#}");
     let checks = &trial["checks"];
 
@@ -120,8 +153,14 @@ fn the_demo_image_boots_with_selinux_enforcing_and_has_its_labels_capabilities_a
     assert!(trial["labels_compared"].as_u64().expect("a number") > 10_000);
     assert_eq!(strings(&trial["wrong_labels_unpacked"]), [""; 0]);
 
-    assert!(trial["seconds_to_login"].as_f64().is_some_and(|seconds| seconds > 0.0), "the login prompt appeared");
-    let failed: Vec<_> = strings(&checks["failed_units"]).into_iter().filter(|unit| !MAY_FAIL.contains(unit)).collect();
+    assert!(
+        trial["seconds_to_login"].as_f64().is_some_and(|seconds| seconds > 0.0),
+        "the login prompt appeared"
+    );
+    let failed: Vec<_> = strings(&checks["failed_units"])
+        .into_iter()
+        .filter(|unit| !MAY_FAIL.contains(unit))
+        .collect();
     assert_eq!(failed, [""; 0]);
     assert_eq!(strings(&checks["inactive_units"]), [""; 0]);
 
@@ -131,17 +170,35 @@ fn the_demo_image_boots_with_selinux_enforcing_and_has_its_labels_capabilities_a
     assert_eq!(strings(&checks["selinux"]["wrong_labels"]), [""; 0]);
     assert_eq!(strings(&checks["selinux"]["denials_of_unlabelled"]), [""; 0]);
 
-    assert!(strings(&checks["capabilities"]).contains(&"/usr/bin/ping cap_net_raw=ep"), "{}", checks["capabilities"]);
-    assert!(strings(&checks["acls"]).iter().any(|line| line.starts_with("/srv/shared ") && line.contains("4711")), "{}", checks["acls"]);
-    let other: Vec<_> = strings(&checks["rpm"]["lines"]).into_iter().filter(|line| !line.contains(" c /etc/")).collect();
+    assert!(
+        strings(&checks["capabilities"]).contains(&"/usr/bin/ping cap_net_raw=ep"),
+        "{}",
+        checks["capabilities"]
+    );
+    assert!(
+        strings(&checks["acls"])
+            .iter()
+            .any(|line| line.starts_with("/srv/shared ") && line.contains("4711")),
+        "{}",
+        checks["acls"]
+    );
+    let other: Vec<_> = strings(&checks["rpm"]["lines"])
+        .into_iter()
+        .filter(|line| !line.contains(" c /etc/"))
+        .collect();
     assert_eq!(other, [""; 0], "rpm -Va finds only configuration");
     assert_eq!(checks["rpm"]["complete"], true);
-    assert_eq!(output.status.code(), Some(if strings(&trial["findings"]).is_empty() { 0 } else { 10 }));
+    assert_eq!(
+        output.status.code(),
+        Some(if strings(&trial["findings"]).is_empty() { 0 } else { 10 })
+    );
 }
 
 /// Processes with the word in their command line.
 fn running_with(word: &str) -> Vec<u32> {
-    let pids = std::fs::read_dir("/proc").expect("proc").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let pids = std::fs::read_dir("/proc")
+        .expect("proc")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         line.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes())
@@ -152,11 +209,14 @@ fn running_with(word: &str) -> Vec<u32> {
 /// The files of this host's loop devices.
 fn files_of_loop_devices() -> Vec<String> {
     let blocks = std::fs::read_dir("/sys/block").expect("sysfs").filter_map(Result::ok);
-    blocks.filter_map(|block| std::fs::read_to_string(block.path().join("loop/backing_file")).ok()).collect()
+    blocks
+        .filter_map(|block| std::fs::read_to_string(block.path().join("loop/backing_file")).ok())
+        .collect()
 }
 
 #[test]
-fn a_machine_that_does_not_boot_is_stopped_and_reported_and_leaves_nothing_even_if_osimg_is_killed() {
+fn a_machine_that_does_not_boot_is_stopped_and_reported_and_leaves_nothing_even_if_osimg_is_killed()
+{
     if !can_run() {
         return;
     }
@@ -167,10 +227,19 @@ fn a_machine_that_does_not_boot_is_stopped_and_reported_and_leaves_nothing_even_
     std::fs::create_dir(&work).expect("a directory");
     let osimg = |arguments: &[&str]| {
         let mut command = Command::new(OSIMG);
-        command.args(["boot", "--accel", "tcg", "--workdir"]).arg(&work).arg(&tarball).args(arguments);
+        command
+            .args(["boot", "--accel", "tcg", "--workdir"])
+            .arg(&work)
+            .arg(&tarball)
+            .args(arguments);
         command
     };
-    let backed = || files_of_loop_devices().into_iter().filter(|file| file.contains(&*work.to_string_lossy())).count();
+    let backed = || {
+        files_of_loop_devices()
+            .into_iter()
+            .filter(|file| file.contains(&*work.to_string_lossy()))
+            .count()
+    };
 
     // The limit passes long before an emulated kernel starts init.
     let output = osimg(&["--timeout", "4s"]).output().expect("osimg runs");
@@ -180,15 +249,25 @@ fn a_machine_that_does_not_boot_is_stopped_and_reported_and_leaves_nothing_even_
     assert_eq!(std::fs::read_dir(&work).expect("the directory").count(), 0, "the workdir is gone");
 
     // No other machine has this size, so the processes can be distinguished from others.
-    let mut child = osimg(&["-v", "--memory", "777"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("osimg runs");
+    let mut child = osimg(&["-v", "--memory", "777"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("osimg runs");
     let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-    let seen: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.contains("Linux version")).collect();
+    let seen: Vec<String> =
+        lines.map_while(Result::ok).take_while(|line| !line.contains("Linux version")).collect();
     assert!(!running_with("777").is_empty(), "{}", seen.join("\n"));
     child.kill().expect("killed");
     child.wait().expect("waited");
     let patience = Instant::now();
     while !running_with("777").is_empty() || backed() > 0 {
-        assert!(patience.elapsed() < Duration::from_secs(30), "{:?} still run, {} loop devices", running_with("777"), backed());
+        assert!(
+            patience.elapsed() < Duration::from_secs(30),
+            "{:?} still run, {} loop devices",
+            running_with("777"),
+            backed()
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -208,7 +287,10 @@ fn an_image_without_an_init_is_a_finding() {
     assert_eq!(output.status.code(), Some(10), "{}", String::from_utf8_lossy(&output.stderr));
     let trial: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(trial["healthy"], false);
-    assert!(strings(&trial["findings"]).contains(&"the machine ended before its checks were done"), "{trial:#}");
+    assert!(
+        strings(&trial["findings"]).contains(&"the machine ended before its checks were done"),
+        "{trial:#}"
+    );
     assert!(trial["checks"].is_null());
 }
 
@@ -221,8 +303,13 @@ fn a_host_without_qemu_gets_a_hint_what_to_install() {
     let tarball = directory.path().join("x.tar");
     std::fs::write(&tarball, [0; 10240]).expect("an empty archive");
     // In a separate mount namespace, a file that is not a program replaces QEMU.
-    let script = "mount --make-rprivate / && mount --bind /dev/null \"$(command -v qemu-system-x86_64)\" && exec \"$0\" boot \"$1\"";
-    let output = Command::new("unshare").args(["--mount", "sh", "-ec", script, OSIMG]).arg(&tarball).output().expect("unshare runs");
+    let script = "mount --make-rprivate / && mount --bind /dev/null \"$(command -v \
+                  qemu-system-x86_64)\" && exec \"$0\" boot \"$1\"";
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-ec", script, OSIMG])
+        .arg(&tarball)
+        .output()
+        .expect("unshare runs");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{stderr}");
     assert!(stderr.contains("hint: install it: apt-get install qemu-system-x86"), "{stderr}");

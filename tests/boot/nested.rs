@@ -113,7 +113,8 @@ pub fn with_more(image: &Path, directory: &Path) -> PathBuf {
         progress: &|_| {},
         cancelled: &|| false,
     };
-    write_tree(&directory.join("outer"), vec![Output { format: Format::Tar, sink }], &options).expect("an archive");
+    write_tree(&directory.join("outer"), vec![Output { format: Format::Tar, sink }], &options)
+        .expect("an archive");
     let mut bytes = fs::read(&tar).expect("the archive");
     // Without the zero blocks at the end of the archive.
     while bytes.ends_with(&[0; 512]) {

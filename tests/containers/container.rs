@@ -96,7 +96,8 @@ impl<'a> Container<'a> {
     /// A command in it.
     pub fn run(&self, words: &[&str]) -> Run<'a> {
         let program = Path::new(OSIMG).parent().unwrap();
-        let seen = [program, self.stage.path()].into_iter().chain(self.seen.iter().map(PathBuf::as_path));
+        let seen =
+            [program, self.stage.path()].into_iter().chain(self.seen.iter().map(PathBuf::as_path));
         let enter = self.stage.osimg(ENTER, &[self.kind.name()]).arg(self.scratch.path());
         let run = seen.fold(enter, |run, path| run.arg("--ro").arg(path));
         run.arg("--rw").arg(&self.directory).arg("--").args(words)
@@ -110,7 +111,8 @@ impl<'a> Container<'a> {
     /// `osimg build` in it, with its own cache and workdir.
     pub fn build(&self, recipe: &Path, settings: &Path, more: &[&str]) -> Run<'a> {
         let run = self.osimg(&["build"]).arg(recipe).arg("--settings").arg(settings).args(more);
-        let run = run.arg("--cache").arg(self.directory.join("cache")).arg("--workdir").arg(self.work());
+        let run =
+            run.arg("--cache").arg(self.directory.join("cache")).arg("--workdir").arg(self.work());
         run.arg("--output").arg(self.image())
     }
 
@@ -120,7 +122,11 @@ impl<'a> Container<'a> {
 
     /// The image's sha256, by the tool of that name.
     pub fn digest(&self) -> String {
-        sh(&self.directory, "sha256sum < out/image.tgz").split(' ').next().unwrap_or_default().to_owned()
+        sh(&self.directory, "sha256sum < out/image.tgz")
+            .split(' ')
+            .next()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// One file of the image.

@@ -8,8 +8,8 @@ use crate::stage::{Stage, sh};
 use crate::support::skip;
 
 fn distribution() -> Option<PathBuf> {
-    let directory =
-        std::env::var_os("OSIMG_DEMO_REPO").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".demo/repo"), PathBuf::from);
+    let directory = std::env::var_os("OSIMG_DEMO_REPO")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".demo/repo"), PathBuf::from);
     if !directory.join("osimg-demo.toml").exists() {
         skip(&format!("there is no demo distribution in {}: make demo", directory.display()));
         return None;
@@ -28,10 +28,19 @@ fn the_whole_recipe_has_the_bytes_of_the_host_in_every_kind_of_container() {
     let text = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("baremetal.yum")).unwrap();
     let recipe = stage.recipe(text);
     let began = std::time::Instant::now();
-    stage.build_file(&recipe).arg("--settings").arg(&settings).args(&["--level", "fast"]).succeeds();
+    stage
+        .build_file(&recipe)
+        .arg("--settings")
+        .arg(&settings)
+        .args(&["--level", "fast"])
+        .succeeds();
     let reference = stage.digest();
     println!("host: full, {:.1} s, {reference}", began.elapsed().as_secs_f64());
-    for (kind, isolation) in [(Kind::Docker, "container"), (Kind::Podman, "user-namespace"), (Kind::Bubblewrap, "user-namespace")] {
+    for (kind, isolation) in [
+        (Kind::Docker, "container"),
+        (Kind::Podman, "user-namespace"),
+        (Kind::Bubblewrap, "user-namespace"),
+    ] {
         let container = Container::new(&stage, kind).seeing(&repo);
         let done = container.build(&recipe, &settings, &["--level", "fast"]).run();
         assert_eq!(done.code, Some(0), "{kind:?}: {}", done.stderr);
@@ -40,7 +49,12 @@ fn the_whole_recipe_has_the_bytes_of_the_host_in_every_kind_of_container() {
         if container.digest() != reference {
             let diff = sh(
                 stage.path(),
-                &format!("{} diff {} {} || true", crate::stage::OSIMG, stage.image().display(), container.image().display()),
+                &format!(
+                    "{} diff {} {} || true",
+                    crate::stage::OSIMG,
+                    stage.image().display(),
+                    container.image().display()
+                ),
             );
             panic!("{kind:?}: other bytes than on the host:\n{diff}");
         }

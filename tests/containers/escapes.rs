@@ -50,10 +50,16 @@ fn no_scriptlet_leaves_the_root_in_any_container() {
     let canary = stage.path().join("canary");
     fs::write(&canary, "intact").unwrap();
     let kit = KIT.replace("CANARY", &canary.display().to_string());
-    Repo::new(&stage.repo()).package(Package::named("kit").requires("shell").scriptlet(When::Post, &kit)).write();
-    for kind in [Kind::Docker, Kind::Unconfined, Kind::UnconfinedUser, Kind::Podman, Kind::Bubblewrap] {
+    Repo::new(&stage.repo())
+        .package(Package::named("kit").requires("shell").scriptlet(When::Post, &kit))
+        .write();
+    for kind in
+        [Kind::Docker, Kind::Unconfined, Kind::UnconfinedUser, Kind::Podman, Kind::Bubblewrap]
+    {
         let container = Container::new(&stage, kind);
-        let done = container.build(&stage.recipe("install kit\nts run\n"), &stage.repo().join("settings.toml"), &[]).run();
+        let done = container
+            .build(&stage.recipe("install kit\nts run\n"), &stage.repo().join("settings.toml"), &[])
+            .run();
         assert_eq!(done.code, Some(0), "{kind:?}: {}", done.stderr);
         let said = container.content("./var/escapes");
         assert!(said.trim_end().ends_with("done"), "{kind:?}: {said}");
@@ -72,14 +78,26 @@ fn a_process_that_a_scriptlet_leaves_behind_is_ended_and_no_other_is_named() {
     }
     let stage = Stage::new(|repo| {
         repo.package(
-            Package::named("stray").requires("shell").scriptlet(When::Post, "busybox setsid busybox sleep 10000 >/dev/null 2>&1 &\n"),
+            Package::named("stray")
+                .requires("shell")
+                .scriptlet(When::Post, "busybox setsid busybox sleep 10000 >/dev/null 2>&1 &\n"),
         )
     });
     for kind in [Kind::Docker, Kind::Unconfined] {
         let container = Container::new(&stage, kind);
-        let done = container.build(&stage.recipe("install stray\nts run\n"), &stage.repo().join("settings.toml"), &[]).run();
+        let done = container
+            .build(
+                &stage.recipe("install stray\nts run\n"),
+                &stage.repo().join("settings.toml"),
+                &[],
+            )
+            .run();
         assert_eq!(done.code, Some(0), "{kind:?}: {}", done.stderr);
-        assert!(done.stderr.lines().any(|line| line.ends_with("they were ended: busybox")), "{kind:?}: {}", done.stderr);
+        assert!(
+            done.stderr.lines().any(|line| line.ends_with("they were ended: busybox")),
+            "{kind:?}: {}",
+            done.stderr
+        );
         container.nothing_is_left();
     }
 }

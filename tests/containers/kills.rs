@@ -34,17 +34,35 @@ fn kill_9_of_osimg_or_its_stage_leaves_nothing_that_the_next_build_does_not_end(
     if !Container::require(&["crun"]) {
         return;
     }
-    let stage = Stage::new(|repo| repo.package(Package::named("slow").requires("shell").scriptlet(When::Post, "busybox sleep 777\n")));
+    let stage = Stage::new(|repo| {
+        repo.package(
+            Package::named("slow").requires("shell").scriptlet(When::Post, "busybox sleep 777\n"),
+        )
+    });
     let slow = stage.write("slow.yum", "install slow\nts run\n");
     let quick = stage.write("quick.yum", "install base\nts run\n");
     let container = Container::new(&stage, Kind::Docker);
     let (work, image, cache) = (container.work(), container.image(), container.cache());
     for (victim, left) in [("osimg", "0"), ("stage", "0"), ("both", "1")] {
-        let run = container.run(&["sh", "-c", SCRIPT, "sh", victim]).arg(&slow).arg(&quick).arg(OSIMG);
-        let run = run.arg("--settings").arg(stage.repo().join("settings.toml")).arg("--workdir").arg(&work);
+        let run =
+            container.run(&["sh", "-c", SCRIPT, "sh", victim]).arg(&slow).arg(&quick).arg(OSIMG);
+        let run = run
+            .arg("--settings")
+            .arg(stage.repo().join("settings.toml"))
+            .arg("--workdir")
+            .arg(&work);
         let done = run.arg("--cache").arg(&cache).arg("--output").arg(&image).run();
-        for line in [format!("after the kill: {left}"), "the next build: 0".to_owned(), "after the next build: 0".to_owned()] {
-            assert!(done.stdout.lines().any(|found| found == line), "{victim}, '{line}': {}{}", done.stdout, done.stderr);
+        for line in [
+            format!("after the kill: {left}"),
+            "the next build: 0".to_owned(),
+            "after the next build: 0".to_owned(),
+        ] {
+            assert!(
+                done.stdout.lines().any(|found| found == line),
+                "{victim}, '{line}': {}{}",
+                done.stdout,
+                done.stderr
+            );
         }
         container.nothing_is_left();
     }

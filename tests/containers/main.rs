@@ -1,6 +1,10 @@
 //! Builds inside containers, as CI runners start them by default: the same bytes as on the host, or
 //! a refusal with the smallest change that helps.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by a panic, and runs the programs that judge"
+)]
 #![allow(dead_code, reason = "the tiers share more than each of them uses")]
 
 #[path = "../e2e/stage.rs"]
@@ -31,13 +35,11 @@ fn odd(repo: Repo) -> Repo {
             .link("/usr/share/dangling", "/no/such/place")
             .scriptlet(
                 When::Post,
-                "echo gone > /dev/null\n\
-                 test -e /proc/self/status && test -d /proc/self/fd\n\
-                 busybox mkdir -p /var/lib/odd\n\
-                 busybox head -c 4 /dev/zero > /var/lib/odd/zeros\n\
-                 busybox chown 998:997 /var/lib/odd/zeros\n\
-                 busybox readlink /dev/fd > /var/lib/odd/link\n\
-                 busybox cat /proc/sys/kernel/ostype > /var/lib/odd/kernel\n",
+                "echo gone > /dev/null\ntest -e /proc/self/status && test -d \
+                 /proc/self/fd\nbusybox mkdir -p /var/lib/odd\nbusybox head -c 4 /dev/zero > \
+                 /var/lib/odd/zeros\nbusybox chown 998:997 /var/lib/odd/zeros\nbusybox readlink \
+                 /dev/fd > /var/lib/odd/link\nbusybox cat /proc/sys/kernel/ostype > \
+                 /var/lib/odd/kernel\n",
             ),
     )
 }
@@ -50,9 +52,15 @@ fn the_same_bytes(stage: &Stage, recipe: &str, kinds: &[(Kind, &str)]) {
     let reference = stage.digest();
     for (kind, isolation) in kinds {
         let container = Container::new(stage, *kind);
-        let done = container.build(&stage.recipe(recipe), &stage.repo().join("settings.toml"), &[]).run();
+        let done =
+            container.build(&stage.recipe(recipe), &stage.repo().join("settings.toml"), &[]).run();
         assert_eq!(done.code, Some(0), "{kind:?}: {}", done.stderr);
-        assert_eq!(container.manifest()["build"]["isolation"], *isolation, "{kind:?}: {}", done.stderr);
+        assert_eq!(
+            container.manifest()["build"]["isolation"],
+            *isolation,
+            "{kind:?}: {}",
+            done.stderr
+        );
         let line = format!("(isolation {isolation})");
         assert_eq!(done.stderr.contains(&line), *isolation != "full", "{kind:?}: {}", done.stderr);
         assert_eq!(container.digest(), reference, "{kind:?}");
@@ -66,7 +74,11 @@ fn a_container_that_masks_its_proc_gives_the_bytes_of_the_host() {
         return;
     }
     let stage = Stage::new(odd);
-    let kinds = [(Kind::Unmasked, "full"), (Kind::Unconfined, "user-namespace"), (Kind::UnconfinedUser, "user-namespace")];
+    let kinds = [
+        (Kind::Unmasked, "full"),
+        (Kind::Unconfined, "user-namespace"),
+        (Kind::UnconfinedUser, "user-namespace"),
+    ];
     the_same_bytes(&stage, RECIPE, &kinds);
 }
 
@@ -76,7 +88,11 @@ fn podman_and_bubblewrap_give_the_bytes_of_the_host() {
         return;
     }
     let stage = Stage::new(odd);
-    the_same_bytes(&stage, RECIPE, &[(Kind::Podman, "user-namespace"), (Kind::Bubblewrap, "user-namespace")]);
+    the_same_bytes(
+        &stage,
+        RECIPE,
+        &[(Kind::Podman, "user-namespace"), (Kind::Bubblewrap, "user-namespace")],
+    );
 }
 
 #[test]
@@ -95,9 +111,11 @@ fn where_packages_cannot_be_contained_the_smallest_change_is_named() {
     }
     let stage = Stage::new(odd);
     let container = Container::new(&stage, Kind::DockerUser);
-    let done = container.build(&stage.recipe(RECIPE), &stage.repo().join("settings.toml"), &[]).run();
+    let done =
+        container.build(&stage.recipe(RECIPE), &stage.repo().join("settings.toml"), &[]).run();
     assert_eq!(done.code, Some(4), "{}", done.stderr);
-    done.reports(&["packages can only be installed by root", "hostUsers: false"]).does_not_report(&["--privileged"]);
+    done.reports(&["packages can only be installed by root", "hostUsers: false"])
+        .does_not_report(&["--privileged"]);
     container.nothing_is_left();
 }
 
@@ -109,11 +127,19 @@ fn an_isolation_that_is_demanded_and_not_available_is_refused_with_the_smallest_
     let stage = Stage::new(odd);
     let container = Container::new(&stage, Kind::Unconfined);
     let recipe = stage.recipe(RECIPE);
-    let done = container.build(&recipe, &stage.repo().join("settings.toml"), &["--isolation", "full"]).run();
+    let done = container
+        .build(&recipe, &stage.repo().join("settings.toml"), &["--isolation", "full"])
+        .run();
     assert_eq!(done.code, Some(4), "{}", done.stderr);
-    done.reports(&["the isolation `full`", "mounting proc: EPERM", "systempaths=unconfined"]).does_not_report(&["--privileged"]);
+    done.reports(&["the isolation `full`", "mounting proc: EPERM", "systempaths=unconfined"])
+        .does_not_report(&["--privileged"]);
     let doctor = container.osimg(&["doctor", "--workdir"]).arg(container.work()).run();
-    assert!(doctor.stdout.contains("ok      isolation: user-namespace: mounting proc: EPERM"), "{}{}", doctor.stdout, doctor.stderr);
+    assert!(
+        doctor.stdout.contains("ok      isolation: user-namespace: mounting proc: EPERM"),
+        "{}{}",
+        doctor.stdout,
+        doctor.stderr
+    );
     container.nothing_is_left();
 }
 
@@ -124,10 +150,16 @@ fn a_filter_that_kills_is_named_by_the_build_and_by_the_doctor() {
     }
     let stage = Stage::new(odd);
     let container = Container::new(&stage, Kind::DockerKilling);
-    let done = container.build(&stage.recipe(RECIPE), &stage.repo().join("settings.toml"), &[]).run();
+    let done =
+        container.build(&stage.recipe(RECIPE), &stage.repo().join("settings.toml"), &[]).run();
     assert_eq!(done.code, Some(4), "{}", done.stderr);
     done.reports(&["a seccomp filter kills the process", "SCMP_ACT_ERRNO"]);
     let doctor = container.osimg(&["doctor", "--workdir"]).arg(container.work()).run();
     assert_eq!(doctor.code, Some(10), "{}{}", doctor.stdout, doctor.stderr);
-    assert!(doctor.stdout.contains("MISSING isolation: none: ") && doctor.stdout.contains("a seccomp filter kills"), "{}", doctor.stdout);
+    assert!(
+        doctor.stdout.contains("MISSING isolation: none: ")
+            && doctor.stdout.contains("a seccomp filter kills"),
+        "{}",
+        doctor.stdout
+    );
 }

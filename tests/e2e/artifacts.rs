@@ -45,7 +45,15 @@ fn only_the_path_is_on_stdout_and_the_steps_are_on_stderr() {
     let names: Vec<String> = stage.files(&stage.out()).into_keys().collect();
     assert_eq!(
         names,
-        ["image.cdx.json", "image.intoto.json", "image.json", "image.spdx.json", "image.tgz", "image.tgz.sha256", "image.tgz.sha512"]
+        [
+            "image.cdx.json",
+            "image.intoto.json",
+            "image.json",
+            "image.spdx.json",
+            "image.tgz",
+            "image.tgz.sha256",
+            "image.tgz.sha512"
+        ]
     );
 }
 
@@ -61,12 +69,16 @@ fn members_start_with_a_dot_are_sorted_and_contain_nothing_of_the_build_host() {
     assert!(members.iter().all(|member| member.starts_with("./")), "{members:?}");
     let unique: BTreeSet<&String> = members.iter().collect();
     assert_eq!(unique.len(), members.len());
-    for gone in ["./root/.rpmdb", "./var/log/dnf.log", "./var/cache/dnf", "./osimg", "./buildroot"] {
+    for gone in ["./root/.rpmdb", "./var/log/dnf.log", "./var/cache/dnf", "./osimg", "./buildroot"]
+    {
         assert!(!members.iter().any(|member| member.trim_end_matches('/') == gone), "{gone}");
     }
     let text = run(Command::new("gzip").arg("-dc").arg(stage.image()));
     let mark = stage.path().file_name().unwrap().to_string_lossy().into_owned();
-    assert!(!text.windows(mark.len()).any(|window| window == mark.as_bytes()), "the workdir's path is in the image");
+    assert!(
+        !text.windows(mark.len()).any(|window| window == mark.as_bytes()),
+        "the workdir's path is in the image"
+    );
 }
 
 #[test]
@@ -88,7 +100,10 @@ fn owners_modes_capabilities_and_links_survive_as_anaconda_unpacks_them() {
     assert_eq!(look("usr/share/empty"), (0o2750, 0, 0));
     assert_eq!(look("usr/share/später"), (0o644, 0, 0));
     assert_eq!(look(&format!("usr/share/{}", "long".repeat(60))), (0o644, 0, 0));
-    assert_eq!(fs::read_link(tree.join("usr/share/dangling")).unwrap().to_str(), Some("/no/such/place"));
+    assert_eq!(
+        fs::read_link(tree.join("usr/share/dangling")).unwrap().to_str(),
+        Some("/no/such/place")
+    );
     assert_eq!(sh(&tree, "getcap usr/bin/capable").trim(), "usr/bin/capable cap_net_raw=ep");
     assert_eq!(look("etc/machine-id"), (0o444, 0, 0));
     assert_eq!(fs::read(tree.join("etc/machine-id")).unwrap(), b"");
@@ -108,15 +123,29 @@ fn the_rpmdb_of_the_image_lists_every_package_with_good_signatures() {
     stage.build(RECIPE).succeeds();
     let tree = stage.extract();
     let query = format!(
-        "rpm --root {} --dbpath /var/lib/rpm -qa --qf '%{{name}} %{{sigpgp:pgpsig}}%{{rsaheader:pgpsig}}\\n' | sort",
+        "rpm --root {} --dbpath /var/lib/rpm -qa --qf '%{{name}} \
+         %{{sigpgp:pgpsig}}%{{rsaheader:pgpsig}}\\n' | sort",
         tree.display()
     );
     let listed = sh(stage.path(), &query);
     let id = keys::ours().fingerprint[24..].to_ascii_lowercase();
     for name in ["base", "odd"] {
-        assert!(listed.lines().any(|line| line.starts_with(&format!("{name} ")) && line.contains(&id)), "{name}: {listed}");
+        assert!(
+            listed.lines().any(|line| line.starts_with(&format!("{name} ")) && line.contains(&id)),
+            "{name}: {listed}"
+        );
     }
-    assert_eq!(sh(stage.path(), &format!("rpm --root {} --dbpath /var/lib/rpm -Va --nodeps 2>&1 || true", tree.display())), "", "rpm -Va");
+    assert_eq!(
+        sh(
+            stage.path(),
+            &format!(
+                "rpm --root {} --dbpath /var/lib/rpm -Va --nodeps 2>&1 || true",
+                tree.display()
+            )
+        ),
+        "",
+        "rpm -Va"
+    );
 }
 
 #[test]
@@ -126,7 +155,10 @@ fn checksum_files_are_accepted_by_coreutils_and_the_manifest_agrees() {
     }
     let stage = stage();
     stage.build(RECIPE).succeeds();
-    sh(&stage.out(), "sha256sum --strict -c image.tgz.sha256 && sha512sum --strict -c image.tgz.sha512");
+    sh(
+        &stage.out(),
+        "sha256sum --strict -c image.tgz.sha256 && sha512sum --strict -c image.tgz.sha512",
+    );
     let manifest = stage.manifest();
     let sum = sh(&stage.out(), "sha256sum image.tgz | cut -d' ' -f1");
     assert_eq!(manifest["tarballs"][0]["sha256"], sum.trim());
@@ -149,7 +181,8 @@ fn the_manifest_lists_every_package_with_its_repository_and_its_signer() {
     assert_eq!(manifest["kernels"], serde_json::json!([]));
     assert_eq!(manifest["source_date_epoch"], 1_700_000_000);
     let packages = manifest["packages"].as_array().unwrap();
-    let names: Vec<&str> = packages.iter().map(|package| package["nevra"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        packages.iter().map(|package| package["nevra"].as_str().unwrap()).collect();
     assert_eq!(names, ["base-0:1.0-1.noarch", "odd-0:1.0-1.noarch"]);
     for package in packages {
         assert_eq!(package["signer"], keys::ours().fingerprint.as_str());
@@ -170,7 +203,9 @@ fn a_registry_directory_gets_versions_and_a_link_to_the_latest() {
     let recipe = stage.recipe(RECIPE);
     let registry = format!("dir:{}", stage.out().display());
     for version in ["1", "2"] {
-        stage.settings(|settings| settings.image = format!("name = \"tiny\"\nversion = \"{version}\""));
+        stage.settings(|settings| {
+            settings.image = format!("name = \"tiny\"\nversion = \"{version}\"")
+        });
         let done = stage.build_without_output(&recipe).args(&["--registry", &registry]).succeeds();
         assert_eq!(done.stdout, format!("{}/tiny-{version}.tgz\n", stage.out().display()));
     }
@@ -194,7 +229,13 @@ fn json_output_has_paths_digests_steps_and_warnings() {
     assert_eq!(value["packages"], 2);
     assert_eq!(value["digests"][0]["sha256"], stage.manifest()["tarballs"][0]["sha256"]);
     assert_eq!(value["warnings"], serde_json::json!([]));
-    assert!(value["steps"].as_array().unwrap().iter().any(|step| step["step"] == "packing" && step["seconds"].is_f64()));
+    assert!(
+        value["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|step| step["step"] == "packing" && step["seconds"].is_f64())
+    );
 }
 
 #[test]
@@ -207,15 +248,23 @@ fn four_formats_written_in_one_pass_contain_the_same_tar() {
     let recipe = stage.recipe(RECIPE);
     let registry = format!("dir:{}", stage.out().display());
     let formats = ["--format", "tgz", "--format", "tbz", "--format", "txz", "--format", "tar"];
-    let done = stage.build_without_output(&recipe).args(&["--registry", &registry]).args(&formats).succeeds();
+    let done = stage
+        .build_without_output(&recipe)
+        .args(&["--registry", &registry])
+        .args(&formats)
+        .succeeds();
     assert_eq!(done.stdout.lines().count(), 4);
     let sums = sh(
         &stage.out(),
-        "gzip -dc tiny-1.tgz | sha256sum; bzip2 -dc tiny-1.tbz | sha256sum; xz -dc tiny-1.txz | sha256sum; sha256sum < tiny-1.tar",
+        "gzip -dc tiny-1.tgz | sha256sum; bzip2 -dc tiny-1.tbz | sha256sum; xz -dc tiny-1.txz | \
+         sha256sum; sha256sum < tiny-1.tar",
     );
     let unique: BTreeSet<&str> = sums.lines().collect();
     assert_eq!(unique.len(), 1, "{sums}");
-    sh(&stage.out(), "for f in tiny-1.t??; do sha256sum -c $f.sha256; sha512sum -c $f.sha512; done");
+    sh(
+        &stage.out(),
+        "for f in tiny-1.t??; do sha256sum -c $f.sha256; sha512sum -c $f.sha512; done",
+    );
 }
 
 #[test]
@@ -229,7 +278,10 @@ fn the_longer_spelling_of_a_suffix_is_kept() {
         let file = stage.out().join(format!("os.{suffix}"));
         let done = stage.build_without_output(&recipe).arg("-o").arg(&file).succeeds();
         assert_eq!(done.stdout, format!("{}\n", file.display()));
-        sh(&stage.out(), &format!("tar -tf os.{suffix} ./usr/bin/setuid && sha256sum -c os.{suffix}.sha256"));
+        sh(
+            &stage.out(),
+            &format!("tar -tf os.{suffix} ./usr/bin/setuid && sha256sum -c os.{suffix}.sha256"),
+        );
     }
 }
 
@@ -239,10 +291,13 @@ fn the_same_recipe_gives_the_same_bytes_in_any_environment() {
         return;
     }
     // Typical differences: times, random names, and another order of directory entries.
-    let stage = Stage::new(|repo| {
-        repo.package(odd())
-            .package(Package::named("writer").scriptlet(When::Post, "for n in 9 1 5; do touch /usr/made$n; done; mkdir /usr/made"))
-    });
+    let stage =
+        Stage::new(|repo| {
+            repo.package(odd()).package(Package::named("writer").scriptlet(
+                When::Post,
+                "for n in 9 1 5; do touch /usr/made$n; done; mkdir /usr/made",
+            ))
+        });
     let recipe = "install odd writer\nts run\n";
     let mut sums = BTreeSet::new();
     let mut build = |umask: &str, zone: &str, jobs: &str, place: Option<&str>| {
@@ -251,7 +306,11 @@ fn the_same_recipe_gives_the_same_bytes_in_any_environment() {
             run = run.args(&["--workdir", place]);
         }
         let script = format!("umask {umask}; exec \"$@\"");
-        run.env("TZ", zone).env("LC_ALL", "C").env("HOME", "/nowhere").behind(&["sh", "-ec", &script, "sh"]).succeeds();
+        run.env("TZ", zone)
+            .env("LC_ALL", "C")
+            .env("HOME", "/nowhere")
+            .behind(&["sh", "-ec", &script, "sh"])
+            .succeeds();
         sums.insert(stage.digest());
     };
     build("022", "UTC", "1", None);
@@ -268,13 +327,23 @@ fn a_root_in_memory_gives_the_same_bytes_as_one_on_disk() {
     let stage = stage();
     let recipe = stage.recipe(RECIPE);
     let build = |name: &str, place: &str| {
-        let run = stage.osimg(crate::stage::OSIMG, &["build", "--workdir", place, "--cache"]).arg(stage.cache()).arg(&recipe);
-        let run = run.arg("--settings").arg(stage.repo().join("settings.toml")).arg("-o").arg(stage.out().join(name));
+        let run = stage
+            .osimg(crate::stage::OSIMG, &["build", "--workdir", place, "--cache"])
+            .arg(stage.cache())
+            .arg(&recipe);
+        let run = run
+            .arg("--settings")
+            .arg(stage.repo().join("settings.toml"))
+            .arg("-o")
+            .arg(stage.out().join(name));
         run.succeeds();
     };
     build("disk.tgz", &stage.work().display().to_string());
     build("memory.tgz", "auto");
-    assert_eq!(fs::read(stage.out().join("disk.tgz")).unwrap(), fs::read(stage.out().join("memory.tgz")).unwrap());
+    assert_eq!(
+        fs::read(stage.out().join("disk.tgz")).unwrap(),
+        fs::read(stage.out().join("memory.tgz")).unwrap()
+    );
 }
 
 #[test]

@@ -11,7 +11,10 @@ const RECIPE: &str = "install hello\nts run\n";
 
 /// The disk space that a directory uses, in bytes.
 fn disk_usage(directory: &Path) -> u64 {
-    let files = walkdir::WalkDir::new(directory).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file());
+    let files = walkdir::WalkDir::new(directory)
+        .into_iter()
+        .map(Result::unwrap)
+        .filter(|entry| entry.file_type().is_file());
     files.map(|entry| entry.metadata().unwrap().len()).sum()
 }
 
@@ -19,7 +22,11 @@ fn disk_usage(directory: &Path) -> u64 {
 fn is_stopped(stage: &Stage, part: &str) {
     let done = stage.build(RECIPE).fails(5);
     done.reports(&["'tiny'", part, "hint: "]).does_not_report(&["trying again"]);
-    assert!(disk_usage(&stage.cache()) < 64 << 20, "{} bytes are left in the cache", disk_usage(&stage.cache()));
+    assert!(
+        disk_usage(&stage.cache()) < 64 << 20,
+        "{} bytes are left in the cache",
+        disk_usage(&stage.cache())
+    );
     stage.nothing_is_left();
 }
 
@@ -28,7 +35,8 @@ fn an_endless_index_is_stopped() {
     if !require_root() {
         return;
     }
-    let (stage, _server) = served(|path, _| if path.ends_with("repomd.xml") { Answer::Flood } else { Answer::File });
+    let (stage, _server) =
+        served(|path, _| if path.ends_with("repomd.xml") { Answer::Flood } else { Answer::File });
     is_stopped(&stage, "repomd.xml is larger than the limit of 16");
 }
 
@@ -37,7 +45,8 @@ fn endless_metadata_are_stopped_by_the_size_that_the_index_announces() {
     if !require_root() {
         return;
     }
-    let (stage, _server) = served(|path, _| if path.contains("primary") { Answer::Flood } else { Answer::File });
+    let (stage, _server) =
+        served(|path, _| if path.contains("primary") { Answer::Flood } else { Answer::File });
     is_stopped(&stage, "primary.xml");
 }
 
@@ -46,7 +55,8 @@ fn an_endless_package_is_stopped_by_the_size_that_the_metadata_announce() {
     if !require_root() {
         return;
     }
-    let (stage, _server) = served(|path, _| if path.contains("hello-1.0") { Answer::Flood } else { Answer::File });
+    let (stage, _server) =
+        served(|path, _| if path.contains("hello-1.0") { Answer::Flood } else { Answer::File });
     is_stopped(&stage, "hello-1.0-1.noarch.rpm");
 }
 
@@ -55,16 +65,23 @@ fn metadata_and_groups_that_unpack_to_more_than_memory_are_named() {
     if !require_root() {
         return;
     }
-    let package = "<package type=\"rpm\"><name>x</name><arch>noarch</arch><version epoch=\"0\" ver=\"1\" rel=\"1\"/><description>";
-    let head = format!("<metadata xmlns=\"http://linux.duke.edu/metadata/common\" packages=\"1\">{package}");
-    for (kind, head, recipe) in [("primary", head.as_str(), RECIPE), ("group_gz", "<comps>", "group install core\nts run\n")] {
+    let package = "<package type=\"rpm\"><name>x</name><arch>noarch</arch><version epoch=\"0\" \
+                   ver=\"1\" rel=\"1\"/><description>";
+    let head = format!(
+        "<metadata xmlns=\"http://linux.duke.edu/metadata/common\" packages=\"1\">{package}"
+    );
+    for (kind, head, recipe) in [
+        ("primary", head.as_str(), RECIPE),
+        ("group_gz", "<comps>", "group install core\nts run\n"),
+    ] {
         let stage = hello();
         bomb(&stage.repo(), kind, head);
         let server = Server::start(stage.repo(), |_, _| Answer::File);
         stage.settings(|settings| settings.baseurl = server.url());
         // A test machine may have less memory than the limit.
         let done = stage.build(recipe).behind(&["prlimit", "--data=1000000000"]).fails(5);
-        done.reports(&["'tiny'", "bomb.xml.gz unpacks to more than", "hint: "]).does_not_report(&["trying again"]);
+        done.reports(&["'tiny'", "bomb.xml.gz unpacks to more than", "hint: "])
+            .does_not_report(&["trying again"]);
         stage.nothing_is_left();
     }
 }
@@ -74,10 +91,12 @@ fn an_endless_download_of_unknown_size_leaves_space_on_the_cache_s_file_system()
     if !require_root() {
         return;
     }
-    let (stage, server) = served(|path, _| if path.contains("hello-1.0") { Answer::Flood } else { Answer::File });
+    let (stage, server) =
+        served(|path, _| if path.contains("hello-1.0") { Answer::Flood } else { Answer::File });
     let recipe = format!("install {}Packages/hello-1.0-1.noarch.rpm\nts run\n", server.url());
     let script = format!(
-        "mount -t tmpfs -o mode=0755,size=400m none {0}; set +e; \"$@\"; code=$?; df --output=avail -k {0} | tail -1; exit $code",
+        "mount -t tmpfs -o mode=0755,size=400m none {0}; set +e; \"$@\"; code=$?; df \
+         --output=avail -k {0} | tail -1; exit $code",
         stage.cache().display()
     );
     let done = stage.build(&recipe).behind(&["unshare", "-m", "sh", "-ec", &script, "sh"]).run();

@@ -13,15 +13,24 @@ use std::path::{Path, PathBuf};
 const RECIPE: &str = "install hello\nts run\n";
 
 fn content(seed: u32) -> Vec<u8> {
-    (0..20_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).wrapping_add(seed).to_le_bytes()).collect()
+    (0..20_000u32)
+        .flat_map(|n| n.wrapping_mul(2_654_435_761).wrapping_add(seed).to_le_bytes())
+        .collect()
 }
 
 fn repository(repo: Repo) -> Repo {
     let repo = (0..12u32).fold(repo, |repo, n| {
         let name = format!("part{n}");
-        repo.package(Package::named(&name).requires_first("base").file(&format!("/usr/share/{name}"), content(n), 0o644, "root:root"))
+        repo.package(Package::named(&name).requires_first("base").file(
+            &format!("/usr/share/{name}"),
+            content(n),
+            0o644,
+            "root:root",
+        ))
     });
-    let hello = (0..12).fold(Package::named("hello").requires_first("base"), |hello, n| hello.requires(&format!("part{n}")));
+    let hello = (0..12).fold(Package::named("hello").requires_first("base"), |hello, n| {
+        hello.requires(&format!("part{n}"))
+    });
     repo.package(hello.file("/usr/share/hello", "hello\n", 0o644, "root:root"))
         .package(Package::named("slow").requires_first("base").scriptlet(When::Post, "sleep 300"))
 }
@@ -47,8 +56,13 @@ fn build<'a>(stage: &'a Stage, recipe: &Path, image: &Path) -> Run<'a> {
 }
 
 fn cached(stage: &Stage, name: &str) -> PathBuf {
-    let directories = fs::read_dir(stage.cache()).unwrap().map(|entry| entry.unwrap().path().join("packages").join(name));
-    directories.filter(|path| path.exists()).last().unwrap_or_else(|| panic!("{name} is not in the cache"))
+    let directories = fs::read_dir(stage.cache())
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("packages").join(name));
+    directories
+        .filter(|path| path.exists())
+        .last()
+        .unwrap_or_else(|| panic!("{name} is not in the cache"))
 }
 
 fn cache<'a>(stage: &'a Stage, words: &[&str]) -> Run<'a> {
@@ -74,7 +88,13 @@ fn eight_concurrent_builds_on_an_empty_cache_succeed_and_fetch_every_package_onc
     assert!(counts.values().all(|count| *count == 1), "{counts:?}");
     let first = fs::read(image(0)).unwrap();
     assert!((1..8).all(|n| fs::read(image(n)).unwrap() == first), "all images are the same");
-    assert_eq!(fs::read_dir(stage.cache().join("views")).unwrap().filter(|e| e.as_ref().unwrap().path().is_dir()).count(), 0);
+    assert_eq!(
+        fs::read_dir(stage.cache().join("views"))
+            .unwrap()
+            .filter(|e| e.as_ref().unwrap().path().is_dir())
+            .count(),
+        0
+    );
 }
 
 #[test]
@@ -84,10 +104,15 @@ fn eight_concurrent_locked_builds_on_an_empty_cache_fetch_every_package_once() {
     }
     let (stage, server) = served();
     let recipe = stage.recipe(RECIPE);
-    let lock = stage.osimg(OSIMG, &["lock", "--metadata-only"]).arg(&recipe).arg("--settings").arg(stage.repo().join("settings.toml"));
+    let lock = stage
+        .osimg(OSIMG, &["lock", "--metadata-only"])
+        .arg(&recipe)
+        .arg("--settings")
+        .arg(stage.repo().join("settings.toml"));
     lock.arg("--cache").arg(stage.cache()).arg("--workdir").arg(stage.work()).succeeds();
     let image = |n: usize| stage.out().join(format!("image{n}.tar"));
-    let started: Vec<_> = (0..8).map(|n| build(&stage, &recipe, &image(n)).arg("--locked").start()).collect();
+    let started: Vec<_> =
+        (0..8).map(|n| build(&stage, &recipe, &image(n)).arg("--locked").start()).collect();
     for build in started {
         let done = build.wait();
         assert_eq!(done.code, Some(0), "{}", done.stderr);
@@ -114,11 +139,19 @@ fn a_build_does_not_wait_for_another_build_that_is_installing() {
     // A prune must not remove packages that an installation still needs.
     let done = cache(&stage, &["--prune", "--max", "0"]).run();
     assert_eq!(done.code, Some(0), "{}", done.stderr);
-    assert!(stage.processes().iter().any(|process| process.contains("sleep 300")), "the slow build goes on");
+    assert!(
+        stage.processes().iter().any(|process| process.contains("sleep 300")),
+        "the slow build goes on"
+    );
     started.interrupt_any(Signal::SIGKILL);
     stage.nothing_runs();
     // The next build removes the view of the killed one.
-    let views = || fs::read_dir(stage.cache().join("views")).unwrap().filter(|e| e.as_ref().unwrap().path().is_dir()).count();
+    let views = || {
+        fs::read_dir(stage.cache().join("views"))
+            .unwrap()
+            .filter(|e| e.as_ref().unwrap().path().is_dir())
+            .count()
+    };
     assert_eq!(views(), 1);
     let done = build(&stage, &other, &stage.out().join("other.tar")).run();
     assert_eq!(done.code, Some(0), "{}", done.stderr);
@@ -164,7 +197,10 @@ fn the_cache_is_shown_and_pruned_and_missing_packages_are_fetched_again() {
         serde_json::from_str(&done.stdout).unwrap()
     };
     let held = &shown(&[])["holds"];
-    assert_eq!((held["repositories"][0]["packages"].as_u64(), held["builds"].as_u64()), (Some(14), Some(0)));
+    assert_eq!(
+        (held["repositories"][0]["packages"].as_u64(), held["builds"].as_u64()),
+        (Some(14), Some(0))
+    );
     let before = held["bytes"].as_u64().unwrap();
     // Half of it may stay.
     let after = shown(&["--prune", "--max", &(before / 2).to_string()]);
@@ -177,7 +213,8 @@ fn the_cache_is_shown_and_pruned_and_missing_packages_are_fetched_again() {
     assert_eq!(shown(&["--prune", "--older", "1"])["pruned"]["packages"], 0);
     // A killed prune has left some of the metadata, and a directory that it had already
     // renamed.
-    let directory = cached(&stage, "hello-1.0-1.noarch.rpm").parent().unwrap().parent().unwrap().to_owned();
+    let directory =
+        cached(&stage, "hello-1.0-1.noarch.rpm").parent().unwrap().parent().unwrap().to_owned();
     fs::create_dir_all(stage.cache().join(".going-tiny/packages")).unwrap();
     fs::write(stage.cache().join(".going-tiny/packages/x.rpm"), "x").unwrap();
     let primary = fs::read_dir(directory.join("repodata"))
@@ -205,7 +242,9 @@ fn a_prune_that_is_killed_at_any_time_leaves_a_cache_that_works() {
     // At its nth call that removes or renames something, so that no timing decides.
     for nth in [1, 2, 5, 12] {
         stage.build(RECIPE).succeeds();
-        let inject = format!("inject=unlink,unlinkat,rmdir,rename,renameat,renameat2:signal=SIGKILL:when={nth}");
+        let inject = format!(
+            "inject=unlink,unlinkat,rmdir,rename,renameat,renameat2:signal=SIGKILL:when={nth}"
+        );
         let strace = ["strace", "-f", "-o", "/dev/null", "-e", &inject];
         let done = cache(&stage, &["--prune", "--max", "0"]).behind(&strace).run();
         killed += usize::from(done.code.is_none());
@@ -220,8 +259,13 @@ fn a_cache_that_is_replaced_by_a_link_during_a_download_is_not_followed() {
         return;
     }
     let stage = Stage::new(repository);
-    let (cache, moved, victim) = (stage.cache(), stage.path().join("moved"), stage.path().join("victim"));
-    for name in ["views/view-old/file", "tiny-0123456789abcdef/repodata/repomd.xml", "tiny-0123456789abcdef/packages/hello.rpm"] {
+    let (cache, moved, victim) =
+        (stage.cache(), stage.path().join("moved"), stage.path().join("victim"));
+    for name in [
+        "views/view-old/file",
+        "tiny-0123456789abcdef/repodata/repomd.xml",
+        "tiny-0123456789abcdef/packages/hello.rpm",
+    ] {
         fs::create_dir_all(victim.join(name).parent().unwrap()).unwrap();
         fs::write(victim.join(name), "precious").unwrap();
     }
@@ -250,7 +294,11 @@ fn a_cache_that_another_user_owns_or_can_write_to_is_refused() {
     stage.build(RECIPE).succeeds();
     assert_eq!(stage.cache().metadata().unwrap().permissions().mode() & 0o7777, 0o700);
     fs::set_permissions(stage.cache(), fs::Permissions::from_mode(0o777)).unwrap();
-    stage.build(RECIPE).fails(4).reports(&["other users can write there", "hint: ", "chmod -R go-w"]);
+    stage.build(RECIPE).fails(4).reports(&[
+        "other users can write there",
+        "hint: ",
+        "chmod -R go-w",
+    ]);
     fs::set_permissions(stage.cache(), fs::Permissions::from_mode(0o700)).unwrap();
     std::os::unix::fs::chown(stage.cache(), Some(65534), None).unwrap();
     stage.build(RECIPE).fails(4).reports(&["belongs to another user (id 65534)", "--cache DIR"]);

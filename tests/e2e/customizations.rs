@@ -7,20 +7,28 @@ use crate::support::require_root;
 use std::fs;
 use std::process::Command;
 
-const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK3A/4lLrCf3XK+T6o1hgWKYrafEvHol2VPeQUMMUAHy jane@example.org";
+const KEY: &str = "ssh-ed25519 \
+                   AAAAC3NzaC1lZDI1NTE5AAAAIK3A/4lLrCf3XK+T6o1hgWKYrafEvHol2VPeQUMMUAHy \
+                   jane@example.org";
 const RECIPE: &str = "install accounts\nts run\n";
 
 /// With a package that has the databases of accounts, and the skeleton and defaults of EL 9.
 pub fn stage() -> Stage {
     Stage::new(|repo| {
-        let login = "UID_MIN 1000\nUID_MAX 60000\nGID_MIN 1000\nGID_MAX 60000\nSUB_UID_MIN 100000\nSUB_UID_COUNT 65536\nHOME_MODE 0700\n\
-                     USERGROUPS_ENAB yes\nPASS_MIN_DAYS 0\nPASS_MAX_DAYS 99999\nPASS_WARN_AGE 7\n";
-        let useradd = "GROUP=100\nHOME=/home\nINACTIVE=-1\nEXPIRE=\nSHELL=/bin/bash\nSKEL=/etc/skel\nCREATE_MAIL_SPOOL=yes\n";
+        let login = "UID_MIN 1000\nUID_MAX 60000\nGID_MIN 1000\nGID_MAX 60000\nSUB_UID_MIN \
+                     100000\nSUB_UID_COUNT 65536\nHOME_MODE 0700\nUSERGROUPS_ENAB \
+                     yes\nPASS_MIN_DAYS 0\nPASS_MAX_DAYS 99999\nPASS_WARN_AGE 7\n";
+        let useradd = "GROUP=100\nHOME=/home\nINACTIVE=-1\nEXPIRE=\nSHELL=/bin/bash\nSKEL=/etc/\
+                       skel\nCREATE_MAIL_SPOOL=yes\n";
         let root = "root:root";
         repo.package(
             Package::named("accounts")
                 .requires("base")
-                .scriptlet(When::Post, "mkdir -p /var/spool/mail /root /usr/share/doc/a /usr/share/doc/b; echo x > /usr/share/doc/a/x; ln -s ../../etc /opt/link 2>/dev/null || true\n")
+                .scriptlet(
+                    When::Post,
+                    "mkdir -p /var/spool/mail /root /usr/share/doc/a /usr/share/doc/b; echo x > \
+                     /usr/share/doc/a/x; ln -s ../../etc /opt/link 2>/dev/null || true\n",
+                )
                 .file("/etc/shadow", "root:*::0:99999:7:::\napp:!!:19000::::::\n", 0o000, root)
                 .file("/etc/gshadow", "root:::\napp:!::\n", 0o000, root)
                 .file("/etc/subuid", "other:100000:65536\n", 0o644, root)
@@ -42,7 +50,10 @@ fn rest(stage: &Stage, text: &str) {
 
 /// Mode and numeric owners of a member, as GNU tar lists them.
 fn listed(stage: &Stage, member: &str) -> String {
-    let text = run(Command::new("tar").args(["--numeric-owner", "--no-recursion", "-tvf"]).arg(stage.image()).arg(member));
+    let text = run(Command::new("tar")
+        .args(["--numeric-owner", "--no-recursion", "-tvf"])
+        .arg(stage.image())
+        .arg(member));
     String::from_utf8(text).unwrap().split_whitespace().take(2).collect::<Vec<_>>().join(" ")
 }
 
@@ -55,12 +66,15 @@ fn files_have_their_modes_owners_and_content() {
     fs::write(stage.repo().join("motd"), "welcome\n").unwrap();
     stage.settings(|settings| {
         settings.finish = "machine_id = \"uninitialized\"".into();
-        settings.rest = "[customizations]\nhostname = \"node.example\"\nremove = [\"/usr/share/doc/*\", \"/nothing\"]\n\
-            [[customizations.files]]\nsource = \"motd\"\npath = \"/etc/motd\"\nmode = \"0640\"\nuser = \"app\"\ngroup = 997\n\
-            [[customizations.files]]\nsource = \"motd\"\npath = \"/opt/deep/directory/motd\"\n\
-            [[customizations.files]]\npath = \"/bin/tool\"\ndata = \"x\"\nmode = \"4755\"\nuser = 77\n\
-            [[customizations.directories]]\npath = \"/opt/shared\"\nmode = \"2775\"\ngroup = \"app\"\n\
-            [[customizations.directories]]\npath = \"/etc\"\n"
+        settings.rest = "[customizations]\nhostname = \"node.example\"\nremove = \
+                         [\"/usr/share/doc/*\", \"/nothing\"]\n[[customizations.files]]\nsource = \
+                         \"motd\"\npath = \"/etc/motd\"\nmode = \"0640\"\nuser = \"app\"\ngroup = \
+                         997\n[[customizations.files]]\nsource = \"motd\"\npath = \
+                         \"/opt/deep/directory/motd\"\n[[customizations.files]]\npath = \
+                         \"/bin/tool\"\ndata = \"x\"\nmode = \"4755\"\nuser = \
+                         77\n[[customizations.directories]]\npath = \"/opt/shared\"\nmode = \
+                         \"2775\"\ngroup = \"app\"\n[[customizations.directories]]\npath = \
+                         \"/etc\"\n"
             .into();
     });
     stage.build(RECIPE).succeeds();
@@ -71,9 +85,19 @@ fn files_have_their_modes_owners_and_content() {
     // A link of the image in the path is followed inside it.
     assert_eq!(listed(&stage, "./usr/bin/tool"), "-rwsr-xr-x 77/0");
     assert_eq!(listed(&stage, "./opt/shared/"), "drwxrwsr-x 0/997");
-    assert!(!stage.members().iter().any(|member| member.starts_with("./usr/share/doc/") && member.len() > 16), "{:?}", stage.members());
+    assert!(
+        !stage
+            .members()
+            .iter()
+            .any(|member| member.starts_with("./usr/share/doc/") && member.len() > 16),
+        "{:?}",
+        stage.members()
+    );
     let removed = stage.manifest()["removed"].to_string();
-    assert!(removed.contains("/usr/share/doc/a") && removed.contains("/usr/share/doc/b"), "{removed}");
+    assert!(
+        removed.contains("/usr/share/doc/a") && removed.contains("/usr/share/doc/b"),
+        "{removed}"
+    );
     // What was removed on demand is not missing; what else is, is.
     let verified = stage.osimg(crate::stage::OSIMG, &["verify"]).arg(stage.image()).run();
     assert!(!verified.stdout.contains("/usr/share/doc"), "{}", verified.stdout);
@@ -88,22 +112,41 @@ fn accounts_are_those_that_useradd_would_create() {
     rest(
         &stage,
         &format!(
-            "[[customizations.group]]\nname = \"operators\"\n[[customizations.group]]\nname = \"app\"\n\
-             [[customizations.user]]\nname = \"jane\"\ndescription = \"Jane\"\ngroups = [\"operators\", \"app\"]\nkey = \"{KEY}\"\nexpiredate = 20000\n\
-             [[customizations.user]]\nname = \"fixed\"\nuid = 1500\ngid = 1600\nhome = \"/srv/fixed/\"\nforce_password_reset = true\n\
-             [[customizations.user]]\nname = \"root\"\npassword = \"!\"\nkey = \"{KEY}\"\n\
-             [[customizations.sshkey]]\nuser = \"root\"\nkey = \"{KEY}\"\n"
+            "[[customizations.group]]\nname = \"operators\"\n[[customizations.group]]\nname = \
+             \"app\"\n[[customizations.user]]\nname = \"jane\"\ndescription = \"Jane\"\ngroups = \
+             [\"operators\", \"app\"]\nkey = \"{KEY}\"\nexpiredate = \
+             20000\n[[customizations.user]]\nname = \"fixed\"\nuid = 1500\ngid = 1600\nhome = \
+             \"/srv/fixed/\"\nforce_password_reset = true\n[[customizations.user]]\nname = \
+             \"root\"\npassword = \"!\"\nkey = \"{KEY}\"\n[[customizations.sshkey]]\nuser = \
+             \"root\"\nkey = \"{KEY}\"\n"
         ),
     );
     stage.build(RECIPE).args(&["--source-date-epoch", "1700000000"]).succeeds();
-    let last = |path: &str, count: usize| stage.content(path).lines().rev().take(count).map(str::to_owned).collect::<Vec<_>>();
+    let last = |path: &str, count: usize| {
+        stage.content(path).lines().rev().take(count).map(str::to_owned).collect::<Vec<_>>()
+    };
     let day = 1_700_000_000 / 86_400;
-    assert_eq!(last("./etc/passwd", 2), ["fixed:x:1500:1600::/srv/fixed:/bin/bash", "jane:x:1000:1001:Jane:/home/jane:/bin/bash"]);
-    assert_eq!(last("./etc/group", 4), ["fixed:x:1600:", "jane:x:1001:", "operators:x:1000:jane", "app:x:997:jane"]);
-    assert_eq!(last("./etc/gshadow", 4), ["fixed:!::", "jane:!::", "operators:!::jane", "app:!::jane"]);
-    assert_eq!(last("./etc/shadow", 2), ["fixed:!:0:0:99999:7:::".to_owned(), format!("jane:!:{day}:0:99999:7::20000:")]);
+    assert_eq!(
+        last("./etc/passwd", 2),
+        ["fixed:x:1500:1600::/srv/fixed:/bin/bash", "jane:x:1000:1001:Jane:/home/jane:/bin/bash"]
+    );
+    assert_eq!(
+        last("./etc/group", 4),
+        ["fixed:x:1600:", "jane:x:1001:", "operators:x:1000:jane", "app:x:997:jane"]
+    );
+    assert_eq!(
+        last("./etc/gshadow", 4),
+        ["fixed:!::", "jane:!::", "operators:!::jane", "app:!::jane"]
+    );
+    assert_eq!(
+        last("./etc/shadow", 2),
+        ["fixed:!:0:0:99999:7:::".to_owned(), format!("jane:!:{day}:0:99999:7::20000:")]
+    );
     assert!(stage.content("./etc/shadow").starts_with(&format!("root:!:{day}:0:99999:7:::\n")));
-    assert_eq!(stage.content("./etc/subuid"), "other:100000:65536\njane:165536:65536\nfixed:231072:65536\n");
+    assert_eq!(
+        stage.content("./etc/subuid"),
+        "other:100000:65536\njane:165536:65536\nfixed:231072:65536\n"
+    );
     assert_eq!(stage.content("./etc/subgid"), "jane:100000:65536\nfixed:165536:65536\n");
     assert_eq!(stage.content("./root/.ssh/authorized_keys"), format!("{KEY}\n"));
     for (member, expected) in [
@@ -128,26 +171,68 @@ fn what_the_image_does_not_allow_is_an_error_with_its_place() {
     }
     let stage = stage();
     for (text, line, message) in [
-        ("[[customizations.user]]\nname = \"x\"\nuid = 998\n", 1, "the user id 998 is taken by `app`"),
-        ("[[customizations.user]]\nname = \"x\"\ngroups = [\"wheel\"]\n", 1, "the image has no group `wheel`"),
-        ("[[customizations.user]]\nname = \"app\"\nuid = 5\n", 1, "the image's user `app` has the uid 998"),
-        ("[[customizations.group]]\nname = \"x\"\ngid = 997\n", 1, "the group id 997 is taken by `app`"),
-        ("[[customizations.sshkey]]\nuser = \"x\"\nkey = \"KEY\"\n", 1, "the image has no user `x`"),
-        ("[[customizations.files]]\npath = \"/x\"\nuser = \"nobody\"\n", 2, "the image has no user `nobody`"),
-        ("[[customizations.directories]]\npath = \"/etc\"\nmode = \"0700\"\n", 1, "it exists, with its own mode and owner"),
+        (
+            "[[customizations.user]]\nname = \"x\"\nuid = 998\n",
+            1,
+            "the user id 998 is taken by `app`",
+        ),
+        (
+            "[[customizations.user]]\nname = \"x\"\ngroups = [\"wheel\"]\n",
+            1,
+            "the image has no group `wheel`",
+        ),
+        (
+            "[[customizations.user]]\nname = \"app\"\nuid = 5\n",
+            1,
+            "the image's user `app` has the uid 998",
+        ),
+        (
+            "[[customizations.group]]\nname = \"x\"\ngid = 997\n",
+            1,
+            "the group id 997 is taken by `app`",
+        ),
+        (
+            "[[customizations.sshkey]]\nuser = \"x\"\nkey = \"KEY\"\n",
+            1,
+            "the image has no user `x`",
+        ),
+        (
+            "[[customizations.files]]\npath = \"/x\"\nuser = \"nobody\"\n",
+            2,
+            "the image has no user `nobody`",
+        ),
+        (
+            "[[customizations.directories]]\npath = \"/etc\"\nmode = \"0700\"\n",
+            1,
+            "it exists, with its own mode and owner",
+        ),
         ("[[customizations.directories]]\npath = \"/a/b\"\n", 1, "there is no directory /a"),
         ("[customizations.services]\nenabled = [\"sshd\"]\n", 0, "the image has no systemctl"),
-        ("[customizations.timezone]\ntimezone = \"Europe/Berlin\"\n", 0, "the image has no time zone `Europe/Berlin`"),
+        (
+            "[customizations.timezone]\ntimezone = \"Europe/Berlin\"\n",
+            0,
+            "the image has no time zone `Europe/Berlin`",
+        ),
         ("[customizations.kernel]\nappend = \"quiet\"\n", 0, "the image has no kernel"),
-        ("[customizations.locale]\nlanguages = [\"de_DE.UTF-8\"]\n", 0, "the image has no locale `de_DE.UTF-8`"),
+        (
+            "[customizations.locale]\nlanguages = [\"de_DE.UTF-8\"]\n",
+            0,
+            "the image has no locale `de_DE.UTF-8`",
+        ),
     ] {
         rest(&stage, &text.replace("KEY", KEY));
         let settings = fs::read_to_string(stage.repo().join("settings.toml")).unwrap();
-        let first = settings.lines().position(|l| text.starts_with(l) && !l.is_empty()).unwrap() + 1;
+        let first =
+            settings.lines().position(|l| text.starts_with(l) && !l.is_empty()).unwrap() + 1;
         let done = stage.build(RECIPE).run();
         assert!(matches!(done.code, Some(3 | 7)), "{text}: {}", done.stderr);
-        let place = if line == 0 { String::new() } else { format!("settings.toml:{}: ", first + line - 1) };
-        assert!(done.stderr.contains(&format!("{place}{}", if line == 0 { message } else { "" })), "{text}: {}", done.stderr);
+        let place =
+            if line == 0 { String::new() } else { format!("settings.toml:{}: ", first + line - 1) };
+        assert!(
+            done.stderr.contains(&format!("{place}{}", if line == 0 { message } else { "" })),
+            "{text}: {}",
+            done.stderr
+        );
         assert!(done.stderr.contains(message), "{text}: {}", done.stderr);
         stage.nothing_is_left();
     }
@@ -170,7 +255,11 @@ fn what_the_build_host_does_not_have_is_an_error_before_the_download() {
         rest(&stage, text);
         let path = stage.recipe(RECIPE);
         for verb in ["build", "plan"] {
-            let run = stage.osimg(crate::stage::OSIMG, &[verb]).arg(&path).arg("--settings").arg(stage.repo().join("settings.toml"));
+            let run = stage
+                .osimg(crate::stage::OSIMG, &[verb])
+                .arg(&path)
+                .arg("--settings")
+                .arg(stage.repo().join("settings.toml"));
             let done = run.run();
             assert_eq!(done.code, Some(3), "{verb} {text}: {}", done.stderr);
             done.reports(&[message]);
@@ -187,12 +276,14 @@ fn a_tree_is_copied_with_the_modes_of_the_settings_whatever_the_umask() {
     let stage = stage();
     rest(
         &stage,
-        "[[customizations.tree]]\nsource = \"../overlay\"\nexclude = [\"*.md\", \".git\"]\n\
-         [[customizations.tree.rule]]\npath = \"etc/secret\"\nmode = \"0600\"\nuser = \"app\"\n\
-         [[customizations.tree.rule]]\npath = \"opt/**\"\ngroup = \"app\"\n",
+        "[[customizations.tree]]\nsource = \"../overlay\"\nexclude = [\"*.md\", \
+         \".git\"]\n[[customizations.tree.rule]]\npath = \"etc/secret\"\nmode = \"0600\"\nuser = \
+         \"app\"\n[[customizations.tree.rule]]\npath = \"opt/**\"\ngroup = \"app\"\n",
     );
-    let make = "rm -rf overlay; mkdir -p overlay/etc overlay/opt/new overlay/.git; echo a > overlay/etc/secret; echo b > overlay/opt/new/tool; \
-                chmod +x overlay/opt/new/tool; echo c > overlay/README.md; echo d > overlay/.git/config; ln -s ../etc overlay/opt/out";
+    let make = "rm -rf overlay; mkdir -p overlay/etc overlay/opt/new overlay/.git; echo a > \
+                overlay/etc/secret; echo b > overlay/opt/new/tool; chmod +x overlay/opt/new/tool; \
+                echo c > overlay/README.md; echo d > overlay/.git/config; ln -s ../etc \
+                overlay/opt/out";
     let mut digests = Vec::new();
     for mask in ["022", "077", "002"] {
         crate::stage::sh(stage.path(), &format!("umask {mask}; {make}"));
@@ -210,7 +301,9 @@ fn a_tree_is_copied_with_the_modes_of_the_settings_whatever_the_umask() {
     ] {
         assert_eq!(listed(&stage, member), expected, "{member}");
     }
-    assert!(!stage.members().iter().any(|member| member.contains(".md") || member.contains(".git")));
+    assert!(
+        !stage.members().iter().any(|member| member.contains(".md") || member.contains(".git"))
+    );
 }
 
 #[test]
@@ -228,13 +321,17 @@ fn nothing_is_written_through_links_to_the_host() {
     rest(
         &stage,
         &format!(
-            "[[customizations.tree]]\nsource = \"overlay\"\n\
-             [[customizations.files]]\npath = \"/out/file\"\ndata = \"x\"\n\
-             [[customizations.directories]]\npath = \"{shown}\"\nensure_parents = true\n"
+            "[[customizations.tree]]\nsource = \"overlay\"\n[[customizations.files]]\npath = \
+             \"/out/file\"\ndata = \"x\"\n[[customizations.directories]]\npath = \
+             \"{shown}\"\nensure_parents = true\n"
         ),
     );
     stage.build(RECIPE).run();
-    rest(&stage, "[[customizations.tree]]\nsource = \"overlay\"\n[customizations]\nremove = [\"/out/file\", \"/out/*\"]\n");
+    rest(
+        &stage,
+        "[[customizations.tree]]\nsource = \"overlay\"\n[customizations]\nremove = \
+         [\"/out/file\", \"/out/*\"]\n",
+    );
     stage.build(RECIPE).run();
     assert_eq!(fs::read_to_string(victim.join("file")).unwrap(), "precious");
     assert_eq!(fs::read_dir(&victim).unwrap().count(), 1);
@@ -247,14 +344,18 @@ fn scripts_run_in_their_order_with_files_and_variables_and_without_a_network() {
     }
     let stage = stage();
     fs::write(stage.repo().join("data"), "payload\n").unwrap();
-    fs::write(stage.repo().join("last.sh"), "#!/bin/sh -eu\ncat /etc/motd /run/osimg/data > /etc/last\n").unwrap();
+    fs::write(
+        stage.repo().join("last.sh"),
+        "#!/bin/sh -eu\ncat /etc/motd /run/osimg/data > /etc/last\n",
+    )
+    .unwrap();
     rest(
         &stage,
-        "[[customizations.files]]\npath = \"/etc/motd\"\ndata = \"motd\\n\"\n\
-         [[script]]\nfile = \"last.sh\"\nwhen = \"last\"\nfiles = [\"data\"]\n\
-         [[script]]\nname = \"first\"\nenvironment = { SITE = \"lab\", HOME = \"/opt\" }\nrun = '''\n\
-         test ! -e /etc/motd\necho \"$SITE $SOURCE_DATE_EPOCH $HOME\" > /etc/first\n\
-         ls /sys/class/net > /etc/interfaces\nbusybox chown 998:997 /etc/first\n'''\n",
+        "[[customizations.files]]\npath = \"/etc/motd\"\ndata = \"motd\\n\"\n[[script]]\nfile = \
+         \"last.sh\"\nwhen = \"last\"\nfiles = [\"data\"]\n[[script]]\nname = \
+         \"first\"\nenvironment = { SITE = \"lab\", HOME = \"/opt\" }\nrun = '''\ntest ! -e \
+         /etc/motd\necho \"$SITE $SOURCE_DATE_EPOCH $HOME\" > /etc/first\nls /sys/class/net > \
+         /etc/interfaces\nbusybox chown 998:997 /etc/first\n'''\n",
     );
     let before = stage.files(&stage.repo());
     stage.build(RECIPE).args(&["--source-date-epoch", "1700000000"]).succeeds();
@@ -263,15 +364,39 @@ fn scripts_run_in_their_order_with_files_and_variables_and_without_a_network() {
     assert_eq!(stage.content("./etc/last"), "motd\npayload\n");
     assert_eq!(stage.content("./etc/interfaces"), "lo\n");
     assert_eq!(listed(&stage, "./etc/first"), "-rw-r--r-- 998/997");
-    assert!(!stage.members().iter().any(|member| member.starts_with("./run/osimg")), "nothing of /run/osimg is left");
+    assert!(
+        !stage.members().iter().any(|member| member.starts_with("./run/osimg")),
+        "nothing of /run/osimg is left"
+    );
     let manifest = stage.manifest();
     let scripts = manifest["scripts"].as_array().unwrap();
-    let sum = |file: &str| crate::stage::sh(&stage.repo(), &format!("sha256sum {file}")).split(' ').next().unwrap().to_owned();
-    assert_eq!((scripts[0]["name"].as_str(), scripts[0]["sha256"].as_str()), (Some("last.sh"), Some(sum("last.sh").as_str())));
+    let sum = |file: &str| {
+        crate::stage::sh(&stage.repo(), &format!("sha256sum {file}"))
+            .split(' ')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(
+        (scripts[0]["name"].as_str(), scripts[0]["sha256"].as_str()),
+        (Some("last.sh"), Some(sum("last.sh").as_str()))
+    );
     assert_eq!(scripts[0]["files"][0]["sha256"].as_str(), Some(sum("data").as_str()));
-    assert_eq!((scripts[1]["name"].as_str(), scripts[1]["network"].as_bool()), (Some("first"), Some(false)));
-    let plan = stage.osimg(crate::stage::OSIMG, &["plan", "image.yum"]).arg("--settings").arg(stage.repo().join("settings.toml")).run();
-    assert!(plan.stdout.contains("last.sh, last: /bin/sh -eu /run/osimg/last.sh"), "{}\n{}", plan.stdout, plan.stderr);
+    assert_eq!(
+        (scripts[1]["name"].as_str(), scripts[1]["network"].as_bool()),
+        (Some("first"), Some(false))
+    );
+    let plan = stage
+        .osimg(crate::stage::OSIMG, &["plan", "image.yum"])
+        .arg("--settings")
+        .arg(stage.repo().join("settings.toml"))
+        .run();
+    assert!(
+        plan.stdout.contains("last.sh, last: /bin/sh -eu /run/osimg/last.sh"),
+        "{}\n{}",
+        plan.stdout,
+        plan.stderr
+    );
     assert!(plan.stdout.contains(&sum("last.sh")), "{}", plan.stdout);
 }
 
@@ -281,15 +406,27 @@ fn a_script_that_fails_or_hangs_fails_the_build_with_its_last_lines() {
         return;
     }
     let stage = stage();
-    rest(&stage, "[[script]]\nname = \"broken\"\nrun = '''\necho before\necho the reason >&2\nfalse\necho after\n'''\n");
+    rest(
+        &stage,
+        "[[script]]\nname = \"broken\"\nrun = '''\necho before\necho the reason >&2\nfalse\necho \
+         after\n'''\n",
+    );
     let done = stage.build(RECIPE).fails(7);
-    done.reports(&["settings.toml:", "script broken ended with exit status 1", "the reason", "osimg shell"]);
+    done.reports(&[
+        "settings.toml:",
+        "script broken ended with exit status 1",
+        "the reason",
+        "osimg shell",
+    ]);
     assert!(!done.stderr.contains("after\n"), "{}", done.stderr);
     rest(&stage, "[[script]]\nname = \"slow\"\nrun = \"sleep 600\"\ntimeout = \"1s\"\n");
     stage.build(RECIPE).fails(124).reports(&["script slow", "time limit of 1 s"]);
     // What a script tries to write to its files, or to the host, does not get there.
     fs::write(stage.repo().join("data"), "payload\n").unwrap();
-    rest(&stage, "[[script]]\nname = \"writer\"\nfiles = [\"data\"]\nrun = \"echo x > /run/osimg/data\"\n");
+    rest(
+        &stage,
+        "[[script]]\nname = \"writer\"\nfiles = [\"data\"]\nrun = \"echo x > /run/osimg/data\"\n",
+    );
     stage.build(RECIPE).fails(7).reports(&["script writer", "Read-only file system"]);
     assert_eq!(fs::read_to_string(stage.repo().join("data")).unwrap(), "payload\n");
 }
@@ -300,13 +437,23 @@ fn a_script_with_a_network_sees_the_hosts_and_leaves_no_name_servers() {
         return;
     }
     let stage = stage();
-    let run =
-        "ls /sys/class/net > /etc/interfaces 2>/dev/null || true\ncat /proc/net/dev > /etc/devices\ncat /etc/resolv.conf > /etc/servers\n";
-    rest(&stage, &format!("[[script]]\nname = \"online\"\nnetwork = true\nrun = \"\"\"\n{run}\"\"\"\n"));
+    let run = "ls /sys/class/net > /etc/interfaces 2>/dev/null || true\ncat /proc/net/dev > \
+               /etc/devices\ncat /etc/resolv.conf > /etc/servers\n";
+    rest(
+        &stage,
+        &format!("[[script]]\nname = \"online\"\nnetwork = true\nrun = \"\"\"\n{run}\"\"\"\n"),
+    );
     stage.build(RECIPE).succeeds();
-    let devices =
-        |text: &str| text.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim().to_owned()).collect::<Vec<_>>();
-    assert_eq!(devices(&stage.content("./etc/devices")), devices(&fs::read_to_string("/proc/net/dev").unwrap()));
+    let devices = |text: &str| {
+        text.lines()
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, _)| name.trim().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        devices(&stage.content("./etc/devices")),
+        devices(&fs::read_to_string("/proc/net/dev").unwrap())
+    );
     assert_eq!(stage.content("./etc/servers"), fs::read_to_string("/etc/resolv.conf").unwrap());
     assert!(!stage.members().contains(&"./etc/resolv.conf".to_owned()));
     assert_eq!(stage.manifest()["scripts"][0]["network"], true);

@@ -13,8 +13,8 @@ pub fn distribution() -> Option<PathBuf> {
     if !require_root() {
         return None;
     }
-    let directory =
-        std::env::var_os("OSIMG_DEMO_REPO").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".demo/repo"), PathBuf::from);
+    let directory = std::env::var_os("OSIMG_DEMO_REPO")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".demo/repo"), PathBuf::from);
     let settings = directory.join("osimg-demo.toml");
     if !settings.exists() {
         skip(&format!("there is no demo distribution in {}: make demo", directory.display()));
@@ -31,24 +31,61 @@ const DOCUMENTED: &str = "group install 'Minimal Install'\ninstall cloud-init\nt
 fn the_documented_recipe_builds_an_image_that_is_reported_to_have_no_kernel() {
     let Some(settings) = distribution() else { return };
     let stage = Stage::empty();
-    let built = stage.build(DOCUMENTED).arg("--settings").arg(settings).args(&["--level", "fast"]).succeeds();
-    built.reports(&["there is no kernel", "shimx64.efi", "grubx64.efi", "efibootmgr", "grub2-mkconfig", "dracut", "grub2-install"]);
+    let built = stage
+        .build(DOCUMENTED)
+        .arg("--settings")
+        .arg(settings)
+        .args(&["--level", "fast"])
+        .succeeds();
+    built.reports(&[
+        "there is no kernel",
+        "shimx64.efi",
+        "grubx64.efi",
+        "efibootmgr",
+        "grub2-mkconfig",
+        "dracut",
+        "grub2-install",
+    ]);
     let manifest = stage.manifest();
     assert_eq!(manifest["kernels"], serde_json::json!([]));
     let named = |value: &serde_json::Value| -> BTreeSet<String> {
-        value.as_array().unwrap().iter().map(|finding| finding["name"].as_str().unwrap().to_owned()).collect()
+        value
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|finding| finding["name"].as_str().unwrap().to_owned())
+            .collect()
     };
     let listed = named(&manifest["findings"]);
-    for name in ["kernel", "efi-loader", "bios-loader", "program-efibootmgr", "program-grub2-mkconfig", "program-dracut"] {
+    for name in [
+        "kernel",
+        "efi-loader",
+        "bios-loader",
+        "program-efibootmgr",
+        "program-grub2-mkconfig",
+        "program-dracut",
+    ] {
         assert!(listed.contains(name), "{name}: {listed:?}");
     }
-    assert!(manifest["findings"].as_array().unwrap().iter().all(|f| f["text"].is_string() && f["severity"].is_string()));
+    assert!(
+        manifest["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|f| f["text"].is_string() && f["severity"].is_string())
+    );
     // Verifying the finished tarball with all contents gives the same findings.
-    let verified = stage.osimg(env!("CARGO_BIN_EXE_osimg"), &["verify", "--json"]).arg(stage.image()).run();
+    let verified =
+        stage.osimg(env!("CARGO_BIN_EXE_osimg"), &["verify", "--json"]).arg(stage.image()).run();
     assert_eq!(verified.code, Some(10), "{}", verified.stderr);
     let value: serde_json::Value = serde_json::from_str(&verified.stdout).unwrap();
     assert_eq!(named(&value["findings"]), listed);
-    let names: Vec<&str> = manifest["packages"].as_array().unwrap().iter().map(|p| p["nevra"].as_str().unwrap()).collect();
+    let names: Vec<&str> = manifest["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["nevra"].as_str().unwrap())
+        .collect();
     assert!(names.iter().any(|name| name.starts_with("cloud-init-")), "{names:?}");
     assert!(names.len() > 100, "{}", names.len());
 }
@@ -60,9 +97,16 @@ const CHANGED: [&str; 4] = ["/etc/group", "/etc/gshadow", "/etc/passwd", "/etc/s
 /// Runs a command of the unpacked image in a chroot with its own /proc.
 pub fn inside(tree: &Path, words: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--pid", "--net", "--fork"]).arg(format!("--mount-proc={}", tree.join("proc").display()));
-    let output = command.arg("chroot").arg(tree).args(words).env("LC_ALL", "C.UTF-8").output().unwrap();
-    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+    command
+        .args(["--mount", "--pid", "--net", "--fork"])
+        .arg(format!("--mount-proc={}", tree.join("proc").display()));
+    let output =
+        command.arg("chroot").arg(tree).args(words).env("LC_ALL", "C.UTF-8").output().unwrap();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr),
+    )
 }
 
 #[test]
@@ -74,7 +118,12 @@ fn the_recipe_of_this_repository_builds_an_image_that_its_own_rpm_verifies() {
     let manifest = stage.manifest();
     assert_eq!(manifest["findings"], serde_json::json!([]));
     let verified = stage.osimg(env!("CARGO_BIN_EXE_osimg"), &["verify"]).arg(stage.image()).run();
-    assert_eq!((verified.code, verified.stdout.lines().count()), (Some(0), 1), "{}", verified.stdout);
+    assert_eq!(
+        (verified.code, verified.stdout.lines().count()),
+        (Some(0), 1),
+        "{}",
+        verified.stdout
+    );
     let kernels = manifest["kernels"].as_array().unwrap();
     assert_eq!(kernels.len(), 1, "{kernels:?}");
     let tree = stage.extract();
@@ -83,13 +132,25 @@ fn the_recipe_of_this_repository_builds_an_image_that_its_own_rpm_verifies() {
         assert!(tree.join(&file).metadata().is_ok_and(|m| m.len() > 1 << 20), "{file}");
     }
     // At the path where the image's own rpm expects it by default.
-    let (code, listed) = inside(&tree, &["rpm", "-qa", "--qf", "%{name}-%{epochnum}:%{version}-%{release}.%{arch}\\n"]);
+    let (code, listed) = inside(
+        &tree,
+        &["rpm", "-qa", "--qf", "%{name}-%{epochnum}:%{version}-%{release}.%{arch}\\n"],
+    );
     assert_eq!(code, Some(0), "{listed}");
-    let listed: BTreeSet<&str> = listed.lines().filter(|line| !line.starts_with("gpg-pubkey-")).collect();
-    let expected: BTreeSet<&str> = manifest["packages"].as_array().unwrap().iter().map(|p| p["nevra"].as_str().unwrap()).collect();
+    let listed: BTreeSet<&str> =
+        listed.lines().filter(|line| !line.starts_with("gpg-pubkey-")).collect();
+    let expected: BTreeSet<&str> = manifest["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["nevra"].as_str().unwrap())
+        .collect();
     assert_eq!(listed, expected);
     let (_, changes) = inside(&tree, &["rpm", "-Va"]);
-    let unexplained: Vec<&str> = changes.lines().filter(|line| !CHANGED.iter().any(|path| line.ends_with(&format!(" c {path}")))).collect();
+    let unexplained: Vec<&str> = changes
+        .lines()
+        .filter(|line| !CHANGED.iter().any(|path| line.ends_with(&format!(" c {path}"))))
+        .collect();
     assert!(unexplained.is_empty(), "{unexplained:#?}");
     // The policy gives a label to nearly every member. It explicitly gives none to mount points
     // such as /proc.
@@ -124,9 +185,14 @@ print('the intruder was here', file=sys.stderr)
 #[test]
 fn programs_of_a_bootstrap_root_cannot_change_the_shared_cache() {
     let Some(settings) = distribution() else { return };
-    let script =
-        format!("local dnf = io.open('/usr/lib/python3/dist-packages/dnf/__init__.py', 'a'); dnf:write([==[{INTRUSION}]==]); dnf:close()");
-    let intruder = Package::named("intruder").requires("python3-dnf").provides("<lua>").lua(When::Posttrans, &script);
+    let script = format!(
+        "local dnf = io.open('/usr/lib/python3/dist-packages/dnf/__init__.py', 'a'); \
+         dnf:write([==[{INTRUSION}]==]); dnf:close()"
+    );
+    let intruder = Package::named("intruder")
+        .requires("python3-dnf")
+        .provides("<lua>")
+        .lua(When::Posttrans, &script);
     let stage = Stage::empty();
     let own = stage.path().join("intruder");
     Repo::new(&own).package(intruder).write();
@@ -135,19 +201,25 @@ fn programs_of_a_bootstrap_root_cannot_change_the_shared_cache() {
         .unwrap()
         .replace("\"./\"", &format!("\"{}\"", repository.display()))
         .replace("file = \"", &format!("file = \"{}/", repository.display()));
-    let names = "\"python3-dnf\", \"python3-rpm\", \"rpm\", \"system-release\", \"ca-certificates\", \"coreutils\", \"sed\"";
+    let names = "\"python3-dnf\", \"python3-rpm\", \"rpm\", \"system-release\", \
+                 \"ca-certificates\", \"coreutils\", \"sed\"";
     let own = own.display();
     let of = |name: &str, more: &str| {
         let bootstrap = format!("bootstrap = true\nbootstrap_packages = [{names}{more}]");
         let tiny = format!(
-            "\n[[packages.repository]]\nid = \"tiny\"\nbaseurl = \"file://{own}\"\ninclude = [\"intruder\"]\n\
-             [[packages.key]]\nfile = \"{own}/KEY.asc\"\nfingerprint = \"{}\"\n",
+            "\n[[packages.repository]]\nid = \"tiny\"\nbaseurl = \"file://{own}\"\ninclude = \
+             [\"intruder\"]\n[[packages.key]]\nfile = \"{own}/KEY.asc\"\nfingerprint = \"{}\"\n",
             keys::ours().fingerprint
         );
         stage.write(name, text.replace("dbpath = \"/var/lib/rpm\"", &bootstrap) + &tiny)
     };
     let build = |settings: &Path| {
-        stage.build("install bash system-release\nts run\n").arg("--settings").arg(settings).args(&["--level", "fast", "-v"]).succeeds()
+        stage
+            .build("install bash system-release\nts run\n")
+            .arg("--settings")
+            .arg(settings)
+            .args(&["--level", "fast", "-v"])
+            .succeeds()
     };
     build(&of("plain.toml", "")).does_not_report(&["the intruder was here"]);
     let before = breakout::snapshot(&stage.cache());
@@ -166,12 +238,16 @@ fn bootstrap_first_makes_a_root_with_the_image_s_own_package_manager() {
         .replace("file = \"", &format!("file = \"{}/", repository.display()));
     let plain = stage.write("plain.toml", &text);
     // Without a dbpath: the image's own rpm knows the path.
-    let own = stage.write("own.toml", text.replace("dbpath = \"/var/lib/rpm\"", "bootstrap = true"));
+    let own =
+        stage.write("own.toml", text.replace("dbpath = \"/var/lib/rpm\"", "bootstrap = true"));
     let recipe = "install bash coreutils rpm system-release\nts run\n";
     let packages = |settings: &Path| {
         stage.build(recipe).arg("--settings").arg(settings).args(&["--level", "fast"]).succeeds();
         let manifest = stage.manifest();
-        (manifest["packages"].clone(), manifest["builder"]["package_manager"].as_str().unwrap().to_owned())
+        (
+            manifest["packages"].clone(),
+            manifest["builder"]["package_manager"].as_str().unwrap().to_owned(),
+        )
     };
     let (expected, _) = packages(&plain);
     let (found, manager) = packages(&own);
@@ -181,6 +257,17 @@ fn bootstrap_first_makes_a_root_with_the_image_s_own_package_manager() {
     assert!(tree.join("var/lib/rpm/rpmdb.sqlite").exists());
     stage.nothing_is_left();
     // If the bootstrap root cannot be made, the message says that it is the bootstrap root.
-    let wrong = stage.write("wrong.toml", text.replace("dbpath =", "bootstrap = true\nbootstrap_packages = [\"no-such-dnf\"]\ndbpath ="));
-    stage.build(recipe).arg("--settings").arg(wrong).fails(7).reports(&["making the bootstrap root", "no-such-dnf"]);
+    let wrong = stage.write(
+        "wrong.toml",
+        text.replace(
+            "dbpath =",
+            "bootstrap = true\nbootstrap_packages = [\"no-such-dnf\"]\ndbpath =",
+        ),
+    );
+    stage
+        .build(recipe)
+        .arg("--settings")
+        .arg(wrong)
+        .fails(7)
+        .reports(&["making the bootstrap root", "no-such-dnf"]);
 }

@@ -29,7 +29,11 @@ impl Canary {
     }
 
     fn snapshot(directory: &Path) -> String {
-        sh(directory, "find . -printf '%p %m %U %G %s %T@ %C@ %l\\n' | sort; find . -type f | sort | xargs sha256sum")
+        sh(
+            directory,
+            "find . -printf '%p %m %U %G %s %T@ %C@ %l\\n' | sort; find . -type f | sort | xargs \
+             sha256sum",
+        )
     }
 
     fn is_intact(&self) {
@@ -85,7 +89,15 @@ fn caches_logs_and_state_that_link_to_the_host_stay_links_and_are_not_followed()
     if !require_root() {
         return;
     }
-    for path in ["/var/cache", "/var/log", "/var/lib/dnf", "/var/cache/dnf", "/var/log/journal", "/var/tmp", "/tmp"] {
+    for path in [
+        "/var/cache",
+        "/var/log",
+        "/var/lib/dnf",
+        "/var/cache/dnf",
+        "/var/log/journal",
+        "/var/tmp",
+        "/tmp",
+    ] {
         let (stage, canary) = with_link(path, |canary| canary.path("."));
         let done = stage.build("install odd\nts run\n").run();
         assert!(matches!(done.code, Some(0 | 7)), "{path}: {}", done.stderr);
@@ -93,7 +105,10 @@ fn caches_logs_and_state_that_link_to_the_host_stay_links_and_are_not_followed()
         stage.nothing_is_left();
         if done.code == Some(0) {
             let members = stage.members();
-            assert!(!members.iter().any(|m| m.contains("intact") || m.ends_with("/null")), "{path}: {members:?}");
+            assert!(
+                !members.iter().any(|m| m.contains("intact") || m.ends_with("/null")),
+                "{path}: {members:?}"
+            );
         }
     }
 }
@@ -130,11 +145,14 @@ fn links_that_a_scriptlet_makes_do_not_lead_out_of_the_image() {
     let stage = Stage::empty();
     let canary = Canary::new(&stage);
     let body = format!(
-        "rm -rf /etc/machine-id /var/log /var/cache; ln -s {0}/machine-id /etc/machine-id; ln -s {0} /var/log; ln -s {0} /var/cache\n\
-         ln -s ../../../../../../../..{0} /var/tmp2; mkdir -p /var/lib/dbus; ln -s {0}/machine-id /var/lib/dbus/machine-id",
+        "rm -rf /etc/machine-id /var/log /var/cache; ln -s {0}/machine-id /etc/machine-id; ln -s \
+         {0} /var/log; ln -s {0} /var/cache\nln -s ../../../../../../../..{0} /var/tmp2; mkdir -p \
+         /var/lib/dbus; ln -s {0}/machine-id /var/lib/dbus/machine-id",
         canary.directory.display()
     );
-    crate::support::repo::Repo::new(&stage.repo()).package(Package::named("odd").scriptlet(When::Post, &body)).write();
+    crate::support::repo::Repo::new(&stage.repo())
+        .package(Package::named("odd").scriptlet(When::Post, &body))
+        .write();
     stage.build("install odd\nts run\n").succeeds();
     canary.is_intact();
     assert_eq!(stage.content("./etc/machine-id"), "");
@@ -149,16 +167,14 @@ fn a_scriptlet_cannot_reach_the_host() {
     let canary = Canary::new(&stage);
     // Each attempt would change the canary, or reports that it succeeded.
     let body = format!(
-        "for p in /proc/[0-9]*/root; do echo x > $p{0}/machine-id; done 2>/dev/null\n\
-         echo x > {0}/machine-id 2>/dev/null\n\
-         busybox chroot /proc/1/root sh -c 'echo x > {0}/machine-id' 2>/dev/null\n\
-         busybox mknod /usr/disk b 254 0 2>/dev/null && echo mknod >> /usr/broken\n\
-         busybox mount -t tmpfs none /mnt 2>/dev/null && echo mount >> /usr/broken\n\
-         busybox unshare -m true 2>/dev/null && echo unshare >> /usr/broken\n\
-         (echo 1 > /proc/sys/kernel/printk_ratelimit) 2>/dev/null && echo sysctl >> /usr/broken\n\
-         (echo h > /proc/sysrq-trigger) 2>/dev/null && echo sysrq >> /usr/broken\n\
-         busybox hostname evil 2>/dev/null && echo hostname >> /usr/broken\n\
-         ls /dev > /usr/devices; exit 0",
+        "for p in /proc/[0-9]*/root; do echo x > $p{0}/machine-id; done 2>/dev/null\necho x > \
+         {0}/machine-id 2>/dev/null\nbusybox chroot /proc/1/root sh -c 'echo x > {0}/machine-id' \
+         2>/dev/null\nbusybox mknod /usr/disk b 254 0 2>/dev/null && echo mknod >> \
+         /usr/broken\nbusybox mount -t tmpfs none /mnt 2>/dev/null && echo mount >> \
+         /usr/broken\nbusybox unshare -m true 2>/dev/null && echo unshare >> /usr/broken\n(echo 1 \
+         > /proc/sys/kernel/printk_ratelimit) 2>/dev/null && echo sysctl >> /usr/broken\n(echo h \
+         > /proc/sysrq-trigger) 2>/dev/null && echo sysrq >> /usr/broken\nbusybox hostname evil \
+         2>/dev/null && echo hostname >> /usr/broken\nls /dev > /usr/devices; exit 0",
         canary.directory.display()
     );
     crate::support::repo::Repo::new(&stage.repo())
@@ -174,8 +190,8 @@ fn a_scriptlet_cannot_reach_the_host() {
     for line in devices.lines() {
         assert!(
             [
-                "fd", "full", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero", "console",
-                "core"
+                "fd", "full", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout",
+                "tty", "urandom", "zero", "console", "core"
             ]
             .contains(&line),
             "a scriptlet sees /dev/{line}"
@@ -190,18 +206,28 @@ fn configuration_from_a_package_does_not_affect_the_next_transaction() {
     }
     let stage = Stage::empty();
     let other = stage.path().join("other");
-    let foreign =
-        Package::named("foreign").file("/usr/share/foreign", "x", 0o644, "root:root").signed_by(crate::support::repo::Signature::None);
+    let foreign = Package::named("foreign")
+        .file("/usr/share/foreign", "x", 0o644, "root:root")
+        .signed_by(crate::support::repo::Signature::None);
     crate::support::repo::Repo::new(&other).package(foreign).write();
-    let conf = format!("[main]\ngpgcheck=0\n[evil]\nname=evil\nbaseurl=file://{}\ngpgcheck=0\nenabled=1\n", other.display());
+    let conf = format!(
+        "[main]\ngpgcheck=0\n[evil]\nname=evil\nbaseurl=file://{}\ngpgcheck=0\nenabled=1\n",
+        other.display()
+    );
     let odd = Package::named("odd")
         .requires_first("base")
         .file("/etc/dnf/dnf.conf", conf.clone(), 0o644, "root:root")
         .file("/etc/yum.repos.d/evil.repo", conf, 0o644, "root:root")
         .file("/etc/rpm/macros", "%_pkgverify_level none\n%_dbpath /evil\n", 0o644, "root:root")
         .file("/root/.rpmmacros", "%_pkgverify_level none\n", 0o644, "root:root");
-    crate::support::repo::Repo::new(&stage.repo()).package(odd).package(Package::named("hello")).write();
-    stage.build("install odd\nts run\ninstall foreign\nts run\n").fails(7).reports(&["image.yum:3", "foreign"]);
+    crate::support::repo::Repo::new(&stage.repo())
+        .package(odd)
+        .package(Package::named("hello"))
+        .write();
+    stage
+        .build("install odd\nts run\ninstall foreign\nts run\n")
+        .fails(7)
+        .reports(&["image.yum:3", "foreign"]);
     stage.build("install odd\nts run\ninstall hello\nts run\n").succeeds();
     let manifest = stage.manifest();
     assert_eq!(manifest["repositories"].as_array().unwrap().len(), 1);
@@ -216,15 +242,26 @@ fn the_hosts_api_file_systems_keep_modes_and_times_when_a_package_owns_them() {
         return;
     }
     let stage = Stage::new(|repo| {
-        let package = Package::named("filesystem").requires_first("base").directory("/proc", 0o700).directory("/sys", 0o700);
-        repo.package(package.directory("/dev", 0o700).directory("/run", 0o700).directory("/tmp", 0o700))
+        let package = Package::named("filesystem")
+            .requires_first("base")
+            .directory("/proc", 0o700)
+            .directory("/sys", 0o700);
+        repo.package(
+            package.directory("/dev", 0o700).directory("/run", 0o700).directory("/tmp", 0o700),
+        )
     });
-    let snapshot = || ["/proc", "/sys", "/dev", "/tmp", "/"].map(|path| fs::metadata(path).map(|m| (m.mode(), m.uid(), m.gid())).unwrap());
+    let snapshot = || {
+        ["/proc", "/sys", "/dev", "/tmp", "/"]
+            .map(|path| fs::metadata(path).map(|m| (m.mode(), m.uid(), m.gid())).unwrap())
+    };
     let (before, dev) = (snapshot(), fs::metadata("/dev/null").unwrap());
     stage.build("install filesystem\nts run\n").succeeds();
     assert_eq!(snapshot(), before);
     let now = fs::metadata("/dev/null").unwrap();
-    assert_eq!((now.mode(), now.rdev(), now.ctime(), now.ino()), (dev.mode(), dev.rdev(), dev.ctime(), dev.ino()));
+    assert_eq!(
+        (now.mode(), now.rdev(), now.ctime(), now.ino()),
+        (dev.mode(), dev.rdev(), dev.ctime(), dev.ino())
+    );
 }
 
 #[test]
@@ -235,8 +272,15 @@ fn a_scriptlet_that_leaves_the_chroot_cannot_change_the_host_or_the_shared_cache
     let stage = Stage::new(|repo| repo.package(breakout::package()));
     // From here on the metadata and two packages are shared.
     stage.build("install shell\nts run\n").succeeds();
-    let shared = [stage.cache(), stage.repo()].map(|directory| (breakout::snapshot(&directory), directory));
-    let host = || sh(Path::new("/"), "find /usr /usr/bin /etc /dev -maxdepth 1 ! -path '/dev/[pt]t*' -printf '%p %m %U %G %C@\\n' | sort");
+    let shared =
+        [stage.cache(), stage.repo()].map(|directory| (breakout::snapshot(&directory), directory));
+    let host = || {
+        sh(
+            Path::new("/"),
+            "find /usr /usr/bin /etc /dev -maxdepth 1 ! -path '/dev/[pt]t*' -printf '%p %m %U %G \
+             %C@\\n' | sort",
+        )
+    };
     let before = host();
     for devices in ["private", "host"] {
         stage.build("install breakout\nts run\n").args(&["--dev", devices]).succeeds();

@@ -16,15 +16,16 @@ fn a_build_killed_at_any_moment_leaves_no_mount_no_process_and_no_half_artifact(
         return;
     }
     let stage = Stage::new(|repo| {
-        repo.package(
-            Package::named("odd")
-                .scriptlet(When::Post, "setsid sleep 7654321 </dev/null >/dev/null 2>&1 & for n in 1 2 3; do echo $n; done"),
-        )
+        repo.package(Package::named("odd").scriptlet(
+            When::Post,
+            "setsid sleep 7654321 </dev/null >/dev/null 2>&1 & for n in 1 2 3; do echo $n; done",
+        ))
     });
     let recipe = "install odd\nts run\n";
     let whole = stage.build(recipe).succeeds().took;
     let good = stage.digest();
-    let kills = std::env::var("OSIMG_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(KILLS);
+    let kills =
+        std::env::var("OSIMG_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(KILLS);
     let mut seen = Vec::new();
     for round in 0..kills {
         // Each round takes another part of the build's time, and a moment within it by the golden
@@ -45,16 +46,24 @@ fn a_build_killed_at_any_moment_leaves_no_mount_no_process_and_no_half_artifact(
             assert_eq!(stage.digest(), good, "killed after {moment:?}: the tarball is not whole");
         }
         if files.contains_key("image.json") {
-            crate::stage::sh(&stage.out(), "sha256sum -c image.tgz.sha256 && sha512sum -c image.tgz.sha512");
+            crate::stage::sh(
+                &stage.out(),
+                "sha256sum -c image.tgz.sha256 && sha512sum -c image.tgz.sha512",
+            );
         }
         seen.push((moment, done.code, files.len()));
     }
-    assert!(seen.iter().filter(|(_, code, _)| code.is_none()).count() > seen.len() / 2, "too few builds were killed: {seen:?}");
+    assert!(
+        seen.iter().filter(|(_, code, _)| code.is_none()).count() > seen.len() / 2,
+        "too few builds were killed: {seen:?}"
+    );
     stage.build(recipe).run();
     assert_eq!(stage.digest(), good, "the next build works");
     crate::stage::sh(
         &stage.out(),
-        "test \"$(ls -A)\" = \"$(printf 'image.cdx.json\\nimage.intoto.json\\nimage.json\\nimage.spdx.json\\nimage.tgz\\nimage.tgz.sha256\\nimage.tgz.sha512')\"",
+        "test \"$(ls -A)\" = \"$(printf \
+         'image.cdx.json\\nimage.intoto.json\\nimage.json\\nimage.spdx.json\\nimage.tgz\\nimage.\
+         tgz.sha256\\nimage.tgz.sha512')\"",
     );
 }
 
@@ -63,7 +72,9 @@ fn killing_the_sandbox_fails_the_build_and_nothing_else() {
     if !require_root() {
         return;
     }
-    let stage = Stage::new(|repo| repo.package(Package::named("slow").scriptlet(When::Post, "sleep 7654321")));
+    let stage = Stage::new(|repo| {
+        repo.package(Package::named("slow").scriptlet(When::Post, "sleep 7654321"))
+    });
     let started = stage.build("install slow\nts run\n").start();
     stage.wait_for_process("sleep 7654321");
     let victim = stage.processes().into_iter().find(|line| line.contains("dnf4.py")).unwrap();

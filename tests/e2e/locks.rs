@@ -13,7 +13,12 @@ const RECIPE: &str = "# what for\ngroup install Core\ninstall hello\nts run\n";
 
 fn file(name: &str, version: &str) -> Package {
     let content = format!("{name} {version}\n");
-    Package::named(name).version(version).requires_first("base").file(&format!("/usr/share/{name}"), content, 0o644, "root:root")
+    Package::named(name).version(version).requires_first("base").file(
+        &format!("/usr/share/{name}"),
+        content,
+        0o644,
+        "root:root",
+    )
 }
 
 fn repository(repo: Repo) -> Repo {
@@ -44,15 +49,23 @@ fn locked(stage: &Stage) -> String {
 /// `name-version` of the packages in the manifest.
 fn packages(stage: &Stage) -> Vec<String> {
     let manifest = stage.manifest();
-    let nevra = |package: &serde_json::Value| package["nevra"].as_str().unwrap().trim_end_matches("-1.noarch").replace("-0:", "-");
+    let nevra = |package: &serde_json::Value| {
+        package["nevra"].as_str().unwrap().trim_end_matches("-1.noarch").replace("-0:", "-")
+    };
     manifest["packages"].as_array().unwrap().iter().map(nevra).collect()
 }
 
 /// Puts newer packages into the repository.
 fn release_newer(stage: &Stage) {
-    let newer = Stage::new(|repo| repo.package(file("hello", "2.0")).package(file("core", "2.0").version("2.0")));
+    let newer = Stage::new(|repo| {
+        repo.package(file("hello", "2.0")).package(file("core", "2.0").version("2.0"))
+    });
     for name in ["hello-2.0-1.noarch.rpm", "core-2.0-1.noarch.rpm"] {
-        fs::copy(newer.repo().join("Packages").join(name), stage.repo().join("Packages").join(name)).unwrap();
+        fs::copy(
+            newer.repo().join("Packages").join(name),
+            stage.repo().join("Packages").join(name),
+        )
+        .unwrap();
     }
     index(&stage.repo());
 }
@@ -70,15 +83,25 @@ fn a_lock_lists_every_package_and_is_the_same_text_for_the_same_packages() {
     for name in ["hello", "library", "core", "base"] {
         let rpm = stage.repo().join(format!("Packages/{name}-1.0-1.noarch.rpm"));
         let sum = String::from_utf8(run(Command::new("sha256sum").arg(&rpm))).unwrap();
-        assert!(text.contains(&format!("checksum = \"sha256:{}\"", sum.split(' ').next().unwrap())), "{text}");
+        assert!(
+            text.contains(&format!("checksum = \"sha256:{}\"", sum.split(' ').next().unwrap())),
+            "{text}"
+        );
         assert!(text.contains(&format!(
-            "nevra = \"{name}-0:1.0-1.noarch\"\nrepository = \"tiny\"\nlocation = \"Packages/{name}-1.0-1.noarch.rpm\""
+            "nevra = \"{name}-0:1.0-1.noarch\"\nrepository = \"tiny\"\nlocation = \
+             \"Packages/{name}-1.0-1.noarch.rpm\""
         )));
         assert!(text.contains(&format!("size = {}", rpm.metadata().unwrap().len())));
     }
     assert!(!text.contains("unasked"));
-    let repomd = String::from_utf8(run(Command::new("sha256sum").arg(stage.repo().join("repodata/repomd.xml")))).unwrap();
-    assert!(text.contains(&format!("repomd = \"sha256:{}\"", repomd.split(' ').next().unwrap())), "{text}");
+    let repomd = String::from_utf8(run(
+        Command::new("sha256sum").arg(stage.repo().join("repodata/repomd.xml"))
+    ))
+    .unwrap();
+    assert!(
+        text.contains(&format!("repomd = \"sha256:{}\"", repomd.split(' ').next().unwrap())),
+        "{text}"
+    );
     assert_eq!(text.matches(&format!("signer = \"{}\"", keys::ours().fingerprint)).count(), 4);
     assert!(text.contains("id = \"core\"\nkind = \"group\"\nmandatory = [\"core\"]"), "{text}");
     lock(&stage, RECIPE).succeeds().reports(&["the same packages as before"]);
@@ -97,8 +120,14 @@ fn a_locked_build_installs_the_locked_packages_after_the_repository_has_changed(
     release_newer(&stage);
     let done = stage.build(RECIPE).arg("--locked").succeeds();
     assert_eq!(packages(&stage), before);
-    assert_eq!(fs::read(stage.image()).unwrap(), bytes, "a locked build gives the bytes of the build that it repeats");
-    let sum = String::from_utf8(run(Command::new("sha256sum").arg(stage.path().join("image.lock")))).unwrap();
+    assert_eq!(
+        fs::read(stage.image()).unwrap(),
+        bytes,
+        "a locked build gives the bytes of the build that it repeats"
+    );
+    let sum =
+        String::from_utf8(run(Command::new("sha256sum").arg(stage.path().join("image.lock"))))
+            .unwrap();
     assert_eq!(stage.manifest()["lock"]["sha256"].as_str(), sum.split(' ').next());
     assert_eq!(stage.manifest()["lock"]["name"], "image.lock");
     drop(done);
@@ -110,7 +139,8 @@ fn a_locked_build_installs_the_locked_packages_after_the_repository_has_changed(
 }
 
 #[test]
-fn a_locked_build_needs_no_repository_with_a_full_cache_and_fetches_by_location_with_an_empty_one() {
+fn a_locked_build_needs_no_repository_with_a_full_cache_and_fetches_by_location_with_an_empty_one()
+{
     if !require_root() {
         return;
     }
@@ -139,7 +169,11 @@ fn a_lock_made_without_downloads_names_no_signer_and_works_as_well() {
     let server = Server::start(stage.repo(), |_, _| Answer::File);
     stage.settings(|settings| settings.baseurl = server.url());
     lock(&stage, RECIPE).arg("--metadata-only").succeeds();
-    assert!(!server.requests().iter().any(|path| path.ends_with(".rpm")), "{:?}", server.requests());
+    assert!(
+        !server.requests().iter().any(|path| path.ends_with(".rpm")),
+        "{:?}",
+        server.requests()
+    );
     assert!(!locked(&stage).contains("signer"));
     stage.build(RECIPE).arg("--locked").succeeds();
     assert_eq!(packages(&stage), ["base-1.0", "core-1.0", "hello-1.0", "library-1.0"]);
@@ -150,9 +184,10 @@ fn several_transactions_are_locked_each_on_top_of_the_previous_one() {
     if !require_root() {
         return;
     }
-    let stage = Stage::new(|repo| repository(repo).package(file("old", "1.0")).package(file("old", "2.0")));
-    let recipe =
-        "install old-1.0 hello\nts run\nupgrade old\nremove hello\nts run\ninstall core\nts run\nreinstall core\ndowngrade old\nts run\n";
+    let stage =
+        Stage::new(|repo| repository(repo).package(file("old", "1.0")).package(file("old", "2.0")));
+    let recipe = "install old-1.0 hello\nts run\nupgrade old\nremove hello\nts run\ninstall \
+                  core\nts run\nreinstall core\ndowngrade old\nts run\n";
     stage.build(recipe).succeeds();
     let (unlocked, bytes) = (packages(&stage), fs::read(stage.image()).unwrap());
     assert_eq!(unlocked, ["base-1.0", "core-1.0", "old-1.0"]);
@@ -179,7 +214,8 @@ fn a_package_that_differs_from_the_lock_stops_the_build() {
     if !require_root() {
         return;
     }
-    let rpm = |stage: &Stage, name: &str| stage.repo().join(format!("Packages/{name}-1.0-1.noarch.rpm"));
+    let rpm =
+        |stage: &Stage, name: &str| stage.repo().join(format!("Packages/{name}-1.0-1.noarch.rpm"));
     let edit = |stage: &Stage, from: &str, to: &str| {
         let text = locked(stage);
         assert!(text.contains(from), "{text}");
@@ -200,17 +236,30 @@ fn a_package_that_differs_from_the_lock_stops_the_build() {
     .reports(&["checksum", "library", "osimg lock"]);
     // Another package with the same name, made and signed by someone else: its checksum differs.
     after_damage(6, |stage| {
-        let other = Stage::new(|repo| repo.package(file("library", "1.0").signed_by(crate::support::repo::Signature::Foreign)));
+        let other = Stage::new(|repo| {
+            repo.package(file("library", "1.0").signed_by(crate::support::repo::Signature::Foreign))
+        });
         fs::copy(rpm(&other, "library"), rpm(stage, "library")).unwrap();
     })
     .reports(&["checksum", "library"]);
     let ours = keys::ours().fingerprint.clone();
-    after_damage(6, |stage| edit(stage, &ours, &"AB".repeat(20))).reports(&["signed by", &ours, "osimg lock"]);
-    after_damage(6, |stage| edit(stage, "nevra = \"library-0:1.0-1.noarch\"", "nevra = \"library-0:1.1-1.noarch\""))
-        .reports(&["the file is library-0:1.0-1.noarch"]);
-    after_damage(3, |stage| edit(stage, "version = 1", "version = 9")).reports(&["version 9", "osimg lock"]);
-    after_damage(3, |stage| fs::remove_file(stage.path().join("image.lock")).unwrap()).reports(&["image.lock", "osimg lock RECIPE"]);
-    after_damage(3, |stage| stage.settings(|settings| settings.packages = "exclude = [\"x\"]".into())).reports(&["out of date", "exclude"]);
+    after_damage(6, |stage| edit(stage, &ours, &"AB".repeat(20))).reports(&[
+        "signed by",
+        &ours,
+        "osimg lock",
+    ]);
+    after_damage(6, |stage| {
+        edit(stage, "nevra = \"library-0:1.0-1.noarch\"", "nevra = \"library-0:1.1-1.noarch\"")
+    })
+    .reports(&["the file is library-0:1.0-1.noarch"]);
+    after_damage(3, |stage| edit(stage, "version = 1", "version = 9"))
+        .reports(&["version 9", "osimg lock"]);
+    after_damage(3, |stage| fs::remove_file(stage.path().join("image.lock")).unwrap())
+        .reports(&["image.lock", "osimg lock RECIPE"]);
+    after_damage(3, |stage| {
+        stage.settings(|settings| settings.packages = "exclude = [\"x\"]".into())
+    })
+    .reports(&["out of date", "exclude"]);
     // A lock without a dependency, and one without a requested package.
     after_damage(7, |stage| {
         let text = locked(stage);
@@ -229,7 +278,11 @@ fn a_changed_recipe_needs_a_new_lock_unless_only_a_comment_changed() {
     lock(&stage, RECIPE).succeeds();
     let other = format!("# more words\n{RECIPE}");
     stage.build(&other).arg("--locked").succeeds();
-    stage.build("install hello\nts run\n").arg("--locked").fails(3).reports(&["out of date", "the recipe's statements", "osimg lock"]);
+    stage.build("install hello\nts run\n").arg("--locked").fails(3).reports(&[
+        "out of date",
+        "the recipe's statements",
+        "osimg lock",
+    ]);
 }
 
 #[test]
@@ -237,7 +290,10 @@ fn no_lock_is_made_of_packages_signed_by_another_key() {
     if !require_root() {
         return;
     }
-    let stage = Stage::new(|repo| repository(repo).package(file("foreign", "1.0").signed_by(crate::support::repo::Signature::Foreign)));
+    let stage = Stage::new(|repo| {
+        repository(repo)
+            .package(file("foreign", "1.0").signed_by(crate::support::repo::Signature::Foreign))
+    });
     let done = lock(&stage, "install foreign\nts run\n").run();
     assert_eq!(done.code, Some(6), "{}", done.stderr);
     done.reports(&["foreign-1.0-1.noarch", "pinned key"]);
@@ -259,10 +315,14 @@ fn lock_formats_of_other_tools_are_written_and_read_back_as_the_same_lock() {
         let list = stage.path().join(name);
         lock(&stage, RECIPE).arg("--export").arg(&list).succeeds();
         // Python's YAML checks the format; the tools themselves are not in Debian.
-        let script = "import sys, yaml; d = yaml.safe_load(open(sys.argv[1])); \
-            p = d['arches'][0]['packages'] if 'arches' in d else d['data']['packages']['noarch']; \
-            print(len(p), *sorted(x['name'] + '=' + x['evr'] + '=' + x['checksum'] for x in p))";
-        let printed = String::from_utf8(run(Command::new("/usr/bin/python3").args(["-I", "-c", script]).arg(&list))).unwrap();
+        let script = "import sys, yaml; d = yaml.safe_load(open(sys.argv[1])); p = \
+                      d['arches'][0]['packages'] if 'arches' in d else \
+                      d['data']['packages']['noarch']; print(len(p), *sorted(x['name'] + '=' + \
+                      x['evr'] + '=' + x['checksum'] for x in p))";
+        let printed = String::from_utf8(run(Command::new("/usr/bin/python3")
+            .args(["-I", "-c", script])
+            .arg(&list)))
+        .unwrap();
         assert!(printed.starts_with("4 base=1.0-1=sha256:"), "{printed}");
         fs::remove_file(stage.path().join("image.lock")).unwrap();
         lock(&stage, RECIPE).arg("--import").arg(&list).succeeds();
@@ -277,8 +337,13 @@ fn lock_formats_of_other_tools_are_written_and_read_back_as_the_same_lock() {
     let whole = fs::read_to_string(&list).unwrap();
     edit_list(&list, &whole, |entry| !entry.contains("library"));
     assert_eq!(lock(&stage, RECIPE).arg("--import").arg(&list).run().code, Some(7));
-    fs::write(&list, whole.replace("sha256:", "sha256:00").replace("sha256:00", "sha256:")).unwrap();
-    let wrong = whole.lines().map(|l| if l.contains("checksum") { swap_digit(l) } else { l.to_owned() }).collect::<Vec<_>>().join("\n");
+    fs::write(&list, whole.replace("sha256:", "sha256:00").replace("sha256:00", "sha256:"))
+        .unwrap();
+    let wrong = whole
+        .lines()
+        .map(|l| if l.contains("checksum") { swap_digit(l) } else { l.to_owned() })
+        .collect::<Vec<_>>()
+        .join("\n");
     fs::write(&list, wrong).unwrap();
     let done = lock(&stage, RECIPE).arg("--import").arg(&list).run();
     assert_eq!(done.code, Some(6), "{}", done.stderr);

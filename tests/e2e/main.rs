@@ -1,6 +1,10 @@
 //! The whole program as a user runs it. A recipe gives an artifact or a clear failure, and the host
 //! does not change.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by a panic, and runs the programs that judge"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -32,7 +32,9 @@ fn a_repository_without_metadata_is_reported() {
     let (stage, _server) = served(|_, _| Answer::Status(404));
     stage.build(RECIPE).fails(5).reports(&["404", "repomd.xml"]);
     let stage = Stage::empty();
-    stage.settings(|settings| settings.baseurl = format!("file://{}/nosuch", stage.path().display()));
+    stage.settings(|settings| {
+        settings.baseurl = format!("file://{}/nosuch", stage.path().display())
+    });
     fs::write(stage.repo().join("KEY.asc"), &crate::support::keys::ours().public).unwrap();
     stage.build(RECIPE).fails(5).reports(&["nosuch"]);
 }
@@ -42,7 +44,9 @@ fn a_request_to_a_busy_server_is_repeated() {
     if !require_root() {
         return;
     }
-    let (stage, server) = served(|path, before| if path.ends_with("rpm") && before < 4 { Answer::Status(503) } else { Answer::File });
+    let (stage, server) = served(|path, before| {
+        if path.ends_with("rpm") && before < 4 { Answer::Status(503) } else { Answer::File }
+    });
     stage.build(RECIPE).succeeds();
     assert!(server.requests().iter().filter(|path| path.contains("hello-1.0")).count() >= 5);
 }
@@ -52,7 +56,12 @@ fn an_interrupted_download_is_resumed() {
     if !require_root() {
         return;
     }
-    let (stage, _server) = served(|path, before| if path.contains("hello") && before == 0 { Answer::Half } else { Answer::File });
+    let (stage, _server) =
+        served(
+            |path, before| {
+                if path.contains("hello") && before == 0 { Answer::Half } else { Answer::File }
+            },
+        );
     stage.build(RECIPE).succeeds();
     assert!(stage.members().contains(&"./usr/share/hello".to_owned()));
 }
@@ -62,8 +71,13 @@ fn a_package_that_is_altered_in_transit_is_never_installed() {
     if !require_root() {
         return;
     }
-    let (stage, _server) = served(|path, _| if path.contains("hello") { Answer::Changed } else { Answer::File });
-    stage.build(RECIPE).fails(6).reports(&["hello-1.0-1.noarch", "checksum"]).does_not_report(&["trying again in"]);
+    let (stage, _server) =
+        served(|path, _| if path.contains("hello") { Answer::Changed } else { Answer::File });
+    stage
+        .build(RECIPE)
+        .fails(6)
+        .reports(&["hello-1.0-1.noarch", "checksum"])
+        .does_not_report(&["trying again in"]);
 }
 
 #[test]
@@ -91,11 +105,13 @@ fn the_retry_after_header_of_a_busy_server_is_obeyed() {
         if !path.contains("hello-1.0") {
             return Answer::File;
         }
-        let end = *until.lock().unwrap().get_or_insert_with(|| Instant::now() + Duration::from_secs(4));
+        let end =
+            *until.lock().unwrap().get_or_insert_with(|| Instant::now() + Duration::from_secs(4));
         if Instant::now() < end { Answer::Busy(4) } else { Answer::File }
     });
     let done = stage.build(RECIPE).succeeds();
-    done.reports(&["asks to be left alone for 4 s", "trying again in 4 s (1 of 4)"]).does_not_report(&["(2 of 4)"]);
+    done.reports(&["asks to be left alone for 4 s", "trying again in 4 s (1 of 4)"])
+        .does_not_report(&["(2 of 4)"]);
 }
 
 #[test]
@@ -103,7 +119,8 @@ fn a_retry_after_header_of_one_hour_is_an_error() {
     if !require_root() {
         return;
     }
-    let (stage, _server) = served(|path, _| if path.ends_with(".rpm") { Answer::Busy(3600) } else { Answer::File });
+    let (stage, _server) =
+        served(|path, _| if path.ends_with(".rpm") { Answer::Busy(3600) } else { Answer::File });
     let done = stage.build(RECIPE).fails(5);
     done.reports(&["503", "asks to be left alone for 3600 s"]).does_not_report(&["trying again"]);
 }
@@ -155,11 +172,17 @@ fn a_missing_file_is_requested_once_more_and_then_reported() {
     if !require_root() {
         return;
     }
-    let (stage, _server) = served(|path, _| if path.contains("hello-1.0") { Answer::Status(404) } else { Answer::File });
+    let (stage, _server) =
+        served(
+            |path, _| if path.contains("hello-1.0") { Answer::Status(404) } else { Answer::File },
+        );
     let done = stage.build(RECIPE).fails(5);
     done.reports(&["404", "hello-1.0-1.noarch.rpm"]);
     assert_eq!(done.stderr.matches("reading it again").count(), 1, "{}", done.stderr);
-    let (stage, server) = served(|path, _| if path.contains("hello-1.0") { Answer::Status(403) } else { Answer::File });
+    let (stage, server) =
+        served(
+            |path, _| if path.contains("hello-1.0") { Answer::Status(403) } else { Answer::File },
+        );
     stage.build(RECIPE).fails(5).reports(&["403"]).does_not_report(&["trying again in"]);
     drop(server);
 }
@@ -169,7 +192,9 @@ fn addresses(stage: &Stage, urls: &[String], options: &str) {
     stage.settings(|_| {});
     let path = stage.repo().join("settings.toml");
     let list = urls.iter().map(|url| format!("\"{url}\"")).collect::<Vec<_>>().join(", ");
-    let text = fs::read_to_string(&path).unwrap().replace("baseurl = \"./\"", &format!("baseurl = [{list}]\n{options}"));
+    let text = fs::read_to_string(&path)
+        .unwrap()
+        .replace("baseurl = \"./\"", &format!("baseurl = [{list}]\n{options}"));
     fs::write(path, text).unwrap();
 }
 
@@ -179,7 +204,9 @@ fn after_a_stalled_mirror_the_next_one_is_used() {
         return;
     }
     let stage = hello();
-    let stalls = Server::start(stage.repo(), |path, _| if path.contains("hello-1.0") { Answer::Stall } else { Answer::File });
+    let stalls = Server::start(stage.repo(), |path, _| {
+        if path.contains("hello-1.0") { Answer::Stall } else { Answer::File }
+    });
     let works = Server::start(stage.repo(), |_, _| Answer::File);
     addresses(&stage, &[stalls.url(), works.url()], "");
     let done = stage.build(RECIPE).succeeds();
@@ -213,7 +240,11 @@ fn one_mirror_serves_many_packages_in_parallel() {
         return;
     }
     let names: Vec<String> = (0..24).map(|n| format!("part{n}")).collect();
-    let fill = |repo: Repo| names.iter().fold(repo, |repo, name| repo.package(Package::named(name).requires_first("base")));
+    let fill = |repo: Repo| {
+        names
+            .iter()
+            .fold(repo, |repo, name| repo.package(Package::named(name).requires_first("base")))
+    };
     let stage = Stage::new(fill);
     // dnf's default for one mirror is 3. The first requests are answered when ten of them wait.
     const EXPECTED: usize = 10;
@@ -224,7 +255,9 @@ fn one_mirror_serves_many_packages_in_parallel() {
             let mut count = count.lock().unwrap();
             *count += 1;
             changed.notify_all();
-            let (count, wait) = changed.wait_timeout_while(count, Duration::from_secs(20), |count| *count < EXPECTED).unwrap();
+            let (count, wait) = changed
+                .wait_timeout_while(count, Duration::from_secs(20), |count| *count < EXPECTED)
+                .unwrap();
             drop(count);
             TOO_FEW.fetch_or(wait.timed_out(), Ordering::SeqCst);
         }
@@ -262,11 +295,14 @@ server.serve_forever()
 ";
 
 const CERTIFICATES: &str = "
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.pem
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=ca -keyout \
+                            ca.key -out ca.pem
 for name in server client; do
-    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=$name -keyout $name.key -out $name.csr
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=$name -keyout \
+                            $name.key -out $name.csr
     printf 'subjectAltName=IP:127.0.0.1' > san
-    openssl x509 -req -days 2 -CA ca.pem -CAkey ca.key -CAcreateserial -extfile san -in $name.csr -out $name.pem
+    openssl x509 -req -days 2 -CA ca.pem -CAkey ca.key -CAcreateserial -extfile san -in $name.csr \
+                            -out $name.pem
 done 2>&1";
 
 #[test]
@@ -284,18 +320,30 @@ fn a_client_certificate_is_sent_and_an_unknown_server_certificate_is_refused() {
     let file = |name: &str| tls.join(name).display().to_string();
     let mut command = Command::new("/usr/bin/python3");
     // With relative names: a process that names the stage would count as a process of the build.
-    command.args(["-I", "-c", TLS, "../repo", "ca.pem", "server.pem", "server.key", "port"]).current_dir(&tls);
+    command
+        .args(["-I", "-c", TLS, "../repo", "ca.pem", "server.pem", "server.key", "port"])
+        .current_dir(&tls);
     let _server = Tls(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     wait_until("the server's port", Duration::from_secs(30), || tls.join("port").exists());
     let url = format!("https://127.0.0.1:{}/", fs::read_to_string(tls.join("port")).unwrap());
     let ca = format!("ca = \"{}\"", file("ca.pem"));
-    let shown = format!("client_cert = \"{}\"\nclient_key = \"{}\"", file("client.pem"), file("client.key"));
+    let shown = format!(
+        "client_cert = \"{}\"\nclient_key = \"{}\"",
+        file("client.pem"),
+        file("client.key")
+    );
     addresses(&stage, std::slice::from_ref(&url), &format!("{ca}\n{shown}"));
     stage.build(RECIPE).succeeds();
     // With a lock too: osimg downloads locked packages itself.
     let recipe = stage.recipe(RECIPE);
     let settings = stage.repo().join("settings.toml");
-    let lock = stage.osimg(OSIMG, &["lock"]).arg(recipe).arg("--settings").arg(settings).arg("--cache").arg(stage.cache());
+    let lock = stage
+        .osimg(OSIMG, &["lock"])
+        .arg(recipe)
+        .arg("--settings")
+        .arg(settings)
+        .arg("--cache")
+        .arg(stage.cache());
     lock.arg("--workdir").arg(stage.work()).succeeds();
     fs::remove_dir_all(stage.cache()).unwrap();
     fs::create_dir(stage.cache()).unwrap();

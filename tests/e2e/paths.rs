@@ -22,7 +22,9 @@ fn a_workdir_that_another_user_replaces_by_a_link_is_not_followed_on_removal() {
         return;
     }
     let waiting = "echo > /begun; while [ ! -e /go ]; do busybox sleep 0.1; done";
-    let stage = Stage::new(|repo| repo.package(Package::named("odd").requires_first("base").scriptlet(When::Post, waiting)));
+    let stage = Stage::new(|repo| {
+        repo.package(Package::named("odd").requires_first("base").scriptlet(When::Post, waiting))
+    });
     let victim = stage.path().join("victim");
     fs::create_dir_all(victim.join("root/etc")).unwrap();
     for file in ["file", "root/file", "root/etc/machine-id"] {
@@ -31,15 +33,26 @@ fn a_workdir_that_another_user_replaces_by_a_link_is_not_followed_on_removal() {
     fs::set_permissions(stage.work(), fs::Permissions::from_mode(0o777)).unwrap();
     let build = stage.build(RECIPE).start();
     let workdir = || fs::read_dir(stage.work()).unwrap().next().map(|entry| entry.unwrap().path());
-    wait_until("the scriptlet", Duration::from_secs(120), || workdir().is_some_and(|path| path.join("root/begun").exists()));
+    wait_until("the scriptlet", Duration::from_secs(120), || {
+        workdir().is_some_and(|path| path.join("root/begun").exists())
+    });
     let path = workdir().unwrap();
     let moved = stage.work().join("moved");
-    let swap = format!("mv '{}' '{}' && ln -s '{}' '{}'", path.display(), moved.display(), victim.display(), path.display());
+    let swap = format!(
+        "mv '{}' '{}' && ln -s '{}' '{}'",
+        path.display(),
+        moved.display(),
+        victim.display(),
+        path.display()
+    );
     let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "sh", "-c", &swap];
     assert!(Command::new("setpriv").args(nobody).status().unwrap().success());
     fs::write(moved.join("root/go"), "").unwrap();
     build.wait();
-    assert_eq!(sh(&victim, "find . -type f | sort | xargs grep -c precious"), "./file:1\n./root/etc/machine-id:1\n./root/file:1\n");
+    assert_eq!(
+        sh(&victim, "find . -type f | sort | xargs grep -c precious"),
+        "./file:1\n./root/etc/machine-id:1\n./root/file:1\n"
+    );
     assert_eq!(sh(&victim, "find . | wc -l").trim(), "6");
     // The build's own files are removed all the same.
     assert_eq!(fs::read_dir(&moved).unwrap().count(), 0);
@@ -83,8 +96,11 @@ fn prune_ignores_paths_outside_the_registry_in_a_manifest() {
     let recipe = stage.recipe(RECIPE);
     stage.build_without_output(&recipe).args(&["--registry", &registry]).succeeds();
     let victim = stage.write("victim.tgz", "precious");
-    let is_manifest = |name: &str| name.ends_with(".json") && name.matches('.').count() == 1 && !name.contains("latest");
-    let (_, manifest) = stage.files(&stage.out()).into_iter().find(|(name, _)| is_manifest(name)).unwrap();
+    let is_manifest = |name: &str| {
+        name.ends_with(".json") && name.matches('.').count() == 1 && !name.contains("latest")
+    };
+    let (_, manifest) =
+        stage.files(&stage.out()).into_iter().find(|(name, _)| is_manifest(name)).unwrap();
     let known: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
     for name in [victim.to_str().unwrap(), "../victim.tgz", "x/../../victim.tgz"] {
         for key in ["file", "name", "version"] {
@@ -113,24 +129,36 @@ fn an_endless_source_and_a_fifo_without_a_writer_are_refused_before_the_build() 
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let socket = stage.path().join("socket");
     let _bound = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-    for (source, word) in
-        [(fifo.as_path(), "a FIFO"), (&socket, "a socket"), ("/dev/zero".as_ref(), "a device"), (stage.path(), "a directory")]
-    {
+    for (source, word) in [
+        (fifo.as_path(), "a FIFO"),
+        (&socket, "a socket"),
+        ("/dev/zero".as_ref(), "a device"),
+        (stage.path(), "a directory"),
+    ] {
         let text = source.to_str().unwrap();
         let refused = |what: &str, run: Run<'_>| {
             let done = run.behind(&["timeout", "60"]).run();
             assert_eq!(done.code, Some(3), "{what} {text}: {}", done.stderr);
             assert!(done.stderr.contains(word), "{what} {text}: {}", done.stderr);
-            assert!(!done.stderr.contains("downloading packages"), "{what} {text}: {}", done.stderr);
+            assert!(
+                !done.stderr.contains("downloading packages"),
+                "{what} {text}: {}",
+                done.stderr
+            );
         };
-        stage.settings(|s| s.rest = format!("[[customizations.files]]\nsource = \"{text}\"\npath = \"/etc/x\"\n"));
+        stage.settings(|s| {
+            s.rest = format!("[[customizations.files]]\nsource = \"{text}\"\npath = \"/etc/x\"\n")
+        });
         refused("files", stage.build(RECIPE));
         stage.settings(|s| s.rest = format!("[customizations.cacerts]\nfiles = [\"{text}\"]\n"));
         refused("certificates", stage.build(RECIPE));
         stage.settings(|_| {});
         refused("--lock", stage.build(RECIPE).args(&["--lock", text]));
         refused("--settings", stage.osimg(OSIMG, &["plan", "image.yum", "--settings", text]));
-        refused("--import", stage.osimg(OSIMG, &["lock", "image.yum", "--import", text, "--output", "x.lock"]));
+        refused(
+            "--import",
+            stage.osimg(OSIMG, &["lock", "image.yum", "--import", text, "--output", "x.lock"]),
+        );
         let deploy = ["deploy", "out/image.tgz", "--print-kickstart", "--kickstart", text];
         refused("--kickstart", stage.osimg(OSIMG, &deploy));
     }
@@ -143,13 +171,19 @@ fn the_umask_of_a_checkout_does_not_change_the_bytes_of_an_image() {
     }
     let stage = stage();
     stage.settings(|s| {
-        s.rest = "[[customizations.files]]\nsource = \"../motd\"\npath = \"/etc/motd\"\n\
-                   [[customizations.files]]\nsource = \"../tool\"\npath = \"/usr/bin/tool\"\n"
+        s.rest = "[[customizations.files]]\nsource = \"../motd\"\npath = \
+                  \"/etc/motd\"\n[[customizations.files]]\nsource = \"../tool\"\npath = \
+                  \"/usr/bin/tool\"\n"
             .into();
     });
     let mut digests = Vec::new();
     for mask in ["022", "077", "002"] {
-        sh(stage.path(), &format!("rm -f motd tool; umask {mask}; echo hello > motd; echo tool > tool; chmod +x tool"));
+        sh(
+            stage.path(),
+            &format!(
+                "rm -f motd tool; umask {mask}; echo hello > motd; echo tool > tool; chmod +x tool"
+            ),
+        );
         stage.build(RECIPE).succeeds();
         digests.push(stage.digest());
     }
@@ -169,7 +203,8 @@ fn a_fifo_given_as_the_cache_is_refused_at_once() {
     let recipe = stage.recipe(RECIPE);
     let cache = stage.path().join("fifo").display().to_string();
     for verb in ["lock", "build"] {
-        let done = stage.osimg(OSIMG, &[verb, &recipe.display().to_string(), "--cache", &cache]).run();
+        let done =
+            stage.osimg(OSIMG, &[verb, &recipe.display().to_string(), "--cache", &cache]).run();
         assert!(done.code.is_some_and(|code| code > 0), "{verb}: {}", done.stderr);
         done.reports(&["the package cache", "fifo"]);
     }

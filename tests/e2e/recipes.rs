@@ -10,22 +10,32 @@ use std::process::Command;
 
 fn hello() -> Stage {
     Stage::new(|repo| {
-        repo.package(Package::named("hello").requires_first("base").file("/usr/share/hello", "hello\n", 0o644, "root:root")).group(
-            "core",
-            "Core",
-            &["hello"],
-        )
+        repo.package(Package::named("hello").requires_first("base").file(
+            "/usr/share/hello",
+            "hello\n",
+            0o644,
+            "root:root",
+        ))
+        .group("core", "Core", &["hello"])
     })
 }
 
 #[test]
 fn a_misspelt_command_is_reported_with_its_line_and_a_suggestion() {
-    hello().build("# a comment\ninstal hello\nts run\n").fails(3).reports(&["image.yum:2:1", "instal", "install"]);
+    hello().build("# a comment\ninstal hello\nts run\n").fails(3).reports(&[
+        "image.yum:2:1",
+        "instal",
+        "install",
+    ]);
 }
 
 #[test]
 fn all_mistakes_of_a_recipe_are_reported_at_once() {
-    hello().build("instal hello\ngroup instal core\nts rum\n").fails(3).reports(&["image.yum:1:", "image.yum:2:", "image.yum:3:"]);
+    hello().build("instal hello\ngroup instal core\nts rum\n").fails(3).reports(&[
+        "image.yum:1:",
+        "image.yum:2:",
+        "image.yum:3:",
+    ]);
 }
 
 #[test]
@@ -34,7 +44,11 @@ fn an_unknown_package_is_reported_with_its_line_and_similar_names() {
         return;
     }
     let stage = Stage::new(|repo| repo.package(Package::named("python3-hello")));
-    stage.build("\ninstall hello\nts run\n").fails(7).reports(&["image.yum:2", "hello", "python3-hello"]);
+    stage.build("\ninstall hello\nts run\n").fails(7).reports(&[
+        "image.yum:2",
+        "hello",
+        "python3-hello",
+    ]);
 }
 
 #[test]
@@ -55,7 +69,11 @@ fn an_unknown_group_is_reported_with_its_line_and_the_available_groups() {
     if !require_root() {
         return;
     }
-    hello().build("group install 'Minimal Instal'\nts run\n").fails(7).reports(&["image.yum:1", "Minimal Instal", "Core (core)"]);
+    hello().build("group install 'Minimal Instal'\nts run\n").fails(7).reports(&[
+        "image.yum:1",
+        "Minimal Instal",
+        "Core (core)",
+    ]);
 }
 
 #[test]
@@ -63,7 +81,13 @@ fn a_group_whose_mandatory_package_does_not_exist_fails_the_build() {
     if !require_root() {
         return;
     }
-    let stage = Stage::new(|repo| repo.package(Package::named("a").requires_first("base")).group("pair", "Pair", &["a", "phantom"]));
+    let stage = Stage::new(|repo| {
+        repo.package(Package::named("a").requires_first("base")).group(
+            "pair",
+            "Pair",
+            &["a", "phantom"],
+        )
+    });
     stage.build("group install pair\nts run\n").fails(7).reports(&["phantom"]);
 }
 
@@ -72,7 +96,8 @@ fn dependencies_that_nothing_provides_are_reported() {
     if !require_root() {
         return;
     }
-    let stage = Stage::new(|repo| repo.package(Package::named("needy").requires("libmissing.so.7")));
+    let stage =
+        Stage::new(|repo| repo.package(Package::named("needy").requires("libmissing.so.7")));
     stage.build("install needy\nts run\n").fails(7).reports(&["libmissing.so.7", "needy"]);
 }
 
@@ -81,18 +106,26 @@ fn conflicting_packages_are_reported() {
     if !require_root() {
         return;
     }
-    let stage = Stage::new(|repo| repo.package(Package::named("left")).package(Package::named("right").conflicts("left")));
+    let stage = Stage::new(|repo| {
+        repo.package(Package::named("left")).package(Package::named("right").conflicts("left"))
+    });
     stage.build("install left right\nts run\n").fails(7).reports(&["left", "right", "conflict"]);
 }
 
 #[test]
 fn an_unbalanced_quote_is_reported_with_its_line() {
-    hello().build("group install 'Minimal Install\nts run\n").fails(3).reports(&["image.yum:1:", "quot"]);
+    hello()
+        .build("group install 'Minimal Install\nts run\n")
+        .fails(3)
+        .reports(&["image.yum:1:", "quot"]);
 }
 
 #[test]
 fn a_comment_after_a_command_is_not_read_as_packages() {
-    hello().build("install hello # and cloud-init\nts run\n").fails(3).reports(&["image.yum:1:", "#"]);
+    hello()
+        .build("install hello # and cloud-init\nts run\n")
+        .fails(3)
+        .reports(&["image.yum:1:", "#"]);
 }
 
 #[test]
@@ -116,7 +149,10 @@ fn a_recipe_without_ts_run_is_built_with_a_note() {
 fn a_recipe_that_is_a_directory_or_missing_or_binary_is_refused() {
     let stage = hello();
     stage.build_file(stage.path()).fails(3).reports(&["directory"]);
-    stage.build_file(&stage.path().join("nosuch.yum")).fails(3).reports(&["nosuch.yum", "does not exist"]);
+    stage
+        .build_file(&stage.path().join("nosuch.yum"))
+        .fails(3)
+        .reports(&["nosuch.yum", "does not exist"]);
     // Any program that is not larger than the limit for recipes.
     stage.build_file(Path::new("/usr/bin/env")).fails(3).reports(&["binary"]);
 }
@@ -143,7 +179,12 @@ fn an_output_that_anaconda_would_not_unpack_is_a_usage_error() {
     let stage = hello();
     let recipe = stage.recipe("install hello\nts run\n");
     for name in ["image.tzst", "image.tar.zst", "image.zip", "image", "image.TGZ"] {
-        stage.build_without_output(&recipe).arg("--output").arg(stage.out().join(name)).fails(2).reports(&[name, ".tgz"]);
+        stage
+            .build_without_output(&recipe)
+            .arg("--output")
+            .arg(stage.out().join(name))
+            .fails(2)
+            .reports(&[name, ".tgz"]);
     }
     stage.build_without_output(&recipe).args(&["--format", "zst"]).fails(2).reports(&["zst"]);
 }
@@ -157,10 +198,15 @@ fn a_missing_output_directory_is_reported_with_the_command_that_creates_it() {
     let recipe = stage.recipe("install hello\nts run\n");
     let missing = stage.path().join("no/such/directory");
     let hint = format!("mkdir -p {}", missing.display());
-    let done = stage.build_without_output(&recipe).arg("--output").arg(missing.join("image.tgz")).fails(8);
+    let done =
+        stage.build_without_output(&recipe).arg("--output").arg(missing.join("image.tgz")).fails(8);
     done.reports(&[&hint]).does_not_report(&["downloading"]);
     let registry = format!("dir:{}", missing.display());
-    stage.build_without_output(&recipe).args(&["--registry", &registry]).fails(8).reports(&["mkdir -p"]);
+    stage
+        .build_without_output(&recipe)
+        .args(&["--registry", &registry])
+        .fails(8)
+        .reports(&["mkdir -p"]);
     assert!(!missing.exists());
 }
 
@@ -172,7 +218,9 @@ fn microdnf_is_refused_before_any_work_with_the_command_that_installs_dnf_4() {
     let build = |stage: &Stage| stage.build("install hello\nts run\n").fails(3);
     let stage = hello();
     stage.settings(|settings| settings.packages = "manager = \"microdnf\"".into());
-    build(&stage).reports(&["hint: ", "microdnf install python3-dnf"]).does_not_report(&["downloading"]);
+    build(&stage)
+        .reports(&["hint: ", "microdnf install python3-dnf"])
+        .does_not_report(&["downloading"]);
     hello()
         .build("install hello\nts run\n")
         .args(&["--package-manager", "microdnf"])
@@ -219,7 +267,10 @@ fn plan_needs_no_root() {
     fs::write(directory.path().join("image.yum"), "install hello\nts run\n").unwrap();
     let as_user = |verb: &str| {
         let mut command = Command::new("setpriv");
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&program).args([verb, "image.yum"]);
+        command
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(&program)
+            .args([verb, "image.yum"]);
         command.current_dir(directory.path()).output().unwrap()
     };
     let plan = as_user("plan");

@@ -18,16 +18,30 @@ fn scriptlets_see_a_clean_environment_and_no_network() {
     }
     let stage = odd(
         When::Post,
-        "env > /usr/environment; ls /sys/class/net > /usr/links; cat /proc/net/route > /usr/routes && echo read >> /usr/routes; id > /usr/id",
+        "env > /usr/environment; ls /sys/class/net > /usr/links; cat /proc/net/route > \
+         /usr/routes && echo read >> /usr/routes; id > /usr/id",
     );
-    stage.build(RECIPE).env("OSIMG_TEST_SECRET", "secret").env("TZ", "Asia/Tokyo").env("HOME", "/home/builder").succeeds();
+    stage
+        .build(RECIPE)
+        .env("OSIMG_TEST_SECRET", "secret")
+        .env("TZ", "Asia/Tokyo")
+        .env("HOME", "/home/builder")
+        .succeeds();
     let environment = stage.content("./usr/environment");
-    assert!(!environment.contains("secret") && !environment.contains("builder") && !environment.contains("Tokyo"), "{environment}");
+    assert!(
+        !environment.contains("secret")
+            && !environment.contains("builder")
+            && !environment.contains("Tokyo"),
+        "{environment}"
+    );
     assert!(environment.contains("SOURCE_DATE_EPOCH=1700000000"), "{environment}");
     assert_eq!(stage.content("./usr/links").trim(), "lo");
     // A namespace that never had a route has no heading either.
     let routes = stage.content("./usr/routes");
-    assert!(routes.ends_with("read\n") && routes.lines().count() <= 2, "no route, only the heading: {routes}");
+    assert!(
+        routes.ends_with("read\n") && routes.lines().count() <= 2,
+        "no route, only the heading: {routes}"
+    );
     assert!(stage.content("./usr/id").starts_with("uid=0"));
 }
 
@@ -36,7 +50,10 @@ fn a_failing_pre_fails_the_build_and_names_the_package() {
     if !require_root() {
         return;
     }
-    odd(When::Pre, "echo the reason is this; exit 3").build(RECIPE).fails(7).reports(&["odd", "the reason is this"]);
+    odd(When::Pre, "echo the reason is this; exit 3")
+        .build(RECIPE)
+        .fails(7)
+        .reports(&["odd", "the reason is this"]);
 }
 
 #[test]
@@ -53,7 +70,10 @@ fn a_failing_posttrans_fails_the_build_and_names_the_package() {
     if !require_root() {
         return;
     }
-    odd(When::Posttrans, "echo the reason is this; exit 3").build(RECIPE).fails(7).reports(&["odd", "the reason is this"]);
+    odd(When::Posttrans, "echo the reason is this; exit 3")
+        .build(RECIPE)
+        .fails(7)
+        .reports(&["odd", "the reason is this"]);
 }
 
 #[test]
@@ -61,7 +81,11 @@ fn a_failing_scriptlet_in_lua_fails_the_build() {
     if !require_root() {
         return;
     }
-    let stage = Stage::new(|repo| repo.package(Package::named("odd").requires_first("base").lua(When::Post, "error('lua gave up')")));
+    let stage = Stage::new(|repo| {
+        repo.package(
+            Package::named("odd").requires_first("base").lua(When::Post, "error('lua gave up')"),
+        )
+    });
     stage.build(RECIPE).fails(7).reports(&["odd", "lua gave up"]);
 }
 
@@ -76,14 +100,17 @@ fn a_failing_trigger_of_any_kind_fails_the_build_and_one_that_works_does_not() {
         (Trigger::File("/usr/share/other"), "file"),
         (Trigger::TransactionFile("/usr/share/other"), "transaction"),
     ] {
-        for (body, code) in [("echo it ran > /usr/ran", 0), ("echo the reason is this; exit 3", 7)] {
+        for (body, code) in [("echo it ran > /usr/ran", 0), ("echo the reason is this; exit 3", 7)]
+        {
             let stage = Stage::new(|repo| {
-                repo.package(Package::named("odd").trigger(trigger, body)).package(Package::named("other").requires_first("odd").file(
-                    "/usr/share/other/file",
-                    "x",
-                    0o644,
-                    "root:root",
-                ))
+                repo.package(Package::named("odd").trigger(trigger, body)).package(
+                    Package::named("other").requires_first("odd").file(
+                        "/usr/share/other/file",
+                        "x",
+                        0o644,
+                        "root:root",
+                    ),
+                )
             });
             let build = stage.build("install other\nts run\n");
             if code == 0 {
@@ -105,7 +132,10 @@ fn all_failing_scriptlets_are_reported() {
         repo.package(Package::named("odd").scriptlet(When::Post, "exit 1"))
             .package(Package::named("strange").scriptlet(When::Post, "exit 1"))
     });
-    stage.build("install odd strange\nts run\n").fails(7).reports(&["package odd", "package strange"]);
+    stage
+        .build("install odd strange\nts run\n")
+        .fails(7)
+        .reports(&["package odd", "package strange"]);
 }
 
 #[test]
@@ -127,7 +157,9 @@ fn a_scriptlet_failure_is_allowed_only_for_the_named_package() {
         return;
     }
     let stage = odd(When::Post, "exit 3");
-    stage.settings(|settings| settings.packages = "allow_failed_scriptlets = [\"od\", \"strange\"]".into());
+    stage.settings(|settings| {
+        settings.packages = "allow_failed_scriptlets = [\"od\", \"strange\"]".into()
+    });
     stage.build(RECIPE).fails(7).reports(&["odd"]);
 }
 
@@ -147,7 +179,8 @@ fn a_daemon_left_by_a_scriptlet_is_ended_and_reported() {
     if !require_root() {
         return;
     }
-    let stage = odd(When::Post, "setsid sh -c 'sleep 7654321' </dev/null >/dev/null 2>&1 & echo started");
+    let stage =
+        odd(When::Post, "setsid sh -c 'sleep 7654321' </dev/null >/dev/null 2>&1 & echo started");
     let done = stage.build(RECIPE).succeeds();
     done.reports(&["left processes running", "sleep"]);
 }
@@ -166,7 +199,10 @@ fn a_scriptlet_that_prints_endlessly_fills_neither_memory_nor_report() {
     if !require_root() {
         return;
     }
-    let stage = odd(When::Post, "dd if=/dev/zero bs=1048576 count=64 2>/dev/null | cat; echo; echo the last word; exit 1");
+    let stage = odd(
+        When::Post,
+        "dd if=/dev/zero bs=1048576 count=64 2>/dev/null | cat; echo; echo the last word; exit 1",
+    );
     let done = stage.build(RECIPE).fails(7);
     done.reports(&["odd"]);
     assert!(done.stderr.len() < 64 << 10, "{} bytes of report", done.stderr.len());
@@ -180,8 +216,10 @@ fn a_fork_bomb_ends_the_build_and_its_package_is_named_without_a_limit_of_the_ke
     // With the kernel's limit, the shell itself would see an error first. With a read-only
     // /proc/sys, osimg counts the processes.
     let stage = odd(When::Post, "while true; do sleep 7654324 & done");
-    let container = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$@\"";
-    let done = stage.build(RECIPE).behind(&["unshare", "-m", "sh", "-ec", container, "sh"]).fails(7);
+    let container =
+        "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$@\"";
+    let done =
+        stage.build(RECIPE).behind(&["unshare", "-m", "sh", "-ec", container, "sh"]).fails(7);
     done.reports(&["odd-1.0-1", "more than 8192 processes"]);
 }
 
@@ -206,7 +244,11 @@ fn the_workdir_of_a_failed_build_can_be_kept_and_entered() {
     let [name] = names.as_slice() else { panic!("one workdir, not {names:?}") };
     let workdir = stage.work().join(name);
     done.reports(&[&format!("osimg shell {}", workdir.display())]);
-    let shell = stage.osimg(crate::stage::OSIMG, &["shell"]).arg(&workdir).args(&["/bin/cat", "/usr/trace"]).run();
+    let shell = stage
+        .osimg(crate::stage::OSIMG, &["shell"])
+        .arg(&workdir)
+        .args(&["/bin/cat", "/usr/trace"])
+        .run();
     assert_eq!((shell.code, shell.stdout.as_str()), (Some(0), "here\n"), "{}", shell.stderr);
     stage.nothing_runs();
 }

@@ -43,7 +43,10 @@ pub struct Server {
 
 impl Server {
     /// `answer` gets the path and the number of earlier requests for it.
-    pub fn start(directory: PathBuf, answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> Self {
+    pub fn start(
+        directory: PathBuf,
+        answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -51,7 +54,8 @@ impl Server {
         // The thread ends with the test process.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (log, answer, directory) = (Arc::clone(&log), Arc::clone(&answer), directory.clone());
+                let (log, answer, directory) =
+                    (Arc::clone(&log), Arc::clone(&answer), directory.clone());
                 std::thread::spawn(move || {
                     // It does not matter if the client disconnects.
                     let _ = serve(&stream, &directory, &log, &*answer);
@@ -71,11 +75,18 @@ impl Server {
     }
 
     pub fn wait_for(&self, part: &str) {
-        wait_until(&format!("a request for {part}"), Duration::from_secs(60), || self.requests().iter().any(|path| path.contains(part)));
+        wait_until(&format!("a request for {part}"), Duration::from_secs(60), || {
+            self.requests().iter().any(|path| path.contains(part))
+        });
     }
 }
 
-fn serve(stream: &TcpStream, directory: &Path, log: &Mutex<Vec<String>>, answer: &dyn Fn(&str, usize) -> Answer) -> std::io::Result<()> {
+fn serve(
+    stream: &TcpStream,
+    directory: &Path,
+    log: &Mutex<Vec<String>>,
+    answer: &dyn Fn(&str, usize) -> Answer,
+) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut out = stream;
     loop {
@@ -96,7 +107,9 @@ fn serve(stream: &TcpStream, directory: &Path, log: &Mutex<Vec<String>>, answer:
         let head = request.starts_with("HEAD ");
         let address = request.split(' ').nth(1).unwrap_or("/");
         // A client sends a proxy the whole address.
-        let path = address.split_once("://").map_or(address, |(_, rest)| rest.split_once('/').map_or("", |(_, path)| path));
+        let path = address
+            .split_once("://")
+            .map_or(address, |(_, rest)| rest.split_once('/').map_or("", |(_, path)| path));
         let path = path.trim_start_matches('/').to_owned();
         let before = {
             let mut log = log.lock().unwrap();
@@ -118,7 +131,8 @@ fn serve(stream: &TcpStream, directory: &Path, log: &Mutex<Vec<String>>, answer:
                 0 => write!(out, "HTTP/1.1 200 OK\r\nContent-Length: {whole}\r\n\r\n")?,
                 _ => write!(
                     out,
-                    "HTTP/1.1 206 Partial\r\nContent-Range: bytes {start}-{}/{whole}\r\nContent-Length: {}\r\n\r\n",
+                    "HTTP/1.1 206 Partial\r\nContent-Range: bytes \
+                     {start}-{}/{whole}\r\nContent-Length: {}\r\n\r\n",
                     whole - 1,
                     whole - start
                 )?,
@@ -127,9 +141,16 @@ fn serve(stream: &TcpStream, directory: &Path, log: &Mutex<Vec<String>>, answer:
         };
         match answer {
             Answer::File => send(&body)?,
-            Answer::Status(code) => write!(out, "HTTP/1.1 {code} Chosen by the test\r\nContent-Length: 0\r\n\r\n")?,
-            Answer::Busy(seconds) => write!(out, "HTTP/1.1 503 Busy\r\nRetry-After: {seconds}\r\nContent-Length: 0\r\n\r\n")?,
-            Answer::StatusLine(head) => write!(out, "HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n")?,
+            Answer::Status(code) => {
+                write!(out, "HTTP/1.1 {code} Chosen by the test\r\nContent-Length: 0\r\n\r\n")?
+            }
+            Answer::Busy(seconds) => write!(
+                out,
+                "HTTP/1.1 503 Busy\r\nRetry-After: {seconds}\r\nContent-Length: 0\r\n\r\n"
+            )?,
+            Answer::StatusLine(head) => {
+                write!(out, "HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n")?
+            }
             Answer::Short => {
                 let half = &body[..whole / 2];
                 write!(out, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", half.len())?;
@@ -168,7 +189,12 @@ fn serve(stream: &TcpStream, directory: &Path, log: &Mutex<Vec<String>>, answer:
 pub fn swapped(stage: &Stage) -> Server {
     let old = stage.repo();
     let newer = Stage::new(|repo| {
-        repo.package(Package::named("hello").version("2.0").requires_first("base").file("/usr/share/hello", "2\n", 0o644, "root:root"))
+        repo.package(Package::named("hello").version("2.0").requires_first("base").file(
+            "/usr/share/hello",
+            "2\n",
+            0o644,
+            "root:root",
+        ))
     });
     let name = "hello-2.0-1.noarch.rpm";
     fs::copy(newer.repo().join("Packages").join(name), old.join("Packages").join(name)).unwrap();
@@ -185,8 +211,16 @@ pub fn swapped(stage: &Stage) -> Server {
 
 /// A stage with one package, `hello`, that is large enough to be interrupted.
 pub fn hello() -> Stage {
-    let content: Vec<u8> = (0..40_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
-    Stage::new(|repo| repo.package(Package::named("hello").requires_first("base").file("/usr/share/hello", content, 0o644, "root:root")))
+    let content: Vec<u8> =
+        (0..40_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    Stage::new(|repo| {
+        repo.package(Package::named("hello").requires_first("base").file(
+            "/usr/share/hello",
+            content,
+            0o644,
+            "root:root",
+        ))
+    })
 }
 
 /// That stage with a server.

@@ -9,12 +9,24 @@ use std::process::Command;
 /// Packages a to f: a recommends b; c has two versions; groups and an environment contain them.
 fn stage() -> Stage {
     Stage::new(|repo| {
-        let package = |name: &str| Package::named(name).requires("base").file(&format!("/usr/share/{name}"), name, 0o644, "root:root");
+        let package = |name: &str| {
+            Package::named(name).requires("base").file(
+                &format!("/usr/share/{name}"),
+                name,
+                0o644,
+                "root:root",
+            )
+        };
         repo.package(package("a").recommends("b"))
             .package(package("b"))
             .package(package("c"))
             .package(package("c").version("2.0"))
-            .package(package("d").requires("c").file("/usr/share/doc/d/README", "read me", 0o644, "root:root"))
+            .package(package("d").requires("c").file(
+                "/usr/share/doc/d/README",
+                "read me",
+                0o644,
+                "root:root",
+            ))
             .package(package("e"))
             .package(package("f"))
             .group("core", "Core Things", &["a"])
@@ -59,7 +71,10 @@ fn groups_and_environments_are_found_by_name_and_by_id() {
     ] {
         assert_eq!(installed(&stage, recipe), ["a", "b", "e"], "{recipe}");
     }
-    assert_eq!(installed(&stage, "group install --with-optional core\nts run\n"), ["a", "b", "e", "f"]);
+    assert_eq!(
+        installed(&stage, "group install --with-optional core\nts run\n"),
+        ["a", "b", "e", "f"]
+    );
 }
 
 #[test]
@@ -67,7 +82,10 @@ fn a_group_and_packages_are_installed_in_one_transaction() {
     if !require_root() {
         return;
     }
-    assert_eq!(installed(&stage(), "group install 'Minimal Install'\ninstall d f\nts run\n"), ["a", "b", "c", "d", "e", "f"]);
+    assert_eq!(
+        installed(&stage(), "group install 'Minimal Install'\ninstall d f\nts run\n"),
+        ["a", "b", "c", "d", "e", "f"]
+    );
 }
 
 #[test]
@@ -159,7 +177,11 @@ fn the_rpmdb_is_in_the_directory_that_the_settings_name() {
     let stage = stage();
     // The settings of the tests name the old directory; this recipe's settings name the new one.
     let text = std::fs::read_to_string(stage.repo().join("settings.toml")).unwrap();
-    std::fs::write(stage.repo().join("settings.toml"), text.replace("/var/lib/rpm", "/usr/lib/sysimage/rpm")).unwrap();
+    std::fs::write(
+        stage.repo().join("settings.toml"),
+        text.replace("/var/lib/rpm", "/usr/lib/sysimage/rpm"),
+    )
+    .unwrap();
     stage.build("install e\nts run\n").succeeds();
     let members = stage.members();
     assert!(members.contains(&"./usr/lib/sysimage/rpm/rpmdb.sqlite".to_owned()));
@@ -169,7 +191,20 @@ fn the_rpmdb_is_in_the_directory_that_the_settings_name() {
 /// A self-signed authority in PEM format.
 pub fn authority(stage: &Stage) {
     let mut openssl = Command::new("openssl");
-    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=tests", "-keyout", "/dev/null", "-out"]);
+    openssl.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=tests",
+        "-keyout",
+        "/dev/null",
+        "-out",
+    ]);
     run(openssl.arg(stage.repo().join("authority.pem")));
 }
 
@@ -178,20 +213,36 @@ fn certificates_in_the_settings_are_trusted_by_the_image() {
     if !require_root() {
         return;
     }
-    let program = "#!/bin/sh\nmkdir -p /etc/pki/ca-trust/extracted/pem\n\
-        cat /etc/pki/ca-trust/source/anchors/* > /etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem\n";
+    let program = "#!/bin/sh\nmkdir -p /etc/pki/ca-trust/extracted/pem\ncat \
+                   /etc/pki/ca-trust/source/anchors/* > \
+                   /etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem\n";
     let stage = Stage::new(|repo| {
-        let trust = Package::named("ca-certificates").requires("shell").file("/usr/bin/update-ca-trust", program, 0o755, "root:root");
-        let lazy = Package::named("lazy").requires("shell").file("/usr/bin/update-ca-trust", "#!/bin/sh\n", 0o755, "root:root");
+        let trust = Package::named("ca-certificates").requires("shell").file(
+            "/usr/bin/update-ca-trust",
+            program,
+            0o755,
+            "root:root",
+        );
+        let lazy = Package::named("lazy").requires("shell").file(
+            "/usr/bin/update-ca-trust",
+            "#!/bin/sh\n",
+            0o755,
+            "root:root",
+        );
         repo.package(trust).package(lazy)
     });
     authority(&stage);
-    stage.settings(|settings| settings.rest = "[customizations.cacerts]\nfiles = [\"authority.pem\"]".into());
+    stage.settings(|settings| {
+        settings.rest = "[customizations.cacerts]\nfiles = [\"authority.pem\"]".into()
+    });
     stage.build("install ca-certificates\nts run\n").succeeds();
     let pem = std::fs::read_to_string(stage.repo().join("authority.pem")).unwrap();
     assert_eq!(stage.content("./etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"), pem);
     stage.build("install lazy\nts run\n").fails(7).reports(&["certificate", "bundle"]);
-    stage.build("install base\nts run\n").fails(7).reports(&["update-ca-trust", "hint: add ca-certificates"]);
+    stage
+        .build("install base\nts run\n")
+        .fails(7)
+        .reports(&["update-ca-trust", "hint: add ca-certificates"]);
 }
 
 #[test]
@@ -199,7 +250,9 @@ fn a_package_that_is_removed_runs_its_scriptlets() {
     if !require_root() {
         return;
     }
-    let stage = Stage::new(|repo| repo.package(Package::named("odd").scriptlet(When::Preun, "touch /usr/farewell")));
+    let stage = Stage::new(|repo| {
+        repo.package(Package::named("odd").scriptlet(When::Preun, "touch /usr/farewell"))
+    });
     // The user named these packages, so they stay when `odd` is removed.
     stage.build("install odd shell base\nts run\nremove odd\nts run\n").succeeds();
     assert!(stage.members().contains(&"./usr/farewell".to_owned()));
@@ -212,7 +265,11 @@ fn an_architecture_that_this_machine_cannot_run_is_refused_before_any_work() {
     }
     let stage = Stage::new(|repo| repo);
     // No emulator is registered for it. The missing part differs between machines.
-    stage.build("install base\nts run\n").args(&["--arch", "s390x"]).fails(4).reports(&["building for s390x", "binfmt", "hint: "]);
+    stage.build("install base\nts run\n").args(&["--arch", "s390x"]).fails(4).reports(&[
+        "building for s390x",
+        "binfmt",
+        "hint: ",
+    ]);
     stage.build("install base\nts run\n").args(&["--arch", "vax"]).fails(4).reports(&["not known"]);
     stage.build("install base\nts run\n").args(&["--arch", "x86_64"]).succeeds();
 }

@@ -27,7 +27,12 @@ edit() { user=$1; shift; printf '%s\n' "$@" | gpg --batch --no-tty --pinentry-mo
 
 /// A package `hello` signed by these shell lines. They leave the key as `a.asc` and `a.fpr`.
 fn signed(lines: &str) -> Stage {
-    let package = Package::named("hello").requires_first("base").file("/usr/share/hello", "hello\n", 0o644, "root:root");
+    let package = Package::named("hello").requires_first("base").file(
+        "/usr/share/hello",
+        "hello\n",
+        0o644,
+        "root:root",
+    );
     let stage = Stage::new(|repo| repo.package(package.signed_by(Signature::None)));
     tools(&stage, lines);
     tools(&stage, "gpgconf --kill all");
@@ -43,13 +48,16 @@ fn tools(stage: &Stage, lines: &str) {
 /// Settings that pin these keys and the key of the other packages.
 fn pin(stage: &Stage, keys: &[&str], packages: &str) {
     let mut text = format!(
-        "[packages]\ndbpath = \"/var/lib/rpm\"\n{packages}\n[[packages.repository]]\nid = \"tiny\"\nbaseurl = \"./\"\n\
-         [[packages.key]]\nfile = \"KEY.asc\"\nfingerprint = \"{}\"\n",
+        "[packages]\ndbpath = \"/var/lib/rpm\"\n{packages}\n[[packages.repository]]\nid = \
+         \"tiny\"\nbaseurl = \"./\"\n[[packages.key]]\nfile = \"KEY.asc\"\nfingerprint = \"{}\"\n",
         crate::support::keys::ours().fingerprint
     );
     for key in keys {
         let file = stage.path().join(format!("{key}.asc")).display().to_string();
-        text.push_str(&format!("[[packages.key]]\nfile = \"{file}\"\nfingerprint = \"{}\"\n", fingerprint(stage, key)));
+        text.push_str(&format!(
+            "[[packages.key]]\nfile = \"{file}\"\nfingerprint = \"{}\"\n",
+            fingerprint(stage, key)
+        ));
     }
     fs::write(stage.repo().join("settings.toml"), text).unwrap();
 }
@@ -60,8 +68,9 @@ fn fingerprint(stage: &Stage, key: &str) -> String {
 
 /// Whether this machine's rpm accepts the package with only this key and required signatures.
 fn rpm_accepts(stage: &Stage) -> bool {
-    let line = "rm -rf oracle; mkdir oracle; rpmkeys --dbpath $PWD/oracle --import a.asc 2>/dev/null; \
-        rpmkeys --dbpath $PWD/oracle --define '_pkgverify_level all' --checksig repo/Packages/hello-1.0-1.noarch.rpm >oracle.log";
+    let line = "rm -rf oracle; mkdir oracle; rpmkeys --dbpath $PWD/oracle --import a.asc \
+                2>/dev/null; rpmkeys --dbpath $PWD/oracle --define '_pkgverify_level all' \
+                --checksig repo/Packages/hello-1.0-1.noarch.rpm >oracle.log";
     let done = Command::new("sh").args(["-c", line]).current_dir(stage.path()).status().unwrap();
     done.success()
 }
@@ -77,7 +86,10 @@ fn lock(stage: &Stage) -> Done {
 fn signer(stage: &Stage) -> String {
     let manifest = stage.manifest();
     let packages = manifest["packages"].as_array().unwrap();
-    let hello = packages.iter().find(|package| package["nevra"].as_str().unwrap().starts_with("hello-")).unwrap();
+    let hello = packages
+        .iter()
+        .find(|package| package["nevra"].as_str().unwrap().starts_with("hello-"))
+        .unwrap();
     hello["signer"].as_str().unwrap_or_default().to_owned()
 }
 
@@ -113,29 +125,53 @@ fn lock_build_and_manifest_agree_with_rpm_on_every_kind_of_signature() {
         ("an Ed25519 key", "key a ed25519 sign; sign a; give a", ""),
         ("a DSA key", "key a dsa2048 sign; sign a; give a", ""),
         ("a signing subkey", "key a rsa2048 cert; subkey a rsa2048 never; sign a; give a", ""),
-        ("a signing subkey of Ed25519", "key a ed25519 cert; subkey a ed25519 never; sign a; give a", ""),
-        ("a subkey that will expire", "key a rsa2048 cert; subkey a rsa2048 1y; sign a; give a", ""),
+        (
+            "a signing subkey of Ed25519",
+            "key a ed25519 cert; subkey a ed25519 never; sign a; give a",
+            "",
+        ),
+        (
+            "a subkey that will expire",
+            "key a rsa2048 cert; subkey a rsa2048 1y; sign a; give a",
+            "",
+        ),
         (
             "a key that expired after it signed",
-            "at 20200101T000000 --quick-generate-key 'a <a@x.invalid>' rsa2048 sign 1y; sign a --faked-system-time 20200301T000000; give a",
+            "at 20200101T000000 --quick-generate-key 'a <a@x.invalid>' rsa2048 sign 1y; sign a \
+             --faked-system-time 20200301T000000; give a",
             "has expired on 2020-12-31",
         ),
         (
             "a subkey that expired after it signed",
-            "at 20200101T000000 --quick-generate-key 'a <a@x.invalid>' rsa2048 cert never; \
-             at 20200101T000000 --quick-add-key $(fpr a) rsa2048 sign 1y; sign a --faked-system-time 20200301T000000; give a",
+            "at 20200101T000000 --quick-generate-key 'a <a@x.invalid>' rsa2048 cert never; at \
+             20200101T000000 --quick-add-key $(fpr a) rsa2048 sign 1y; sign a --faked-system-time \
+             20200301T000000; give a",
             "that subkey has expired on 2020-12-31",
         ),
         (
             "a subkey that had expired when it signed",
-            "at 20200101T000000 --quick-generate-key 'a <a@x.invalid>' rsa2048 cert never; \
-             at 20200101T000000 --quick-add-key $(fpr a) rsa2048 sign never; sign a --faked-system-time 20220301T000000; \
-             at 20200601T000000 --quick-set-expire $(fpr a) 6m $(fpr a 2); give a",
+            "at 20200101T000000 --quick-generate-key 'a <a@x.invalid>' rsa2048 cert never; at \
+             20200101T000000 --quick-add-key $(fpr a) rsa2048 sign never; sign a \
+             --faked-system-time 20220301T000000; at 20200601T000000 --quick-set-expire $(fpr a) \
+             6m $(fpr a 2); give a",
             "that subkey has expired on 2020-1",
         ),
-        ("a revoked key", "key a rsa2048 sign; sign a; edit a revkey y 0 '' y save; give a", "was revoked"),
-        ("a revoked subkey", "key a rsa2048 cert; subkey a rsa2048 never; sign a; edit a 'key 1' revkey y 0 '' y save; give a", ""),
-        ("a weak digest", "key a rsa2048 sign; sign a --digest-algo SHA1; give a", "weak digest SHA1"),
+        (
+            "a revoked key",
+            "key a rsa2048 sign; sign a; edit a revkey y 0 '' y save; give a",
+            "was revoked",
+        ),
+        (
+            "a revoked subkey",
+            "key a rsa2048 cert; subkey a rsa2048 never; sign a; edit a 'key 1' revkey y 0 '' y \
+             save; give a",
+            "",
+        ),
+        (
+            "a weak digest",
+            "key a rsa2048 sign; sign a --digest-algo SHA1; give a",
+            "weak digest SHA1",
+        ),
         ("another key", "key a rsa2048 sign; give a; key b rsa2048 sign; sign b", ""),
         ("no signature", "key a rsa2048 sign; give a", ""),
     ] {
@@ -144,12 +180,25 @@ fn lock_build_and_manifest_agree_with_rpm_on_every_kind_of_signature() {
         let taken = rpm_accepts(&stage);
         match (taken, stricter) {
             (true, "") => is_accepted(&stage),
-            (false, "") if kind == "a revoked subkey" => is_refused(&stage, "that subkey was revoked"),
+            (false, "") if kind == "a revoked subkey" => {
+                is_refused(&stage, "that subkey was revoked")
+            }
             (false, "") => is_refused(&stage, "by a pinned key"),
             (_, stricter) => is_refused(&stage, stricter),
         }
-        let must_hold = ["an RSA key", "an Ed25519 key", "a DSA key", "a signing subkey", "a signing subkey of Ed25519"].contains(&kind);
-        assert!(taken || !must_hold, "rpm itself does not accept {kind}: {}", fs::read_to_string(stage.path().join("oracle.log")).unwrap());
+        let must_hold = [
+            "an RSA key",
+            "an Ed25519 key",
+            "a DSA key",
+            "a signing subkey",
+            "a signing subkey of Ed25519",
+        ]
+        .contains(&kind);
+        assert!(
+            taken || !must_hold,
+            "rpm itself does not accept {kind}: {}",
+            fs::read_to_string(stage.path().join("oracle.log")).unwrap()
+        );
     }
 }
 
@@ -162,7 +211,11 @@ fn one_signature_by_a_pinned_key_among_several_is_enough() {
     let file = stage.repo().join("Packages/hello-1.0-1.noarch.rpm");
     let bytes = fs::read(&file).unwrap();
     fs::write(stage.path().join("header"), &bytes[main_header(&bytes)]).unwrap();
-    tools(&stage, "g -u b@x.invalid --detach-sign -o first header; g -u a@x.invalid --detach-sign -o second header; gpgconf --kill all");
+    tools(
+        &stage,
+        "g -u b@x.invalid --detach-sign -o first header; g -u a@x.invalid --detach-sign -o second \
+         header; gpgconf --kill all",
+    );
     let signatures = ["first", "second"].map(|name| fs::read(stage.path().join(name)).unwrap());
     fs::write(&file, with_signatures(&bytes, &signatures)).unwrap();
     index(&stage.repo());
@@ -188,12 +241,18 @@ fn word(bytes: &[u8], at: usize) -> usize {
 fn with_signatures(package: &[u8], signatures: &[Vec<u8>]) -> Vec<u8> {
     use base64::Engine as _;
     let (tags, size) = (word(package, 96 + 8), word(package, 96 + 12));
-    let (index, store) = (&package[112..112 + 16 * tags], &package[112 + 16 * tags..112 + 16 * tags + size]);
+    let (index, store) =
+        (&package[112..112 + 16 * tags], &package[112 + 16 * tags..112 + 16 * tags + size]);
     let text: Vec<u8> = signatures
         .iter()
-        .flat_map(|signature| [base64::engine::general_purpose::STANDARD.encode(signature).into_bytes(), vec![0]].concat())
+        .flat_map(|signature| {
+            [base64::engine::general_purpose::STANDARD.encode(signature).into_bytes(), vec![0]]
+                .concat()
+        })
         .collect();
-    let numbers = |numbers: &[usize]| numbers.iter().flat_map(|n| u32::try_from(*n).unwrap().to_be_bytes()).collect::<Vec<u8>>();
+    let numbers = |numbers: &[usize]| {
+        numbers.iter().flat_map(|n| u32::try_from(*n).unwrap().to_be_bytes()).collect::<Vec<u8>>()
+    };
     let sizes = numbers(&[tags + 1, size + text.len()]);
     let entry = numbers(&[278, 8, size, signatures.len()]);
     let mut out = [&package[..104], &sizes, index, &entry, store, &text].concat();
@@ -206,12 +265,18 @@ fn the_pinned_key_of_a_file_with_several_keys_is_used() {
     if !require_root() {
         return;
     }
-    let stage = signed("key a rsa2048 sign; sign a; give a; key b ed25519 sign; give b; cat b.asc a.asc b.asc > all; mv all a.asc");
+    let stage = signed(
+        "key a rsa2048 sign; sign a; give a; key b ed25519 sign; give b; cat b.asc a.asc b.asc > \
+         all; mv all a.asc",
+    );
     is_accepted(&stage);
     let keys = stage.manifest()["keys"].as_array().unwrap().len();
     assert_eq!(keys, 2, "the keys of the settings, and no others");
     // Both keys in one block, as gpg exports them.
-    let stage = signed("key b ed25519 sign; give b; key a rsa2048 sign; sign a; give a; g --armor --export > a.asc");
+    let stage = signed(
+        "key b ed25519 sign; give b; key a rsa2048 sign; sign a; give a; g --armor --export > \
+         a.asc",
+    );
     is_accepted(&stage);
 }
 
@@ -222,14 +287,22 @@ fn a_key_that_rpm_cannot_import_is_named_with_the_message_of_rpm() {
     }
     let stage = signed("key a rsa2048 sign; sign a; give a; key e nistp256 sign; give e");
     let import = "mkdir db; rpmkeys --dbpath $PWD/db --import e.asc 2>/dev/null";
-    if Command::new("sh").args(["-c", import]).current_dir(stage.path()).status().unwrap().success() {
+    if Command::new("sh").args(["-c", import]).current_dir(stage.path()).status().unwrap().success()
+    {
         return is_accepted(&stage);
     }
     pin(&stage, &["a", "e"], "");
     let fingerprint = fingerprint(&stage, "e");
     let done = stage.build(RECIPE).fails(6);
-    done.reports(&["e.asc", "e <e@x.invalid>", "ECDSA", &fingerprint, "key 1 import failed", "hint: "])
-        .does_not_report(&["mirror", "/osimg/"]);
+    done.reports(&[
+        "e.asc",
+        "e <e@x.invalid>",
+        "ECDSA",
+        &fingerprint,
+        "key 1 import failed",
+        "hint: ",
+    ])
+    .does_not_report(&["mirror", "/osimg/"]);
     pin(&stage, &["a", "e"], "verify = \"digest-only\"");
     stage.build(RECIPE).succeeds().reports(&["e.asc", "key 1 import failed", "it is skipped"]);
     assert_eq!(signer(&stage), self::fingerprint(&stage, "a"));
@@ -240,31 +313,59 @@ fn fields_of_packages_can_contain_tabs_and_newlines() {
     if !require_root() {
         return;
     }
-    let package = Package::named("tabby").requires_first("base").file("/usr/share/tabby", "x", 0o644, "root:root");
-    let package = package.edited(b"The package tabby", b"The\tpackage\n'ab\\y").edited(b"Tests & Sons", b"Tests\t&\tSons");
+    let package = Package::named("tabby").requires_first("base").file(
+        "/usr/share/tabby",
+        "x",
+        0o644,
+        "root:root",
+    );
+    let package = package
+        .edited(b"The package tabby", b"The\tpackage\n'ab\\y")
+        .edited(b"Tests & Sons", b"Tests\t&\tSons");
     let stage = Stage::new(|repo| repo.package(package));
     stage.build("install tabby\nts run\n").succeeds();
     let manifest = stage.manifest();
-    let tabby = manifest["packages"].as_array().unwrap().iter().find(|p| p["nevra"].as_str().unwrap().starts_with("tabby-")).unwrap();
-    assert_eq!((tabby["summary"].as_str(), tabby["vendor"].as_str()), (Some("The\tpackage\n'ab\\y"), Some("Tests\t&\tSons")));
+    let tabby = manifest["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|p| p["nevra"].as_str().unwrap().starts_with("tabby-"))
+        .unwrap();
+    assert_eq!(
+        (tabby["summary"].as_str(), tabby["vendor"].as_str()),
+        (Some("The\tpackage\n'ab\\y"), Some("Tests\t&\tSons"))
+    );
 }
 
 /// Builds with this repository file in the host's /etc, in a separate mount namespace.
-fn on_a_host<'a>(stage: &'a Stage, repository: &str, main: &str, words: &[&str]) -> crate::stage::Run<'a> {
+fn on_a_host<'a>(
+    stage: &'a Stage,
+    repository: &str,
+    main: &str,
+    words: &[&str],
+) -> crate::stage::Run<'a> {
     stage.write("host.repo", repository);
     stage.write("dnf.conf", main);
-    let script = "mkdir -p ov && mount -t tmpfs t ov && mkdir ov/u ov/w && mount -t overlay -o lowerdir=/etc,upperdir=ov/u,workdir=ov/w o /etc && \
-        rm -rf /etc/distro.repos.d /etc/yum.repos.d && mkdir -p /etc/dnf /etc/yum.repos.d && cp dnf.conf /etc/dnf/dnf.conf && \
-        cp host.repo /etc/yum.repos.d/ && mkdir -p /etc/dnf/vars && echo special > /etc/dnf/vars/flavour && exec \"$@\"";
+    let script = "mkdir -p ov && mount -t tmpfs t ov && mkdir ov/u ov/w && mount -t overlay -o \
+                  lowerdir=/etc,upperdir=ov/u,workdir=ov/w o /etc && rm -rf /etc/distro.repos.d \
+                  /etc/yum.repos.d && mkdir -p /etc/dnf /etc/yum.repos.d && cp dnf.conf \
+                  /etc/dnf/dnf.conf && cp host.repo /etc/yum.repos.d/ && mkdir -p /etc/dnf/vars \
+                  && echo special > /etc/dnf/vars/flavour && exec \"$@\"";
     let path = stage.recipe(RECIPE);
-    let settings = stage.write("host.toml", "[packages]\nreleasever = \"9\"\ndbpath = \"/var/lib/rpm\"\n");
+    let settings =
+        stage.write("host.toml", "[packages]\nreleasever = \"9\"\ndbpath = \"/var/lib/rpm\"\n");
     let run = stage.osimg(crate::stage::OSIMG, words).arg(path).arg("--settings").arg(settings);
     run.behind(&["unshare", "-m", "--propagation", "private", "sh", "-ec", script, "sh"])
 }
 
 fn build_on_a_host<'a>(stage: &'a Stage, repository: &str, main: &str) -> crate::stage::Run<'a> {
     let run = on_a_host(stage, repository, main, &["build"]);
-    run.arg("--cache").arg(stage.cache()).arg("--workdir").arg(stage.work()).arg("--output").arg(stage.image())
+    run.arg("--cache")
+        .arg(stage.cache())
+        .arg("--workdir")
+        .arg(stage.work())
+        .arg("--output")
+        .arg(stage.image())
 }
 
 #[test]
@@ -273,8 +374,12 @@ fn packages_of_the_host_s_repositories_are_checked_with_the_keys_configured_ther
         return;
     }
     let ours = &crate::support::keys::ours().fingerprint;
-    let hello =
-        |signature| Package::named("hello").requires_first("base").file("/usr/share/hello", "x", 0o644, "root:root").signed_by(signature);
+    let hello = |signature| {
+        Package::named("hello")
+            .requires_first("base")
+            .file("/usr/share/hello", "x", 0o644, "root:root")
+            .signed_by(signature)
+    };
     for signature in [Signature::Ours, Signature::None, Signature::Foreign] {
         let stage = Stage::new(|repo| repo.package(hello(signature)));
         let server = crate::server::Server::start(stage.repo(), |_, _| crate::server::Answer::File);
@@ -294,7 +399,12 @@ fn packages_of_the_host_s_repositories_are_checked_with_the_keys_configured_ther
             assert_eq!((keys.len(), keys[0]["fingerprint"].as_str()), (1, Some(ours.as_str())));
             assert_eq!(signer(&stage), *ours);
             let plan = on_a_host(&stage, &repository, main, &["plan"]).run();
-            assert!(plan.stdout.contains(&format!("{ours} from {}/KEY-9-special", stage.path().display())), "{}", plan.stdout);
+            assert!(
+                plan.stdout
+                    .contains(&format!("{ours} from {}/KEY-9-special", stage.path().display())),
+                "{}",
+                plan.stdout
+            );
         } else {
             let done = build_on_a_host(&stage, &repository, main).fails(6);
             done.reports(&["hello-1.0-1.noarch", "by a pinned key"]);
@@ -307,11 +417,15 @@ fn packages_of_the_host_s_repositories_are_checked_with_the_keys_configured_ther
             (repository.replace("gpgkey=", "other="), main, "gpgkey is not set"),
         ] {
             let done = build_on_a_host(&stage, &repository, main).fails(6);
-            done.reports(&["x (", "host.repo", words, "verify = \"digest-only\""]).does_not_report(&["downloading"]);
+            done.reports(&["x (", "host.repo", words, "verify = \"digest-only\""])
+                .does_not_report(&["downloading"]);
         }
         let run = build_on_a_host(&stage, &repository, "[main]\ngpgcheck=0\n");
-        fs::write(stage.path().join("host.toml"), "[packages]\nreleasever = \"9\"\ndbpath = \"/var/lib/rpm\"\nverify = \"digest-only\"\n")
-            .unwrap();
+        fs::write(
+            stage.path().join("host.toml"),
+            "[packages]\nreleasever = \"9\"\ndbpath = \"/var/lib/rpm\"\nverify = \"digest-only\"\n",
+        )
+        .unwrap();
         run.succeeds();
     }
 }

@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 fn examples(page: &str) -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(page);
     let text = fs::read_to_string(path).unwrap();
-    text.split("\n```toml\n").skip(1).map(|rest| rest.split("\n```\n").next().unwrap().to_owned()).collect()
+    text.split("\n```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("\n```\n").next().unwrap().to_owned())
+        .collect()
 }
 
 /// Tables are merged and lists appended, as several settings files are.
@@ -29,16 +32,22 @@ fn merge(into: &mut toml::Table, from: toml::Table) {
 /// The files of the build host that the examples name.
 fn host_files(directory: &Path) {
     fs::write(directory.join("report.sh"), "#!/bin/sh\necho report\n").unwrap();
-    fs::write(directory.join("site.sh"), "#!/bin/sh -eu\ncp /run/osimg/site-data/list \"/etc/$SITE\"\n").unwrap();
+    fs::write(
+        directory.join("site.sh"),
+        "#!/bin/sh -eu\ncp /run/osimg/site-data/list \"/etc/$SITE\"\n",
+    )
+    .unwrap();
     sh(directory, "mkdir site-data && echo listed > site-data/list");
     sh(
         directory,
-        "mkdir -p overlay/etc/site overlay/.git && echo plain > overlay/etc/site/plain.conf && echo secret > overlay/etc/site/secret.conf",
+        "mkdir -p overlay/etc/site overlay/.git && echo plain > overlay/etc/site/plain.conf && \
+         echo secret > overlay/etc/site/secret.conf",
     );
     sh(directory, "echo read me > overlay/README.md; ln -s plain.conf overlay/etc/site/link.conf");
     sh(
         directory,
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj '/CN=site authority' -keyout /dev/null -out site-ca.pem 2>/dev/null",
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj '/CN=site authority' -keyout \
+         /dev/null -out site-ca.pem 2>/dev/null",
     );
 }
 
@@ -85,12 +94,31 @@ fn every_example_of_the_documentation_is_in_the_image_by_the_words_of_its_own_to
     assert_eq!(ok(&["cat", "/etc/hostname"]), "node.example.org");
     assert_eq!(ok(&["readlink", "-e", "/etc/localtime"]), "/usr/share/zoneinfo/Europe/Berlin");
     let sources = ok(&["chronyd", "-p"]);
-    assert!(sources.contains("server ntp1.example.org iburst") && !sources.lines().any(|line| line.starts_with("pool")), "{sources}");
-    assert_eq!(ok(&["sh", "-c", ". /etc/locale.conf; . /etc/vconsole.conf; echo $LANG $KEYMAP"]), "en_US.UTF-8 us");
-    assert!(ok(&["sh", "-c", ". /etc/default/grub; echo $GRUB_CMDLINE_LINUX"]).ends_with("nosmt=force console=ttyS0,115200"));
+    assert!(
+        sources.contains("server ntp1.example.org iburst")
+            && !sources.lines().any(|line| line.starts_with("pool")),
+        "{sources}"
+    );
+    assert_eq!(
+        ok(&["sh", "-c", ". /etc/locale.conf; . /etc/vconsole.conf; echo $LANG $KEYMAP"]),
+        "en_US.UTF-8 us"
+    );
+    assert!(
+        ok(&["sh", "-c", ". /etc/default/grub; echo $GRUB_CMDLINE_LINUX"])
+            .ends_with("nosmt=force console=ttyS0,115200")
+    );
 
-    for (unit, state) in [("chrony", "enabled"), ("rsyslog.service", "enabled"), ("man-db.timer", "disabled"), ("debug-shell", "masked")] {
-        assert_eq!(said(&["systemctl", "is-enabled", unit]).1.lines().last(), Some(state), "{unit}");
+    for (unit, state) in [
+        ("chrony", "enabled"),
+        ("rsyslog.service", "enabled"),
+        ("man-db.timer", "disabled"),
+        ("debug-shell", "masked"),
+    ] {
+        assert_eq!(
+            said(&["systemctl", "is-enabled", unit]).1.lines().last(),
+            Some(state),
+            "{unit}"
+        );
     }
     assert_eq!(ok(&["systemctl", "get-default"]), "multi-user.target");
 
@@ -100,16 +128,30 @@ fn every_example_of_the_documentation_is_in_the_image_by_the_words_of_its_own_to
     let days = sh(stage.path(), &format!("date -u -d @{epoch} '+%b %d, %Y'"));
     let aging = ok(&["chage", "-l", "jane"]);
     assert!(aging.contains("Account expires\t\t\t\t\t\t: Dec 31, 2030"), "{aging}");
-    assert!(aging.lines().any(|line| line.starts_with("Last password change") && line.ends_with(days.trim())), "{aging}");
+    assert!(
+        aging
+            .lines()
+            .any(|line| line.starts_with("Last password change") && line.ends_with(days.trim())),
+        "{aging}"
+    );
     assert!(ok(&["chage", "-l", "backup-agent"]).contains("password must be changed"));
     for check in ["pwck", "grpck"] {
         let (_, text) = said(&[check, "-r"]);
-        assert!(!["jane", "backup-agent", "plain", "operators"].iter().any(|name| text.contains(name)), "{check}: {text}");
+        assert!(
+            !["jane", "backup-agent", "plain", "operators"].iter().any(|name| text.contains(name)),
+            "{check}: {text}"
+        );
     }
     let key = ok(&["ssh-keygen", "-lf", "/srv/jane/.ssh/authorized_keys"]);
     assert_eq!(key, ok(&["ssh-keygen", "-lf", "/root/.ssh/authorized_keys"]));
-    assert_eq!(ok(&["stat", "-c", "%a %U %G", "/srv/jane/.ssh", "/srv/jane/.ssh/authorized_keys"]), "700 jane jane\n600 jane jane");
-    assert_eq!(ok(&["stat", "-c", "%a %U %G", "/etc/shadow", "/etc/gshadow"]), "640 root shadow\n640 root shadow");
+    assert_eq!(
+        ok(&["stat", "-c", "%a %U %G", "/srv/jane/.ssh", "/srv/jane/.ssh/authorized_keys"]),
+        "700 jane jane\n600 jane jane"
+    );
+    assert_eq!(
+        ok(&["stat", "-c", "%a %U %G", "/etc/shadow", "/etc/gshadow"]),
+        "640 root shadow\n640 root shadow"
+    );
 
     let firewall = ok(&["firewall-offline-cmd", "--list-all"]);
     for part in ["8080/tcp", "30000-30010/udp", " http"] {
@@ -127,15 +169,24 @@ fn every_example_of_the_documentation_is_in_the_image_by_the_words_of_its_own_to
     ] {
         assert_eq!(ok(&["stat", "-c", "%a %U %G", path]), expected, "{path}");
     }
-    assert_eq!(ok(&["cat", "/etc/motd", "/etc/site/link.conf"]), "Managed by the platform team.\nplain");
+    assert_eq!(
+        ok(&["cat", "/etc/motd", "/etc/site/link.conf"]),
+        "Managed by the platform team.\nplain"
+    );
     assert!(!tree.join("README.md").exists() && !tree.join(".git").exists());
 
-    let bundle =
-        ok(&["sh", "-c", "openssl crl2pkcs7 -nocrl -certfile /etc/ssl/certs/ca-certificates.crt | openssl pkcs7 -print_certs -noout"]);
+    let bundle = ok(&[
+        "sh",
+        "-c",
+        "openssl crl2pkcs7 -nocrl -certfile /etc/ssl/certs/ca-certificates.crt | openssl pkcs7 \
+         -print_certs -noout",
+    ]);
     assert!(bundle.contains("CN = site authority"), "the bundle has no site authority");
     let listed = ok(&["dnf", "-C", "--noplugins", "repolist", "--all"]);
     assert!(
-        listed.lines().any(|line| line.starts_with("site ") && line.contains("Packages of this site") && line.contains("enabled")),
+        listed.lines().any(|line| line.starts_with("site ")
+            && line.contains("Packages of this site")
+            && line.contains("enabled")),
         "{listed}"
     );
     assert!(ok(&["rpm", "-q", "gpg-pubkey"]).starts_with("gpg-pubkey-"));
@@ -149,7 +200,8 @@ fn every_example_of_the_documentation_is_in_the_image_by_the_words_of_its_own_to
     for file in ["passwd", "group", "gshadow", "shadow", "subuid", "subgid"] {
         let text = fs::read_to_string(tree.join("etc").join(file)).unwrap_or_default();
         let fields = |name: &str| {
-            let line = text.lines().find(|line| line.starts_with(&format!("{name}:"))).unwrap_or_default();
+            let line =
+                text.lines().find(|line| line.starts_with(&format!("{name}:"))).unwrap_or_default();
             // Ids and ranges are other ones, by one or by one range.
             let count = if matches!(file, "passwd" | "group") { 2 } else { usize::MAX };
             let range = if file.starts_with("sub") { 1 } else { usize::MAX };
@@ -157,7 +209,9 @@ fn every_example_of_the_documentation_is_in_the_image_by_the_words_of_its_own_to
             fields
                 .split(':')
                 .enumerate()
-                .filter(|(index, _)| !(*index == count || *index == range || (file == "passwd" && *index == 3)))
+                .filter(|(index, _)| {
+                    !(*index == count || *index == range || (file == "passwd" && *index == 3))
+                })
                 .map(|(_, field)| field.to_owned())
                 .collect::<Vec<_>>()
         };

@@ -10,20 +10,29 @@ use std::path::Path;
 fn noise(size: usize) -> Vec<u8> {
     let mut state = 1u64;
     let step = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 56) as u8
     };
     std::iter::repeat_with(step).take(size).collect()
 }
 
 fn large(size: usize) -> Stage {
-    Stage::new(|repo| repo.package(Package::named("large").requires("base").file("/usr/share/large", noise(size), 0o644, "root:root")))
+    Stage::new(|repo| {
+        repo.package(Package::named("large").requires("base").file(
+            "/usr/share/large",
+            noise(size),
+            0o644,
+            "root:root",
+        ))
+    })
 }
 
 /// Runs with a file system of that size in the directory. Lists its files on stdout at the end.
 fn with_small(directory: &Path, size: &str, run: Run<'_>) -> Done {
     let script = format!(
-        "mount -t tmpfs -o mode=0755,size={size} none {0}; echo earlier > {0}/earlier; set +e; \"$@\"; code=$?; ls -A {0}; exit $code",
+        "mount -t tmpfs -o mode=0755,size={size} none {0}; echo earlier > {0}/earlier; set +e; \
+         \"$@\"; code=$?; ls -A {0}; exit $code",
         directory.display()
     );
     run.behind(&["unshare", "-m", "sh", "-ec", &script, "sh"]).run()
@@ -55,7 +64,10 @@ fn a_scriptlet_that_fills_the_workdir_fails_the_build() {
         return;
     }
     let stage = Stage::new(|repo| {
-        repo.package(Package::named("greedy").scriptlet(When::Post, "dd if=/dev/zero of=/usr/greed bs=1048576 count=200 2>&1"))
+        repo.package(
+            Package::named("greedy")
+                .scriptlet(When::Post, "dd if=/dev/zero of=/usr/greed bs=1048576 count=200 2>&1"),
+        )
     });
     let done = with_small(&stage.work(), "100m", stage.build("install greedy\nts run\n"));
     assert!(matches!(done.code, Some(7 | 8)), "{}", done.stderr);
@@ -88,7 +100,10 @@ fn a_full_output_file_system_leaves_no_file_and_keeps_the_earlier_one() {
     let stage = large(4 << 20);
     for format in ["tgz", "txz", "tbz", "tar"] {
         let recipe = stage.recipe("install large\nts run\n");
-        let run = stage.build_without_output(&recipe).arg("-o").arg(stage.out().join(format!("image.{format}")));
+        let run = stage
+            .build_without_output(&recipe)
+            .arg("-o")
+            .arg(stage.out().join(format!("image.{format}")));
         let done = with_small(&stage.out(), "1m", run);
         is_reported(&stage, &done, &stage.out());
         assert_eq!(done.stdout, "earlier\n", "{format}");

@@ -39,7 +39,10 @@ impl Stage {
     /// Without a repository.
     pub fn empty() -> Self {
         enter_own_namespace();
-        let directory = tempfile::Builder::new().prefix("e2e-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let directory = tempfile::Builder::new()
+            .prefix("e2e-")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .unwrap();
         let stage = Self { directory };
         for path in [stage.repo(), stage.out(), stage.work(), stage.cache()] {
             fs::create_dir(path).unwrap();
@@ -108,7 +111,13 @@ impl Stage {
     }
 
     pub fn build_without_output(&self, recipe: &Path) -> Run<'_> {
-        let run = self.osimg(OSIMG, &["build"]).arg(recipe).arg("--cache").arg(self.cache()).arg("--workdir").arg(self.work());
+        let run = self
+            .osimg(OSIMG, &["build"])
+            .arg(recipe)
+            .arg("--cache")
+            .arg(self.cache())
+            .arg("--workdir")
+            .arg(self.work());
         let settings = self.repo().join("settings.toml");
         if settings.exists() { run.arg("--settings").arg(settings) } else { run }
     }
@@ -116,7 +125,11 @@ impl Stage {
     /// The program, or another that runs it, with these arguments.
     pub fn osimg(&self, program: &str, words: &[&str]) -> Run<'_> {
         let mut command = Command::new(program);
-        command.args(words).current_dir(self.path()).env_remove("SOURCE_DATE_EPOCH").stdin(Stdio::null());
+        command
+            .args(words)
+            .current_dir(self.path())
+            .env_remove("SOURCE_DATE_EPOCH")
+            .stdin(Stdio::null());
         Run { stage: self, command }
     }
 
@@ -147,8 +160,11 @@ impl Stage {
             if name == own || !name.bytes().all(|b| b.is_ascii_digit()) {
                 continue;
             }
-            let read =
-                |file: &str| fs::read(entry.path().join(file)).map(|b| String::from_utf8_lossy(&b).replace('\0', " ")).unwrap_or_default();
+            let read = |file: &str| {
+                fs::read(entry.path().join(file))
+                    .map(|b| String::from_utf8_lossy(&b).replace('\0', " "))
+                    .unwrap_or_default()
+            };
             let line = read("cmdline");
             if line.contains(&mark) || read("mountinfo").contains(&mark) {
                 found.push(format!("{name}: {line}"));
@@ -159,7 +175,9 @@ impl Stage {
 
     /// Waits for a process on this stage with the text in its command line.
     pub fn wait_for_process(&self, text: &str) {
-        wait_until(&format!("a process with '{text}'"), Duration::from_secs(60), || self.processes().iter().any(|p| p.contains(text)));
+        wait_until(&format!("a process with '{text}'"), Duration::from_secs(60), || {
+            self.processes().iter().any(|p| p.contains(text))
+        });
     }
 
     /// Fails unless everything that builds started on this stage ends soon.
@@ -201,22 +219,35 @@ impl Stage {
         // https://github.com/rhinstaller/anaconda: _install_tar of
         // payloads/payload/live_image/installation.py
         let mut tar = Command::new("tar");
-        tar.args(["--numeric-owner", "--selinux", "--acls", "--xattrs", "--xattrs-include", "*", "-xaf"])
-            .arg(self.image())
-            .arg("-C")
-            .arg(&target);
+        tar.args([
+            "--numeric-owner",
+            "--selinux",
+            "--acls",
+            "--xattrs",
+            "--xattrs-include",
+            "*",
+            "-xaf",
+        ])
+        .arg(self.image())
+        .arg("-C")
+        .arg(&target);
         run(&mut tar);
         target
     }
 
     /// The names in `out/image.tgz`, as GNU tar lists them.
     pub fn members(&self) -> Vec<String> {
-        String::from_utf8(run(Command::new("tar").arg("-tf").arg(self.image()))).unwrap().lines().map(str::to_owned).collect()
+        String::from_utf8(run(Command::new("tar").arg("-tf").arg(self.image())))
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     /// One file of `out/image.tgz`.
     pub fn content(&self, member: &str) -> String {
-        String::from_utf8(run(Command::new("tar").arg("-xOf").arg(self.image()).arg(member))).unwrap()
+        String::from_utf8(run(Command::new("tar").arg("-xOf").arg(self.image()).arg(member)))
+            .unwrap()
     }
 }
 
@@ -245,9 +276,15 @@ impl<'a> Run<'a> {
     /// The same command run by another one, such as `unshare -m`.
     pub fn behind(self, words: &[&str]) -> Self {
         let mut command = Command::new(words[0]);
-        command.args(&words[1..]).arg(self.command.get_program()).args(self.command.get_args()).current_dir(self.stage.path());
+        command
+            .args(&words[1..])
+            .arg(self.command.get_program())
+            .args(self.command.get_args())
+            .current_dir(self.stage.path());
         command.env_remove("SOURCE_DATE_EPOCH").stdin(Stdio::null());
-        for (name, value) in self.command.get_envs().filter_map(|(name, value)| Some((name, value?))) {
+        for (name, value) in
+            self.command.get_envs().filter_map(|(name, value)| Some((name, value?)))
+        {
             command.env(name, value);
         }
         Self { stage: self.stage, command }
@@ -258,7 +295,10 @@ impl<'a> Run<'a> {
         count_a_run();
         let began = Instant::now();
         let mut child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (stdout, stderr) = (Captured::from_stream(child.stdout.take().unwrap()), Captured::from_stream(child.stderr.take().unwrap()));
+        let (stdout, stderr) = (
+            Captured::from_stream(child.stdout.take().unwrap()),
+            Captured::from_stream(child.stderr.take().unwrap()),
+        );
         Started { stage: self.stage, child, began, stdout, stderr }
     }
 
@@ -294,7 +334,13 @@ impl<'a> Run<'a> {
 fn count_a_run() {
     use std::io::Write;
     if let Some(file) = std::env::var_os("OSIMG_TORTURE_RUNS") {
-        fs::OpenOptions::new().append(true).create(true).open(file).unwrap().write_all(b".").unwrap();
+        fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(file)
+            .unwrap()
+            .write_all(b".")
+            .unwrap();
     }
 }
 
@@ -330,7 +376,11 @@ impl Captured {
     /// met.
     fn wait_until(&self, limit: Duration, met: impl Fn(&[u8], bool) -> bool) -> bool {
         let state = self.0.0.lock().unwrap();
-        let (state, _) = self.0.1.wait_timeout_while(state, limit, |(bytes, ended)| !*ended && !met(bytes, *ended)).unwrap();
+        let (state, _) = self
+            .0
+            .1
+            .wait_timeout_while(state, limit, |(bytes, ended)| !*ended && !met(bytes, *ended))
+            .unwrap();
         met(&state.0, state.1)
     }
 
@@ -355,7 +405,11 @@ fn end(child: &mut Child, streams: [&Captured; 2], what: &dyn Fn() -> String) ->
                 let left = what();
                 let _ = child.kill();
                 let _ = child.wait();
-                panic!("a program hung for {LIMIT:?}; its output:\n{}\n{}\n{left}", streams[0].text(), streams[1].text());
+                panic!(
+                    "a program hung for {LIMIT:?}; its output:\n{}\n{}\n{left}",
+                    streams[0].text(),
+                    streams[1].text()
+                );
             }
             None => {
                 streams[1].wait_until(Duration::from_millis(200), |_, ended| ended);
@@ -365,7 +419,12 @@ fn end(child: &mut Child, streams: [&Captured; 2], what: &dyn Fn() -> String) ->
     };
     for stream in streams {
         let ended = stream.wait_until(AFTERWARDS, |_, ended| ended);
-        assert!(ended, "the program ended with {status}, but a process still holds its output:\n{}\n{}", stream.text(), what());
+        assert!(
+            ended,
+            "the program ended with {status}, but a process still holds its output:\n{}\n{}",
+            stream.text(),
+            what()
+        );
     }
     status
 }
@@ -391,19 +450,32 @@ impl Drop for Started<'_> {
 
 impl Started<'_> {
     pub fn signal(&self, signal: nix::sys::signal::Signal) {
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap()),
+            signal,
+        )
+        .unwrap();
     }
 
     /// Waits until stderr contains the text.
     pub fn wait_for_line(&mut self, text: &str) {
-        let found = self.stderr.wait_until(LIMIT, |bytes, _| bytes.windows(text.len()).any(|window| window == text.as_bytes()));
+        let found = self.stderr.wait_until(LIMIT, |bytes, _| {
+            bytes.windows(text.len()).any(|window| window == text.as_bytes())
+        });
         assert!(found, "'{text}' was never reported: {}", self.stderr.text());
     }
 
     pub fn wait(mut self) -> Done {
         let stage = self.stage;
-        let status = end(&mut self.child, [&self.stdout, &self.stderr], &|| format!("processes: {:#?}", stage.processes()));
-        Done { code: status.code(), stdout: self.stdout.text(), stderr: self.stderr.text(), took: self.began.elapsed() }
+        let status = end(&mut self.child, [&self.stdout, &self.stderr], &|| {
+            format!("processes: {:#?}", stage.processes())
+        });
+        Done {
+            code: status.code(),
+            stdout: self.stdout.text(),
+            stderr: self.stderr.text(),
+            took: self.began.elapsed(),
+        }
     }
 
     /// Sends the signal and waits until the program has ended.
@@ -475,7 +547,8 @@ fn enter_own_namespace() {
     thread_local!(static DONE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) });
     if nix::unistd::geteuid().is_root() && !DONE.replace(true) {
         unshare(CloneFlags::CLONE_NEWNS).unwrap();
-        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+            .unwrap();
     }
 }
 
@@ -497,7 +570,10 @@ pub fn run(command: &mut Command) -> Vec<u8> {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|e| panic!("starting {shown}: {e}"));
-    let (stdout, stderr) = (Captured::from_stream(child.stdout.take().unwrap()), Captured::from_stream(child.stderr.take().unwrap()));
+    let (stdout, stderr) = (
+        Captured::from_stream(child.stdout.take().unwrap()),
+        Captured::from_stream(child.stderr.take().unwrap()),
+    );
     let status = end(&mut child, [&stdout, &stderr], &|| shown.clone());
     assert!(status.success(), "{shown}: {status}\n{}", stderr.text());
     stdout.bytes()

@@ -17,7 +17,12 @@ fn harmless(stage: &Stage, words: &[&str], codes: &[i32]) {
     let what = words.join(" ").escape_debug().to_string();
     let command = |more: &[&str]| {
         let mut command = Command::new(OSIMG);
-        command.args(words).args(more).current_dir(stage.path()).env("HOME", stage.path()).env_remove("SOURCE_DATE_EPOCH");
+        command
+            .args(words)
+            .args(more)
+            .current_dir(stage.path())
+            .env("HOME", stage.path())
+            .env_remove("SOURCE_DATE_EPOCH");
         command.env("OS_CLIENT_CONFIG_FILE", stage.path().join("clouds.yaml"));
         command
     };
@@ -30,7 +35,8 @@ fn harmless(stage: &Stage, words: &[&str], codes: &[i32]) {
     let json = command(&["--json"]).output().unwrap();
     is_harmless(&json.stdout, false, &format!("{what}: JSON"));
     is_harmless(&json.stderr, false, &format!("{what}: stderr with --json"));
-    let document: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap_or_else(|error| panic!("{what}: {error}: {json:?}"));
+    let document: serde_json::Value = serde_json::from_slice(&json.stdout)
+        .unwrap_or_else(|error| panic!("{what}: {error}: {json:?}"));
     if json.status.code() != Some(0) {
         assert!(document["error"].is_string(), "{what}: {document}");
         assert_eq!(document["code"], json.status.code().unwrap(), "{what}: {document}");
@@ -44,7 +50,10 @@ fn harmless(stage: &Stage, words: &[&str], codes: &[i32]) {
 /// A tarball with hostile names, links, owners and documents. `more` makes a different one.
 fn tarball(path: &Path, more: &str) {
     let name = format!("{HOSTILE}\nFORGED{more}");
-    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(fs::File::create(path).unwrap(), flate2::Compression::fast()));
+    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(
+        fs::File::create(path).unwrap(),
+        flate2::Compression::fast(),
+    ));
     let mut file = |path: &str, content: &str, mode: u32| {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
@@ -52,8 +61,18 @@ fn tarball(path: &Path, more: &str) {
         header.set_mtime(1);
         tar.append_data(&mut header, path, content.as_bytes()).unwrap();
     };
-    file("etc/os-release", &format!("ID=tiny\nVERSION_ID=9\nPRETTY_NAME=\"Tiny {HOSTILE}\"\n"), 0o644);
-    file("etc/passwd", &format!("root:x:0:0:root:/root:/bin/sh\n{HOSTILE}:x:7:7:{HOSTILE}:/{HOSTILE}:/bin/{HOSTILE}\n"), 0o644);
+    file(
+        "etc/os-release",
+        &format!("ID=tiny\nVERSION_ID=9\nPRETTY_NAME=\"Tiny {HOSTILE}\"\n"),
+        0o644,
+    );
+    file(
+        "etc/passwd",
+        &format!(
+            "root:x:0:0:root:/root:/bin/sh\n{HOSTILE}:x:7:7:{HOSTILE}:/{HOSTILE}:/bin/{HOSTILE}\n"
+        ),
+        0o644,
+    );
     file("etc/hostname", &format!("{HOSTILE}\n"), 0o644);
     file("etc/machine-id", &format!("{HOSTILE}\n"), 0o644);
     file(&format!("etc/systemd/system/{name}.service"), "[Service]\n", 0o644);
@@ -97,26 +116,46 @@ fn texts_in_packages_and_recipes_do_not_control_the_terminal() {
     let place = "Q".repeat(soft.len());
     let octal: String = HOSTILE.bytes().map(|byte| format!("\\{byte:03o}")).collect();
     let stage = Stage::new(|repo| {
-        repo.package(Package::named("loud").requires("base").scriptlet(When::Post, &format!("printf '{octal}\\n{octal}\\n' >&2; exit 1")))
-            .package(
-                Package::named("named")
-                    .requires("base")
-                    .change(&format!("{place} <a@b>"), &place, 1_700_000_000)
-                    .file(&format!("/usr/share/{place}"), "x", 0o644, "root:root")
-                    .edited(place.as_bytes(), soft.as_bytes()),
-            )
+        repo.package(
+            Package::named("loud")
+                .requires("base")
+                .scriptlet(When::Post, &format!("printf '{octal}\\n{octal}\\n' >&2; exit 1")),
+        )
+        .package(
+            Package::named("named")
+                .requires("base")
+                .change(&format!("{place} <a@b>"), &place, 1_700_000_000)
+                .file(&format!("/usr/share/{place}"), "x", 0o644, "root:root")
+                .edited(place.as_bytes(), soft.as_bytes()),
+        )
     });
     let settings = stage.repo().join("settings.toml").display().to_string();
     let (cache, work) = (stage.cache().display().to_string(), stage.work().display().to_string());
     let build = |recipe: &str, codes: &[i32]| {
-        let words = ["build", recipe, "--settings", &settings, "--cache", &cache, "--workdir", &work, "--output", "out/image.tgz", "-v"];
+        let words = [
+            "build",
+            recipe,
+            "--settings",
+            &settings,
+            "--cache",
+            &cache,
+            "--workdir",
+            &work,
+            "--output",
+            "out/image.tgz",
+            "-v",
+        ];
         harmless(&stage, &words, codes);
     };
     stage.write("loud.yum", "install loud\nts run\n");
     build("loud.yum", &[7]);
     stage.write("named.yum", "install named\nts run\n");
     build("named.yum", &[0]);
-    harmless(&stage, &["lock", "named.yum", "--settings", &settings, "--cache", &cache, "--workdir", &work], &[0]);
+    harmless(
+        &stage,
+        &["lock", "named.yum", "--settings", &settings, "--cache", &cache, "--workdir", &work],
+        &[0],
+    );
     harmless(&stage, &["inspect", "out/image.tgz", "--all"], &[0]);
     let recipes = [
         format!("install {HOSTILE}\nts run\n"),
@@ -129,9 +168,16 @@ fn texts_in_packages_and_recipes_do_not_control_the_terminal() {
         stage.write(&name, text);
         harmless(&stage, &["plan", &name, "--settings", &settings], &[0, 3]);
         build(&name, &[3, 7]);
-        harmless(&stage, &["lock", &name, "--settings", &settings, "--cache", &cache, "--workdir", &work], &[3, 7]);
+        harmless(
+            &stage,
+            &["lock", &name, "--settings", &settings, "--cache", &cache, "--workdir", &work],
+            &[3, 7],
+        );
     }
-    let odd = stage.write("odd.toml", format!("[image]\nname = \"{}\"\n\"{}\" = 1\n", "\\u001b[7m", HOSTILE.escape_default()));
+    let odd = stage.write(
+        "odd.toml",
+        format!("[image]\nname = \"{}\"\n\"{}\" = 1\n", "\\u001b[7m", HOSTILE.escape_default()),
+    );
     harmless(&stage, &["plan", "named.yum", "--settings", odd.to_str().unwrap()], &[3]);
     harmless(&stage, &["cache", "--cache", &cache], &[0]);
 }
@@ -149,7 +195,12 @@ fn service(status: &'static str, body: String) -> u16 {
                 head.push(byte[0]);
             }
             // It does not matter if the client disconnects.
-            let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: \
+                 {}\r\n\r\n{body}",
+                body.len()
+            );
         }
     });
     port
@@ -163,7 +214,8 @@ fn texts_of_servers_manifests_and_directories_do_not_control_the_terminal() {
     stage.write(
         "clouds.yaml",
         format!(
-            "clouds:\n  odd:\n    auth: {{auth_url: 'http://127.0.0.1:{port}/v3', username: a, password: b-c-d-e-f, project_name: p}}\n"
+            "clouds:\n  odd:\n    auth: {{auth_url: 'http://127.0.0.1:{port}/v3', username: a, \
+             password: b-c-d-e-f, project_name: p}}\n"
         ),
     );
     harmless(&stage, &["images", "--registry", "glance:odd"], &[3, 9]);
@@ -179,7 +231,11 @@ fn texts_of_servers_manifests_and_directories_do_not_control_the_terminal() {
     });
     let path = stage.write("out/os-1.json", manifest.to_string());
     harmless(&stage, &["images", "--registry", "dir:out"], &[0, 8, 9]);
-    harmless(&stage, &["deploy", path.to_str().unwrap(), "--base-url", "http://127.0.0.1:9/"], &[2, 3, 5, 8, 9]);
+    harmless(
+        &stage,
+        &["deploy", path.to_str().unwrap(), "--base-url", "http://127.0.0.1:9/"],
+        &[2, 3, 5, 8, 9],
+    );
     harmless(&stage, &["inspect", path.to_str().unwrap()], &[0, 2, 3, 8]);
     fs::create_dir_all(stage.cache().join(format!("{HOSTILE}-0123456789abcdef/packages"))).unwrap();
     let cache = stage.cache().display().to_string();

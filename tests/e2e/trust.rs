@@ -14,8 +14,12 @@ fn hello(signature: Signature) -> Stage {
 }
 
 fn package(signature: Signature) -> Package {
-    let content: Vec<u8> = (0..4000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
-    Package::named("hello").requires_first("base").file("/usr/share/hello", content, 0o644, "root:root").signed_by(signature)
+    let content: Vec<u8> =
+        (0..4000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    Package::named("hello")
+        .requires_first("base")
+        .file("/usr/share/hello", content, 0o644, "root:root")
+        .signed_by(signature)
 }
 
 /// Changes one byte of the package, counted from its end.
@@ -47,8 +51,9 @@ fn a_key_is_fetched_from_its_server() {
     let settings = stage.write(
         "server.toml",
         format!(
-            "[packages]\ndbpath = \"/var/lib/rpm\"\n[[packages.repository]]\nid = \"tiny\"\nbaseurl = \"{}\"\n\
-             [[packages.key]]\nurl = \"{}KEY.asc\"\nfingerprint = \"{}\"\n",
+            "[packages]\ndbpath = \"/var/lib/rpm\"\n[[packages.repository]]\nid = \
+             \"tiny\"\nbaseurl = \"{}\"\n[[packages.key]]\nurl = \"{}KEY.asc\"\nfingerprint = \
+             \"{}\"\n",
             stage.repo().display(),
             server.url(),
             keys::ours().fingerprint
@@ -81,10 +86,20 @@ fn a_repository_without_a_pinned_key_is_refused() {
         return;
     }
     let stage = hello(Signature::Ours);
-    let settings =
-        stage.write("keyless.toml", format!("[[packages.repository]]\nid = \"tiny\"\nbaseurl = \"{}\"\n", stage.repo().display()));
+    let settings = stage.write(
+        "keyless.toml",
+        format!(
+            "[[packages.repository]]\nid = \"tiny\"\nbaseurl = \"{}\"\n",
+            stage.repo().display()
+        ),
+    );
     fs::remove_file(stage.repo().join("settings.toml")).unwrap();
-    stage.build(RECIPE).arg("--settings").arg(settings).fails(6).reports(&["no key", "[[packages.key]]"]);
+    stage
+        .build(RECIPE)
+        .arg("--settings")
+        .arg(settings)
+        .fails(6)
+        .reports(&["no key", "[[packages.key]]"]);
 }
 
 #[test]
@@ -95,7 +110,8 @@ fn a_key_with_another_fingerprint_is_refused_before_any_download() {
     let stage = hello(Signature::Ours);
     stage.settings(|settings| settings.fingerprint = keys::foreign().fingerprint.clone());
     let done = stage.build(RECIPE).fails(6);
-    done.reports(&["KEY.asc", &keys::ours().fingerprint, &keys::foreign().fingerprint]).does_not_report(&["downloading"]);
+    done.reports(&["KEY.asc", &keys::ours().fingerprint, &keys::foreign().fingerprint])
+        .does_not_report(&["downloading"]);
 }
 
 #[test]
@@ -104,7 +120,11 @@ fn only_the_pinned_key_of_a_file_with_two_keys_is_trusted() {
         return;
     }
     let stage = hello(Signature::Foreign);
-    fs::write(stage.repo().join("KEY.asc"), format!("{}\n{}", keys::ours().public, keys::foreign().public)).unwrap();
+    fs::write(
+        stage.repo().join("KEY.asc"),
+        format!("{}\n{}", keys::ours().public, keys::foreign().public),
+    )
+    .unwrap();
     stage.build(RECIPE).fails(6).reports(&["hello", "by a pinned key"]);
 }
 
@@ -179,8 +199,13 @@ fn digest_only_accepts_a_foreign_package_and_the_manifest_names_its_signer() {
     stage.settings(|settings| settings.packages = "verify = \"digest-only\"".into());
     stage.build(RECIPE).succeeds();
     let manifest = stage.manifest();
-    let hello =
-        manifest["packages"].as_array().unwrap().iter().find(|p| p["nevra"].as_str().unwrap().starts_with("hello-")).unwrap().clone();
+    let hello = manifest["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|p| p["nevra"].as_str().unwrap().starts_with("hello-"))
+        .unwrap()
+        .clone();
     let signer = hello["signer"].as_str().unwrap().to_ascii_uppercase();
     assert!(keys::foreign().fingerprint.ends_with(&signer) && signer.len() == 16, "{signer}");
 }

@@ -16,13 +16,20 @@ const FIRST: &str = "install base\nts run\n";
 const SECOND: &str = "install base odd\nts run\n";
 
 fn stage() -> Stage {
-    Stage::new(|repo| repo.package(Package::named("odd").file("/usr/share/odd", "x", 0o644, "root:root")))
+    Stage::new(|repo| {
+        repo.package(Package::named("odd").file("/usr/share/odd", "x", 0o644, "root:root"))
+    })
 }
 
 fn build(stage: &Stage, recipe: &str, more: &[&str]) -> Done {
     let recipe = stage.recipe(recipe);
     let registry = format!("dir:{}", stage.out().display());
-    let run = stage.build_without_output(&recipe).args(&["--registry", &registry, "--source-date-epoch", EPOCH]);
+    let run = stage.build_without_output(&recipe).args(&[
+        "--registry",
+        &registry,
+        "--source-date-epoch",
+        EPOCH,
+    ]);
     let run = if more.contains(&"--name") { run } else { run.args(&["--name", "os"]) };
     run.args(more).run()
 }
@@ -35,7 +42,11 @@ fn succeeds(done: &Done) {
 /// The tarballs, and the targets of the links to the newest one.
 fn tarballs(stage: &Stage) -> BTreeMap<String, Vec<u8>> {
     let files = stage.files(&stage.out()).into_iter();
-    files.filter(|(name, _)| name.contains(".t") && !name.contains(".sha") || name.ends_with("latest.json")).collect()
+    files
+        .filter(|(name, _)| {
+            name.contains(".t") && !name.contains(".sha") || name.ends_with("latest.json")
+        })
+        .collect()
 }
 
 fn manifest(stage: &Stage, stem: &str) -> Value {
@@ -44,7 +55,10 @@ fn manifest(stage: &Stage, stem: &str) -> Value {
 
 /// All checksum files, checked by their own tools.
 fn checked(stage: &Stage) {
-    sh(&stage.out(), "for f in *.sha256; do sha256sum -c $f; done; for f in *.sha512; do sha512sum -c $f; done");
+    sh(
+        &stage.out(),
+        "for f in *.sha256; do sha256sum -c $f; done; for f in *.sha512; do sha512sum -c $f; done",
+    );
 }
 
 #[test]
@@ -85,13 +99,23 @@ fn a_given_version_changes_its_bytes_only_with_replace() {
     }
     let stage = stage();
     let version = ["--image-version", "7"];
-    succeeds(&build(&stage, FIRST, &["--image-version", "7", "--format", "tgz", "--format", "txz"]));
+    succeeds(&build(
+        &stage,
+        FIRST,
+        &["--image-version", "7", "--format", "tgz", "--format", "txz"],
+    ));
     let before = stage.files(&stage.out());
     let refused = build(&stage, SECOND, &version);
     assert_eq!(refused.code, Some(9), "{}", refused.stderr);
     let digest = manifest(&stage, "os-7")["tarballs"][0]["sha256"].as_str().unwrap().to_owned();
     let place = stage.out().join("os-7.tgz").display().to_string();
-    refused.reports(&["os-7 exists with other bytes", &place, &digest, "--image-version", "--replace"]);
+    refused.reports(&[
+        "os-7 exists with other bytes",
+        &place,
+        &digest,
+        "--image-version",
+        "--replace",
+    ]);
     assert_eq!(stage.files(&stage.out()), before);
 
     let replaced = build(&stage, SECOND, &["--image-version", "7", "--replace"]);
@@ -109,21 +133,34 @@ fn another_format_is_added_to_a_version_only_from_the_same_tree() {
         return;
     }
     let stage = stage();
-    let with = |recipe: &str, format: &str| build(&stage, recipe, &["--image-version", "1", "--format", format]);
+    let with = |recipe: &str, format: &str| {
+        build(&stage, recipe, &["--image-version", "1", "--format", format])
+    };
     succeeds(&with(FIRST, "tgz"));
     succeeds(&with(FIRST, "txz"));
     let manifest_of_version = manifest(&stage, "os-1");
-    let names: Vec<&str> =
-        manifest_of_version["tarballs"].as_array().unwrap().iter().map(|tarball| tarball["file"].as_str().unwrap()).collect();
+    let names: Vec<&str> = manifest_of_version["tarballs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tarball| tarball["file"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["os-1.tgz", "os-1.txz"]);
     assert_eq!(manifest_of_version["archive"]["compression"].as_array().unwrap().len(), 2);
     let sums = sh(&stage.out(), "gzip -dc os-1.tgz | sha256sum; xz -dc os-1.txz | sha256sum");
     for sum in sums.lines() {
         assert_eq!(sum.split(' ').next(), manifest_of_version["archive"]["sha256"].as_str());
     }
-    let listed = stage.osimg(crate::stage::OSIMG, &["images", "--registry"]).arg(format!("dir:{}", stage.out().display())).run();
+    let listed = stage
+        .osimg(crate::stage::OSIMG, &["images", "--registry"])
+        .arg(format!("dir:{}", stage.out().display()))
+        .run();
     for name in stage.files(&stage.out()).keys().filter(|name| !name.contains("latest")) {
-        assert!(listed.stdout.contains(&format!("  {name}\n")), "{name} is missing in:\n{}", listed.stdout);
+        assert!(
+            listed.stdout.contains(&format!("  {name}\n")),
+            "{name} is missing in:\n{}",
+            listed.stdout
+        );
     }
 
     let before = stage.files(&stage.out());
@@ -134,7 +171,10 @@ fn another_format_is_added_to_a_version_only_from_the_same_tree() {
     // Another version in one format: no link points to the older one any more.
     succeeds(&build(&stage, SECOND, &["--image-version", "2", "--format", "txz"]));
     let links = tarballs(&stage);
-    assert_eq!((&links["os-latest.txz"], &links["os-latest.json"]), (&b"os-2.txz".to_vec(), &b"os-2.json".to_vec()));
+    assert_eq!(
+        (&links["os-latest.txz"], &links["os-latest.json"]),
+        (&b"os-2.txz".to_vec(), &b"os-2.json".to_vec())
+    );
     assert!(!links.contains_key("os-latest.tgz"), "{:?}", links.keys());
     checked(&stage);
 }
@@ -166,7 +206,12 @@ fn the_last_line_of_a_build_is_its_summary() {
     let done = build(&stage, FIRST, &["--image-version", "1"]);
     succeeds(&done);
     let last = done.stderr.lines().last().unwrap().to_owned();
-    let errors = manifest(&stage, "os-1")["findings"].as_array().unwrap().iter().filter(|f| f["severity"] == "error").count();
+    let errors = manifest(&stage, "os-1")["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|f| f["severity"] == "error")
+        .count();
     assert!(errors > 1);
     assert!(last.contains(&stage.out().join("os-1.tgz").display().to_string()), "{last}");
     assert!(last.ends_with(&format!(", 1 package, NOT FIT: {errors} errors")), "{last}");
@@ -195,8 +240,10 @@ fn a_strict_build_of_an_unfit_image_publishes_nothing_and_keeps_the_tarball() {
     }
     // With all errors allowed by name it is published.
     let findings = manifest(&stage, "os-1")["findings"].clone();
-    let errors = findings.as_array().unwrap().iter().filter(|finding| finding["severity"] == "error");
-    let names: Vec<String> = errors.map(|finding| finding["name"].as_str().unwrap().to_owned()).collect();
+    let errors =
+        findings.as_array().unwrap().iter().filter(|finding| finding["severity"] == "error");
+    let names: Vec<String> =
+        errors.map(|finding| finding["name"].as_str().unwrap().to_owned()).collect();
     let mut words = vec!["--image-version", "2", "--strict"];
     words.extend(names.iter().flat_map(|name| ["--allow", name.as_str()]));
     let done = build(&stage, SECOND, &words);
@@ -222,7 +269,12 @@ fn an_unfit_image_is_built_but_published_to_a_web_tree_only_if_allowed() {
     done.reports(&["not fit", "--allow ", "out/os-1.tgz"]);
     assert_eq!(fs::read_dir(&www).unwrap().count(), 0);
     let errors = manifest(&stage, "os-1")["findings"].clone();
-    let names = errors.as_array().unwrap().iter().filter(|f| f["severity"] == "error").map(|f| f["name"].as_str().unwrap().to_owned());
+    let names = errors
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|f| f["severity"] == "error")
+        .map(|f| f["name"].as_str().unwrap().to_owned());
     let words: Vec<String> = names.flat_map(|name| ["--allow".to_owned(), name]).collect();
     succeeds(&build(&words.iter().map(String::as_str).collect::<Vec<_>>()));
     assert!(www.join("os-1/os-1.tgz").is_file());
@@ -235,18 +287,32 @@ fn a_file_that_no_manifest_lists_is_not_replaced_and_nothing_is_mixed() {
     }
     let stage = stage();
     let version = ["--image-version", "v", "--format", "tgz"];
-    succeeds(&build(&stage, FIRST, &["--image-version", "v", "--format", "tgz", "--format", "txz"]));
+    succeeds(&build(
+        &stage,
+        FIRST,
+        &["--image-version", "v", "--format", "tgz", "--format", "txz"],
+    ));
     let before = tarballs(&stage);
     for spoil in ["rm os-v.json", "echo '{' > os-v.json"] {
         sh(&stage.out(), spoil);
         let done = build(&stage, SECOND, &version);
         assert_eq!(done.code, Some(9), "{spoil}: {}", done.stderr);
-        done.reports(&["os-v.tgz", "os-v.txz", "no manifest lists them", "--replace", "--image-version"]);
+        done.reports(&[
+            "os-v.tgz",
+            "os-v.txz",
+            "no manifest lists them",
+            "--replace",
+            "--image-version",
+        ]);
         assert_eq!(tarballs(&stage), before, "{spoil}");
     }
     // An interrupted publication may have left files with the same bytes.
     sh(&stage.out(), "rm os-v.json");
-    succeeds(&build(&stage, FIRST, &["--image-version", "v", "--format", "tgz", "--format", "txz"]));
+    succeeds(&build(
+        &stage,
+        FIRST,
+        &["--image-version", "v", "--format", "tgz", "--format", "txz"],
+    ));
     assert_eq!(tarballs(&stage), before);
     sh(&stage.out(), "rm os-v.json");
     succeeds(&build(&stage, SECOND, &["--image-version", "v", "--format", "tgz", "--replace"]));
@@ -274,7 +340,12 @@ fn a_file_of_a_published_version_is_not_replaced_by_its_name() {
     let done = stage.build_without_output(&recipe).args(&["-o", &file]).run();
     assert_eq!(done.code, Some(9), "{}", done.stderr);
     done.reports(&["belongs to the published image os version v"]);
-    let packed = stage.osimg(OSIMG, &["pack", &stage.work().display().to_string(), "--selinux", "none", "-o", &file]).run();
+    let packed = stage
+        .osimg(
+            OSIMG,
+            &["pack", &stage.work().display().to_string(), "--selinux", "none", "-o", &file],
+        )
+        .run();
     assert_eq!(packed.code, Some(9), "{}", packed.stderr);
     assert_eq!(tarballs(&stage), before);
     checked(&stage);
@@ -287,7 +358,9 @@ fn names_with_another_meaning_and_names_that_are_too_long_are_refused_at_once() 
     }
     let stage = stage();
     let long = "x".repeat(101);
-    for (option, word) in [("--image-version", "latest"), ("--image-version", "v.unfit"), ("--name", &*long)] {
+    for (option, word) in
+        [("--image-version", "latest"), ("--image-version", "v.unfit"), ("--name", &*long)]
+    {
         let done = build(&stage, FIRST, &[option, word]);
         assert_eq!(done.code, Some(2), "{word}: {}", done.stderr);
         assert!(tarballs(&stage).is_empty());

@@ -14,7 +14,12 @@ use std::process::Command;
 fn diff(words: &[&str]) -> Done {
     let output = Command::new(OSIMG).arg("-q").arg("diff").args(words).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Done { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr), took: std::time::Duration::ZERO }
+    Done {
+        code: output.status.code(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+        took: std::time::Duration::ZERO,
+    }
 }
 
 /// The path of every file that differs, with the kinds of difference.
@@ -23,9 +28,17 @@ fn files(difference: &Value) -> BTreeMap<String, Vec<String>> {
     files
         .iter()
         .map(|file| {
-            let aspects: Vec<String> =
-                file["differences"].as_array().unwrap().iter().map(|d| d["aspect"].as_str().unwrap().to_owned()).collect();
-            let aspects = if aspects.is_empty() { vec![file["presence"].as_str().unwrap().to_owned()] } else { aspects };
+            let aspects: Vec<String> = file["differences"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|d| d["aspect"].as_str().unwrap().to_owned())
+                .collect();
+            let aspects = if aspects.is_empty() {
+                vec![file["presence"].as_str().unwrap().to_owned()]
+            } else {
+                aspects
+            };
             (file["path"].as_str().unwrap().to_owned(), aspects)
         })
         .collect()
@@ -45,13 +58,29 @@ fn every_kind_of_difference_of_a_file_is_reported_by_its_name_and_nothing_else()
     let (image, tree) = (image.to_str().unwrap(), root.to_str().unwrap());
     let same = json(&["diff", image, tree]);
     assert_eq!(files(&same), BTreeMap::new());
-    assert_eq!(diff(&[image, tree, "--fail-on", "files", "--fail-on", "packages", "--fail-on", "size:+0%"]).code, Some(0));
+    assert_eq!(
+        diff(&[
+            image,
+            tree,
+            "--fail-on",
+            "files",
+            "--fail-on",
+            "packages",
+            "--fail-on",
+            "size:+0%"
+        ])
+        .code,
+        Some(0)
+    );
 
     sh(
         &root,
-        "cd usr/share; printf y > owned; chmod 0644 owned; chown 0:0 plain/a; rm ../bin/setgid; mkdir new; printf n > new/file;
-         setcap cap_net_raw=ep ../bin/capable; ln -sfn elsewhere ../lib/systemd/system/basic.target.wants/odd.service;
-         setfacl -m u:7:r ../bin/setuid; setfattr -n user.note -v 1 ../lib/systemd/system/odd.service; chown 1:1 plain/a
+        "cd usr/share; printf y > owned; chmod 0644 owned; chown 0:0 plain/a; rm ../bin/setgid; \
+         mkdir new; printf n > new/file;
+         setcap cap_net_raw=ep ../bin/capable; ln -sfn elsewhere \
+         ../lib/systemd/system/basic.target.wants/odd.service;
+         setfacl -m u:7:r ../bin/setuid; setfattr -n user.note -v 1 \
+         ../lib/systemd/system/odd.service; chown 1:1 plain/a
          rm -r plain && mkdir plain && ln -s /nowhere plain/a",
     );
     let difference = json(&["diff", image, tree]);
@@ -92,11 +121,12 @@ fn versions(stage: &Stage) {
     stage.build("install odd\ninstall plain\ninstall gone\ninstall back\nts run\n").succeeds();
     sh(&stage.out(), "mkdir one && cp image.* one/");
     sh(&stage.repo(), "rm Packages/odd-* Packages/gone-* Packages/back-*");
-    let newer = odd().version("1.0.10").file("/usr/share/doc/odd/NEWS", "new", 0o644, "root:root").change(
-        "Bob <bob@example.invalid> - 2:1.0.10-1",
-        "- a hole mended (CVE-2026-0001)\n- more",
-        1_650_000_000,
-    );
+    let newer =
+        odd().version("1.0.10").file("/usr/share/doc/odd/NEWS", "new", 0o644, "root:root").change(
+            "Bob <bob@example.invalid> - 2:1.0.10-1",
+            "- a hole mended (CVE-2026-0001)\n- more",
+            1_650_000_000,
+        );
     newer.write_into(&stage.repo());
     Package::named("back").version("1.9").requires_first("base").write_into(&stage.repo());
     Package::named("come")
@@ -110,8 +140,16 @@ fn versions(stage: &Stage) {
 
 fn two_versions() -> Stage {
     let stage = Stage::new(|repo| {
-        let gone = Package::named("gone").requires_first("base").file("/usr/share/gone", "g", 0o644, "root:root");
-        repo.package(odd()).package(plain()).package(gone).package(Package::named("back").version("1.10").requires_first("base"))
+        let gone = Package::named("gone").requires_first("base").file(
+            "/usr/share/gone",
+            "g",
+            0o644,
+            "root:root",
+        );
+        repo.package(odd())
+            .package(plain())
+            .package(gone)
+            .package(Package::named("back").version("1.10").requires_first("base"))
     });
     versions(&stage);
     stage
@@ -127,18 +165,30 @@ fn package_changes_are_listed_with_changelogs_and_gates_pass_or_fail() {
     let (one, two) = (path("one/image.tgz"), path("two/image.tgz"));
     let difference = json(&["diff", &one, &two]);
     let packages = &difference["difference"]["packages"];
-    let names = |kind: &str| -> Vec<&str> { packages[kind].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect() };
-    assert_eq!((names("added"), names("removed"), names("changed")), (vec!["come"], vec!["gone"], vec!["back", "odd"]));
+    let names = |kind: &str| -> Vec<&str> {
+        packages[kind].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect()
+    };
+    assert_eq!(
+        (names("added"), names("removed"), names("changed")),
+        (vec!["come"], vec!["gone"], vec!["back", "odd"])
+    );
     // rpm itself decides which version is newer.
     for change in packages["changed"].as_array().unwrap() {
-        let expression =
-            format!("%{{lua:print(rpm.vercmp('{}', '{}'))}}", change["before"].as_str().unwrap(), change["after"].as_str().unwrap());
-        let order = String::from_utf8(run(Command::new("rpm").args(["--eval", &expression]))).unwrap();
+        let expression = format!(
+            "%{{lua:print(rpm.vercmp('{}', '{}'))}}",
+            change["before"].as_str().unwrap(),
+            change["after"].as_str().unwrap()
+        );
+        let order =
+            String::from_utf8(run(Command::new("rpm").args(["--eval", &expression]))).unwrap();
         let expected = if order.trim() == "-1" { "upgrade" } else { "downgrade" };
         assert_eq!(change["direction"], expected, "{change}");
     }
     let odd = &packages["changed"][1];
-    assert_eq!((odd["before"].as_str(), odd["after"].as_str()), (Some("2:1.0-1"), Some("2:1.0.10-1")));
+    assert_eq!(
+        (odd["before"].as_str(), odd["after"].as_str()),
+        (Some("2:1.0-1"), Some("2:1.0.10-1"))
+    );
     assert_eq!(odd["changelog"].as_array().unwrap().len(), 1, "{odd}");
     assert!(odd["changelog"][0]["text"].as_str().unwrap().contains("CVE-2026-0001"));
 
@@ -154,7 +204,10 @@ fn package_changes_are_listed_with_changelogs_and_gates_pass_or_fail() {
         assert!(text.contains(line), "{line} is missing:\n{text}");
     }
     let code = |gates: &[&str]| {
-        let words: Vec<&str> = [one.as_str(), &two].into_iter().chain(gates.iter().flat_map(|gate| ["--fail-on", gate])).collect();
+        let words: Vec<&str> = [one.as_str(), &two]
+            .into_iter()
+            .chain(gates.iter().flat_map(|gate| ["--fail-on", gate]))
+            .collect();
         let done = diff(&words);
         assert_eq!(done.code == Some(10), done.stderr.contains("--fail-on"), "{}", done.stderr);
         done.code
@@ -184,12 +237,27 @@ fn a_manifest_replaces_its_tarball_in_a_comparison_of_packages() {
         [of("added"), of("removed"), of("changed")]
     };
     let expected = packages("one/image.tgz", "two/image.tgz");
-    for (a, b) in [("one/image.json", "two/image.json"), ("one/image.json", "two/image.tgz"), ("one/image.tgz", "two/image.json")] {
+    for (a, b) in [
+        ("one/image.json", "two/image.json"),
+        ("one/image.json", "two/image.tgz"),
+        ("one/image.tgz", "two/image.json"),
+    ] {
         assert_eq!(packages(a, b), expected, "{a} {b}");
     }
     // The manifest of a tarball does not differ from the tarball.
     assert!(packages("one/image.json", "one/image.tgz").iter().all(Vec::is_empty));
-    assert_eq!(diff(&[&path("one/image.json"), &path("one/image.tgz"), "--fail-on", "packages", "--fail-on", "size:+0%"]).code, Some(0));
+    assert_eq!(
+        diff(&[
+            &path("one/image.json"),
+            &path("one/image.tgz"),
+            "--fail-on",
+            "packages",
+            "--fail-on",
+            "size:+0%"
+        ])
+        .code,
+        Some(0)
+    );
     let done = diff(&[&path("one/image.json"), &path("two/image.json"), "--fail-on", "files"]);
     assert_eq!(done.code, Some(2), "{}", done.stderr);
     done.reports(&["does not list files"]);
@@ -205,9 +273,17 @@ fn control_characters_in_names_are_escaped() {
     };
     let (one, two) = (tree("one"), tree("two"));
     fs::write(two.join("a\x1b[31mred\nline"), "x").unwrap();
-    fs::write(two.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"caf\xe9")), "x").unwrap();
+    fs::write(
+        two.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"caf\xe9")),
+        "x",
+    )
+    .unwrap();
     let text = |path: &Path| path.to_str().unwrap().to_owned();
     let done = diff(&[&text(&one), &text(&two)]);
-    assert!(done.stdout.contains("/a\\u{1b}[31mred\\nline") && done.stdout.contains("/caf\u{fffd}"), "{}", done.stdout);
+    assert!(
+        done.stdout.contains("/a\\u{1b}[31mred\\nline") && done.stdout.contains("/caf\u{fffd}"),
+        "{}",
+        done.stdout
+    );
     assert!(!done.stdout.contains('\x1b'));
 }

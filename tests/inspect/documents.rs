@@ -26,9 +26,18 @@ sys.exit("\n".join(errors[:10]) if errors else 0)
 fn validate(document: &Path, schema: &str) -> Result<(), String> {
     let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/schemas");
     // Debian's own interpreter, for which the package is installed.
-    let output =
-        Command::new("/usr/bin/python3").args(["-W", "ignore", "-c", VALIDATE]).arg(schemas).arg(document).arg(schema).output().unwrap();
-    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    let output = Command::new("/usr/bin/python3")
+        .args(["-W", "ignore", "-c", VALIDATE])
+        .arg(schemas)
+        .arg(document)
+        .arg(schema)
+        .output()
+        .unwrap();
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
 }
 
 fn read(stage: &Stage, name: &str) -> Value {
@@ -36,7 +45,10 @@ fn read(stage: &Stage, name: &str) -> Value {
 }
 
 fn has_jsonschema() -> bool {
-    let found = Command::new("/usr/bin/python3").args(["-c", "import jsonschema"]).output().is_ok_and(|output| output.status.success());
+    let found = Command::new("/usr/bin/python3")
+        .args(["-c", "import jsonschema"])
+        .output()
+        .is_ok_and(|output| output.status.success());
     if !found {
         crate::support::skip("python3-jsonschema is not installed");
     }
@@ -73,8 +85,11 @@ fn every_package_of_the_rpmdb_is_in_the_documents_with_the_digest_of_its_file() 
     stage.build(RECIPE).succeeds();
     let root = stage.extract();
     let query = ["-qa", "--qf", "%{NAME} %{VERSION}-%{RELEASE} %{ARCH} %{EPOCHNUM}\\n"];
-    let installed =
-        String::from_utf8(run(Command::new("rpm").args(["--dbpath", "/var/lib/rpm", "--root"]).arg(&root).args(query))).unwrap();
+    let installed = String::from_utf8(run(Command::new("rpm")
+        .args(["--dbpath", "/var/lib/rpm", "--root"])
+        .arg(&root)
+        .args(query)))
+    .unwrap();
     let expected: BTreeSet<String> = installed
         .lines()
         .filter(|line| !line.starts_with("gpg-pubkey"))
@@ -93,22 +108,39 @@ fn every_package_of_the_rpmdb_is_in_the_documents_with_the_digest_of_its_file() 
     let intoto = read(&stage, "image.intoto.json");
     let dependencies = &intoto["predicate"]["buildDefinition"]["resolvedDependencies"];
     let urls = |list: &Value, pointer: &str| -> BTreeSet<String> {
-        list.as_array().unwrap().iter().filter_map(|item| item.pointer(pointer)?.as_str().map(str::to_owned)).collect()
+        list.as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|item| item.pointer(pointer)?.as_str().map(str::to_owned))
+            .collect()
     };
     assert_eq!(urls(&cdx["components"], "/purl"), expected);
     assert_eq!(urls(&spdx["packages"], "/externalRefs/0/referenceLocator"), expected);
     assert_eq!(urls(dependencies, "/uri"), expected);
 
     let odd = sh(&stage.repo(), "sha256sum Packages/odd-1.0-1.noarch.rpm | cut -d' ' -f1");
-    let of = |list: &Value| list.as_array().unwrap().iter().find(|p| p["name"].as_str().unwrap().starts_with("odd")).unwrap().clone();
+    let of = |list: &Value| {
+        list.as_array()
+            .unwrap()
+            .iter()
+            .find(|p| p["name"].as_str().unwrap().starts_with("odd"))
+            .unwrap()
+            .clone()
+    };
     assert_eq!(of(&cdx["components"])["hashes"][0]["content"], odd.trim());
     assert_eq!(of(&spdx["packages"])["checksums"][0]["checksumValue"], odd.trim());
     assert_eq!(of(dependencies)["digest"]["sha256"], odd.trim());
 
     // A licence that SPDX does not know appears as text, one that it knows as an expression.
-    assert!(of(&spdx["packages"])["licenseDeclared"].as_str().unwrap().starts_with("LicenseRef-rpm-GPLv2--and-MIT-"));
+    assert!(
+        of(&spdx["packages"])["licenseDeclared"]
+            .as_str()
+            .unwrap()
+            .starts_with("LicenseRef-rpm-GPLv2--and-MIT-")
+    );
     assert_eq!(of(&cdx["components"])["licenses"][0]["license"]["name"], "GPLv2+ and MIT");
-    let plain = cdx["components"].as_array().unwrap().iter().find(|p| p["name"] == "plain").unwrap();
+    let plain =
+        cdx["components"].as_array().unwrap().iter().find(|p| p["name"] == "plain").unwrap();
     assert_eq!(plain["licenses"][0]["expression"], "MIT OR Apache-2.0");
     assert_eq!(plain["supplier"]["name"], "Tests & Sons");
 }
@@ -123,7 +155,9 @@ fn the_provenance_names_the_tarball_and_the_files_written_next_to_it() {
     let statement = read(&stage, "image.intoto.json");
     assert_eq!(statement["_type"], "https://in-toto.io/Statement/v1");
     assert_eq!(statement["predicateType"], "https://slsa.dev/provenance/v1");
-    let sum = |name: &str, tool: &str| sh(&stage.out(), &format!("{tool} {name} | cut -d' ' -f1")).trim().to_owned();
+    let sum = |name: &str, tool: &str| {
+        sh(&stage.out(), &format!("{tool} {name} | cut -d' ' -f1")).trim().to_owned()
+    };
     assert_eq!(statement["subject"][0]["name"], "image.tgz");
     assert_eq!(statement["subject"][0]["digest"]["sha256"], sum("image.tgz", "sha256sum"));
     assert_eq!(statement["subject"][0]["digest"]["sha512"], sum("image.tgz", "sha512sum"));
@@ -131,10 +165,16 @@ fn the_provenance_names_the_tarball_and_the_files_written_next_to_it() {
     let byproducts = predicate["runDetails"]["byproducts"].as_array().unwrap();
     assert_eq!(byproducts.len(), 2);
     for byproduct in byproducts {
-        assert_eq!(byproduct["digest"]["sha256"], sum(byproduct["name"].as_str().unwrap(), "sha256sum"));
+        assert_eq!(
+            byproduct["digest"]["sha256"],
+            sum(byproduct["name"].as_str().unwrap(), "sha256sum")
+        );
     }
     let recipe = &predicate["buildDefinition"]["externalParameters"]["recipe"];
-    assert_eq!((recipe["text"].as_str(), recipe["sha256"].as_str()), (Some(RECIPE), Some(sum("../image.yum", "sha256sum").as_str())));
+    assert_eq!(
+        (recipe["text"].as_str(), recipe["sha256"].as_str()),
+        (Some(RECIPE), Some(sum("../image.yum", "sha256sum").as_str()))
+    );
     assert_eq!(predicate["runDetails"]["builder"]["version"]["osimg"], env!("CARGO_PKG_VERSION"));
 }
 
@@ -147,7 +187,11 @@ fn equal_builds_give_equal_documents_except_for_the_time_of_the_run() {
     let once = || {
         stage.build(RECIPE).succeeds();
         let mut statement = read(&stage, "image.intoto.json");
-        let when = statement["predicate"]["runDetails"].as_object_mut().unwrap().remove("metadata").unwrap();
+        let when = statement["predicate"]["runDetails"]
+            .as_object_mut()
+            .unwrap()
+            .remove("metadata")
+            .unwrap();
         assert!(when["startedOn"].as_str() <= when["finishedOn"].as_str(), "{when}");
         let whole = |name: &str| fs::read_to_string(stage.out().join(name)).unwrap();
         (whole("image.spdx.json"), whole("image.cdx.json"), statement.to_string())
@@ -162,7 +206,13 @@ fn documents_that_are_turned_off_are_not_written_and_old_ones_are_removed() {
     }
     let stage = stage();
     stage.build(RECIPE).succeeds();
-    let names = || stage.files(&stage.out()).into_keys().filter(|name| name.ends_with(".json")).collect::<Vec<_>>();
+    let names = || {
+        stage
+            .files(&stage.out())
+            .into_keys()
+            .filter(|name| name.ends_with(".json"))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(names(), ["image.cdx.json", "image.intoto.json", "image.json", "image.spdx.json"]);
     stage.build(RECIPE).args(&["--sbom", "spdx"]).succeeds();
     assert_eq!(names(), ["image.json", "image.spdx.json"]);

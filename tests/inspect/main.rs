@@ -1,6 +1,10 @@
 //! The output of osimg about images: documents next to the artifact, inspect and diff. They are
 //! checked by rpm, GNU tar, find, getcap, the official schemas, minisign, gpg and a browser.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by a panic, and runs the programs that judge"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -51,7 +55,12 @@ fn odd() -> Package {
 }
 
 fn plain() -> Package {
-    Package::named("plain").license("MIT OR Apache-2.0").requires_first("base").file("/usr/share/plain/a", "a", 0o644, "root:root")
+    Package::named("plain").license("MIT OR Apache-2.0").requires_first("base").file(
+        "/usr/share/plain/a",
+        "a",
+        0o644,
+        "root:root",
+    )
 }
 
 fn stage() -> Stage {

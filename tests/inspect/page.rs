@@ -35,7 +35,15 @@ fn browser() -> Option<PathBuf> {
 
 fn chromium(directory: &Path, words: &[&str], url: &str) -> String {
     let mut command = Command::new("timeout");
-    command.args(["120", "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
+    command.args([
+        "120",
+        "chromium",
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+    ]);
     command
         .arg("--virtual-time-budget=20000")
         .arg(format!("--user-data-dir={}", directory.join("chromium").display()))
@@ -48,22 +56,37 @@ fn chromium(directory: &Path, words: &[&str], url: &str) -> String {
 
 fn page(image: &Path, directory: &Path) -> PathBuf {
     let file = directory.join("page.html");
-    let printed = run(Command::new(OSIMG).arg("-q").arg("inspect").arg(image).arg("--html").arg(&file));
+    let printed =
+        run(Command::new(OSIMG).arg("-q").arg("inspect").arg(image).arg("--html").arg(&file));
     assert_eq!(String::from_utf8(printed).unwrap().trim(), file.display().to_string());
     file
 }
 
 /// The result of the script on the page, shown with this width.
 fn ask(page: &Path, directory: &Path, width: u32, script: &str) -> serde_json::Value {
-    let text = serde_json::to_string(&fs::read_to_string(page).unwrap()).unwrap().replace('<', "\\u003c");
-    let frame = FRAME.replace("@WIDTH@", &width.to_string()).replace("@SCRIPT@", script).replace("@PAGE@", &text);
+    let text =
+        serde_json::to_string(&fs::read_to_string(page).unwrap()).unwrap().replace('<', "\\u003c");
+    let frame = FRAME
+        .replace("@WIDTH@", &width.to_string())
+        .replace("@SCRIPT@", script)
+        .replace("@PAGE@", &text);
     let file = directory.join("frame.html");
     fs::write(&file, frame).unwrap();
-    let dom = chromium(directory, &["--window-size=1400,1000", "--dump-dom"], &format!("file://{}", file.display()));
-    let (_, rest) = dom
-        .split_once("<pre id=\"result\">")
-        .unwrap_or_else(|| panic!("the script did not end:\n{}", &dom[dom.len().saturating_sub(500)..]));
-    let json = rest.split_once("</pre>").unwrap().0.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+    let dom = chromium(
+        directory,
+        &["--window-size=1400,1000", "--dump-dom"],
+        &format!("file://{}", file.display()),
+    );
+    let (_, rest) = dom.split_once("<pre id=\"result\">").unwrap_or_else(|| {
+        panic!("the script did not end:\n{}", &dom[dom.len().saturating_sub(500)..])
+    });
+    let json = rest
+        .split_once("</pre>")
+        .unwrap()
+        .0
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&amp;", "&");
     let result: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(result["errors"], serde_json::json!([]), "{result}");
     result
@@ -98,7 +121,11 @@ fn the_page_shows_sizes_steps_packages_files_and_privileges() {
         result.directories = [...inner.querySelectorAll("#map g")].map((g) => g.getAttribute("aria-label"));
         "##,
     );
-    assert_eq!((result["ready"].as_str(), result["overflow"].as_i64()), (Some("yes"), Some(0)), "{result}");
+    assert_eq!(
+        (result["ready"].as_str(), result["overflow"].as_i64()),
+        (Some("yes"), Some(0)),
+        "{result}"
+    );
     assert!(result["title"].as_str().unwrap().starts_with("image-"), "{}", result["title"]);
     let text = result["text"].as_str().unwrap();
     for part in [
@@ -115,12 +142,18 @@ fn the_page_shows_sizes_steps_packages_files_and_privileges() {
         assert!(text.contains(part), "{part} is missing:\n{text}");
     }
     assert!(result["cells"].as_u64() >= Some(2) && result["steps"].as_u64() >= Some(5), "{result}");
-    let list = |key: &str| -> Vec<String> { result[key].as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect() };
+    let list = |key: &str| -> Vec<String> {
+        result[key].as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect()
+    };
     assert!(list("packages").contains(&"odd".to_owned()), "{:?}", list("packages"));
     assert_eq!(list("found"), ["/usr/bin/setuid"]);
     assert!(result["foot"].as_str().unwrap().starts_with("1 of "), "{}", result["foot"]);
     assert_eq!(list("owned").len(), 6);
-    assert!(list("directories").iter().any(|label| label.starts_with("usr/,")), "{:?}", list("directories"));
+    assert!(
+        list("directories").iter().any(|label| label.starts_with("usr/,")),
+        "{:?}",
+        list("directories")
+    );
 }
 
 #[test]
@@ -134,16 +167,27 @@ fn the_page_fits_a_phone_and_a_desktop_screen() {
             &page,
             stage.path(),
             width,
-            "result.width = view.innerWidth; result.overflow = inner.documentElement.scrollWidth - inner.documentElement.clientWidth;
-             result.hidden = [...inner.querySelectorAll('h1, h2, .figures dd')].filter((e) => e.offsetParent && e.scrollWidth > e.clientWidth + 1).map((e) => e.textContent);",
+            "result.width = view.innerWidth; result.overflow = inner.documentElement.scrollWidth \
+             - inner.documentElement.clientWidth;
+             result.hidden = [...inner.querySelectorAll('h1, h2, .figures dd')].filter((e) => \
+             e.offsetParent && e.scrollWidth > e.clientWidth + 1).map((e) => e.textContent);",
         );
-        assert_eq!((result["width"].as_u64(), result["overflow"].as_i64()), (Some(u64::from(width)), Some(0)), "{result}");
+        assert_eq!(
+            (result["width"].as_u64(), result["overflow"].as_i64()),
+            (Some(u64::from(width)), Some(0)),
+            "{result}"
+        );
         assert_eq!(result["hidden"], serde_json::json!([]), "cut off at width {width}");
     }
     // A picture for people, next to the other files of the tests.
     let picture = Path::new(env!("CARGO_TARGET_TMPDIR")).join("inspect.png");
-    let words = [format!("--screenshot={}", picture.display()), "--window-size=1280,2400".to_owned()];
-    chromium(stage.path(), &words.each_ref().map(String::as_str), &format!("file://{}", page.display()));
+    let words =
+        [format!("--screenshot={}", picture.display()), "--window-size=1280,2400".to_owned()];
+    chromium(
+        stage.path(),
+        &words.each_ref().map(String::as_str),
+        &format!("file://{}", page.display()),
+    );
     assert!(fs::metadata(&picture).unwrap().len() > 20_000, "the picture is empty");
 }
 
@@ -166,9 +210,16 @@ fn a_hostile_name_is_shown_as_text() {
         fs::write(tree.join(std::ffi::OsStr::from_bytes(name)), "x".repeat(9000)).unwrap();
     }
     // A name cannot contain a slash, but other texts can.
-    fs::write(tree.join("etc/os-release"), "ID=x\nPRETTY_NAME=\"</script><script>document.title='owned'</script><h1>owned</h1>\"\n")
-        .unwrap();
-    fs::write(tree.join("etc/passwd"), "</script><b>:x:0:0::/<i>:</title><script>document.title='owned'</script>\n").unwrap();
+    fs::write(
+        tree.join("etc/os-release"),
+        "ID=x\nPRETTY_NAME=\"</script><script>document.title='owned'</script><h1>owned</h1>\"\n",
+    )
+    .unwrap();
+    fs::write(
+        tree.join("etc/passwd"),
+        "</script><b>:x:0:0::/<i>:</title><script>document.title='owned'</script>\n",
+    )
+    .unwrap();
     let page = page(&tree, directory.path());
     let text = fs::read_to_string(&page).unwrap();
     assert_eq!(text.matches("<script").count(), 2, "one of data and one of code");
@@ -198,7 +249,10 @@ fn a_hostile_name_is_shown_as_text() {
     assert_eq!(result["title"], "<img src=x onerror=document.title='owned'>");
     assert!(result["system"].as_str().unwrap().contains("</script><script>"), "{result}");
     let rows = result["rows"].to_string();
-    assert!(rows.contains("/<script>document.title='owned'<") && rows.contains("@DATA@@SCRIPT@"), "{rows}");
+    assert!(
+        rows.contains("/<script>document.title='owned'<") && rows.contains("@DATA@@SCRIPT@"),
+        "{rows}"
+    );
 }
 
 #[test]
@@ -249,8 +303,12 @@ fn a_page_made_from_a_manifest_shows_the_facts_of_the_manifest() {
         &page,
         stage.path(),
         1280,
-        "result.ready = inner.documentElement.dataset.ready; result.sections = [...inner.querySelectorAll('main section:not([hidden])')].map((s) => s.id);",
+        "result.ready = inner.documentElement.dataset.ready; result.sections = \
+         [...inner.querySelectorAll('main section:not([hidden])')].map((s) => s.id);",
     );
     assert_eq!(result["ready"], "yes");
-    assert_eq!(result["sections"], serde_json::json!(["space", "build", "packages", "trust", "identity"]));
+    assert_eq!(
+        result["sections"],
+        serde_json::json!(["space", "build", "packages", "trust", "identity"])
+    );
 }

@@ -34,8 +34,14 @@ fn an_image_s_policy_is_found_with_all_its_files() {
     );
     let policy = osimg::selinux::load_from_tree(tree.path()).unwrap().unwrap();
     assert_eq!(policy.specs(), 3);
-    for (path, context) in [("/x", "default_t"), ("/home/u", "home_t"), ("/h/u", "home_t"), ("/users/l", "local_t")] {
-        assert_eq!(policy.lookup(path.as_bytes(), 0), Lookup::Context(format!("s:o:{context}:s0").as_bytes()), "{path}");
+    for (path, context) in
+        [("/x", "default_t"), ("/home/u", "home_t"), ("/h/u", "home_t"), ("/users/l", "local_t")]
+    {
+        assert_eq!(
+            policy.lookup(path.as_bytes(), 0),
+            Lookup::Context(format!("s:o:{context}:s0").as_bytes()),
+            "{path}"
+        );
     }
 }
 
@@ -43,8 +49,14 @@ fn an_image_s_policy_is_found_with_all_its_files() {
 fn an_image_without_a_policy_is_an_error_only_if_it_enforces_one() {
     let bare = tempfile::tempdir().unwrap();
     assert!(osimg::selinux::load_from_tree(bare.path()).unwrap().is_none());
-    assert!(osimg::selinux::load_from_tree(image("SELINUX=disabled\n", &[]).path()).unwrap().is_none());
-    assert!(osimg::selinux::load_from_tree(image("SELINUX=permissive\n", &[]).path()).unwrap().is_none());
+    assert!(
+        osimg::selinux::load_from_tree(image("SELINUX=disabled\n", &[]).path()).unwrap().is_none()
+    );
+    assert!(
+        osimg::selinux::load_from_tree(image("SELINUX=permissive\n", &[]).path())
+            .unwrap()
+            .is_none()
+    );
     let refusal = osimg::selinux::load_from_tree(image(CONFIG, &[]).path()).unwrap_err();
     assert!(osimg::error::render(&refusal).contains("does not boot without it"), "{refusal:#}");
     assert!(osimg::selinux::load_from_tree(Path::new("/nonexistent")).is_err());
@@ -67,7 +79,10 @@ fn links_do_not_lead_out_of_the_tree_when_a_policy_is_read() {
     // An absolute link, and one with many `..`: both end at a missing file inside the tree.
     for target in [
         outside.path().join("etc/selinux"),
-        PathBuf::from(format!("../../../../../../../../../..{}/etc/selinux", outside.path().display())),
+        PathBuf::from(format!(
+            "../../../../../../../../../..{}/etc/selinux",
+            outside.path().display()
+        )),
     ] {
         let tree = tempfile::tempdir().unwrap();
         fs::create_dir(tree.path().join("etc")).unwrap();
@@ -81,7 +96,9 @@ fn links_do_not_lead_out_of_the_tree_when_a_policy_is_read() {
     )
     .unwrap();
     assert!(osimg::selinux::load_from_tree(tree.path()).is_err());
-    let refusal = osimg::selinux::load_from_tree(image("SELINUXTYPE=../../x\n", &[]).path()).unwrap_err().to_string();
+    let refusal = osimg::selinux::load_from_tree(image("SELINUXTYPE=../../x\n", &[]).path())
+        .unwrap_err()
+        .to_string();
     assert!(refusal.contains("is not the name of a policy"), "{refusal}");
 }
 

@@ -43,10 +43,19 @@ fn real_policy(directory: &Path) -> Option<PathBuf> {
         return Some(file.into());
     }
     let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join(".demo/repo/Packages");
-    let is_policy = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("selinux-policy-targeted-"));
-    let package = std::fs::read_dir(packages).ok()?.filter_map(|entry| Some(entry.ok()?.path())).find(is_policy)?;
+    let is_policy = |path: &PathBuf| {
+        path.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("selinux-policy-targeted-"))
+    };
+    let package = std::fs::read_dir(packages)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(is_policy)?;
     let files = "./etc/selinux/default/contexts/files/file_contexts*";
-    let unpacked = run("bsdtar", &["-xf".as_ref(), package.as_ref(), "-C".as_ref(), directory.as_ref(), files.as_ref()])?;
+    let unpacked = run(
+        "bsdtar",
+        &["-xf".as_ref(), package.as_ref(), "-C".as_ref(), directory.as_ref(), files.as_ref()],
+    )?;
     assert!(unpacked.status.success(), "{}", String::from_utf8_lossy(&unpacked.stderr));
     Some(directory.join("etc/selinux/default/contexts/files/file_contexts"))
 }
@@ -61,7 +70,10 @@ fn run(tool: &str, args: &[&OsStr]) -> Option<Output> {
 }
 
 fn skip(why: &str) {
-    assert!(std::env::var_os("OSIMG_REQUIRE_PRIVILEGED").is_none_or(|value| value != "1"), "must not be skipped here: {why}");
+    assert!(
+        std::env::var_os("OSIMG_REQUIRE_PRIVILEGED").is_none_or(|value| value != "1"),
+        "must not be skipped here: {why}"
+    );
     eprintln!("SKIPPED: {why}");
 }
 
@@ -83,22 +95,37 @@ fn theirs(file: &Path, kind: Option<&str>, paths: &[Vec<u8>]) -> Option<Vec<Vec<
         args.extend(some.iter().map(|path| OsStr::from_bytes(path)));
         let output = run("matchpathcon", &args)?;
         let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-        answers.extend(output.stdout.split(|&b| b == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec));
-        assert_eq!(answers.len() % 2_000, some.len() % 2_000, "matchpathcon gave another number of answers: {complaint}");
+        answers.extend(
+            output
+                .stdout
+                .split(|&b| b == b'\n')
+                .filter(|line| !line.is_empty())
+                .map(<[u8]>::to_vec),
+        );
+        assert_eq!(
+            answers.len() % 2_000,
+            some.len() % 2_000,
+            "matchpathcon gave another number of answers: {complaint}"
+        );
     }
     Some(answers)
 }
 
 /// Compares all paths. Reports the number of differences and the first of them.
-fn compare(policy: &FileContexts, file: &Path, kind: (Option<&str>, u32), paths: &[Vec<u8>]) -> Option<usize> {
+fn compare(
+    policy: &FileContexts,
+    file: &Path,
+    kind: (Option<&str>, u32),
+    paths: &[Vec<u8>],
+) -> Option<usize> {
     let answers = theirs(file, kind.0, paths)?;
     let differences: Vec<String> = paths
         .iter()
         .zip(&answers)
         .filter(|(path, answer)| ours(policy, path, kind.1) != answer.as_slice())
         .map(|(path, answer)| {
-            let [path, ours, theirs] =
-                [path.as_slice(), ours(policy, path, kind.1), answer].map(|text| String::from_utf8_lossy(text).into_owned());
+            let [path, ours, theirs] = [path.as_slice(), ours(policy, path, kind.1), answer]
+                .map(|text| String::from_utf8_lossy(text).into_owned());
             format!("{path:?}: ours {ours}, matchpathcon's {theirs}")
         })
         .collect();
@@ -137,7 +164,9 @@ fn made_from(file: &Path, each: usize) -> Vec<Vec<u8>> {
     }
     // Without a type, matchpathcon removes a slash at the end and looks at the host; an existing
     // file would add its own type.
-    let is_there = |path: &[u8]| fs::symlink_metadata(OsStr::from_bytes(path.strip_suffix(b"/").unwrap_or(path))).is_ok();
+    let is_there = |path: &[u8]| {
+        fs::symlink_metadata(OsStr::from_bytes(path.strip_suffix(b"/").unwrap_or(path))).is_ok()
+    };
     paths.into_iter().filter(|path| path.starts_with(b"/") && !is_there(path)).collect()
 }
 
@@ -161,11 +190,19 @@ fn every_spec_of_the_fixture_decides_the_label_of_some_path() {
     let policy = osimg::selinux::load(&fixture()).unwrap();
     let mut paths = made_from(&fixture(), 60);
     paths.extend(regexes(&fixture()).iter().map(|regex| matching(regex, &mut Random::new(1))));
-    let seen: HashSet<String> =
-        paths.iter().flat_map(|path| KINDS.map(|kind| String::from_utf8_lossy(ours(&policy, path, kind.1)).into_owned())).collect();
+    let seen: HashSet<String> = paths
+        .iter()
+        .flat_map(|path| {
+            KINDS.map(|kind| String::from_utf8_lossy(ours(&policy, path, kind.1)).into_owned())
+        })
+        .collect();
     for suffix in ["", ".homedirs", ".local"] {
         let text = fs::read_to_string(format!("{}{suffix}", fixture().display())).unwrap();
-        for context in text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_whitespace().last()) {
+        for context in text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.split_whitespace().last())
+        {
             assert_eq!(seen.contains(context), !context.contains(":shadowed_t:"), "{context}");
         }
     }
@@ -175,7 +212,10 @@ fn every_spec_of_the_fixture_decides_the_label_of_some_path() {
 fn a_distribution_s_policy_gives_the_labels_of_matchpathcon() {
     let directory = tempfile::tempdir().unwrap();
     let Some(file) = real_policy(directory.path()) else {
-        return skip("no distribution's policy: make demo, with bsdtar installed, or name one in OSIMG_TEST_FILE_CONTEXTS");
+        return skip(
+            "no distribution's policy: make demo, with bsdtar installed, or name one in \
+             OSIMG_TEST_FILE_CONTEXTS",
+        );
     };
     let policy = osimg::selinux::load(&file).unwrap();
     assert!(policy.specs() > 1_000, "{} has only {} specs", file.display(), policy.specs());
@@ -188,15 +228,28 @@ fn a_distribution_s_policy_gives_the_labels_of_matchpathcon() {
     // A regular selection of the host's own files, with their types.
     let mut files: [Vec<Vec<u8>>; KINDS.len()] = Default::default();
     for top in ["/etc", "/usr/bin", "/usr/lib", "/usr/share", "/var", "/dev"] {
-        for entry in walkdir::WalkDir::new(top).sort_by_file_name().into_iter().filter_map(Result::ok).step_by(41).take(800) {
+        for entry in walkdir::WalkDir::new(top)
+            .sort_by_file_name()
+            .into_iter()
+            .filter_map(Result::ok)
+            .step_by(41)
+            .take(800)
+        {
             let path = entry.path().as_os_str().as_bytes().to_vec();
             let (Ok(metadata), false) = (entry.metadata(), path.contains(&b'\n')) else { continue };
-            if let Some(list) = KINDS.iter().position(|(_, mode)| mode & 0o170_000 == metadata.mode() & 0o170_000) {
+            if let Some(list) =
+                KINDS.iter().position(|(_, mode)| mode & 0o170_000 == metadata.mode() & 0o170_000)
+            {
                 files[list].push(path);
             }
         }
     }
-    let compared: usize = KINDS.iter().zip(&files).skip(1).filter_map(|(kind, paths)| compare(&policy, &file, *kind, paths)).sum();
+    let compared: usize = KINDS
+        .iter()
+        .zip(&files)
+        .skip(1)
+        .filter_map(|(kind, paths)| compare(&policy, &file, *kind, paths))
+        .sum();
     eprintln!("{} made and {compared} real paths compared", made.len() * 3);
     assert!(compared > 1_000, "too few real paths: {compared}");
 
@@ -206,7 +259,10 @@ fn a_distribution_s_policy_gives_the_labels_of_matchpathcon() {
         time.tv_sec() * 1_000_000 + time.tv_usec()
     };
     let before = used();
-    let labelled = made.iter().filter(|path| matches!(policy.lookup(path, 0o100_644), Lookup::Context(_))).count();
+    let labelled = made
+        .iter()
+        .filter(|path| matches!(policy.lookup(path, 0o100_644), Lookup::Context(_)))
+        .count();
     let each = (used() - before) as f64 / made.len() as f64;
     eprintln!("{each:.1} us of CPU time a path, {labelled} of {} labelled", made.len());
     assert!(cfg!(debug_assertions) || each < 10.0, "{each} us a path");
@@ -276,7 +332,9 @@ fn a_tree_gets_the_labels_that_setfiles_sets() {
     let policy_file = fixture();
     let mut args: Vec<&OsStr> = ["-n", "-v", "-F", "-r"].map(OsStr::new).to_vec();
     args.extend([root.as_os_str(), policy_file.as_os_str(), root.as_os_str()]);
-    let Some(output) = run("setfiles", &args) else { return skip("setfiles is not installed (policycoreutils)") };
+    let Some(output) = run("setfiles", &args) else {
+        return skip("setfiles is not installed (policycoreutils)");
+    };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
     let policy = osimg::selinux::load(&policy_file).unwrap();
@@ -285,7 +343,9 @@ fn a_tree_gets_the_labels_that_setfiles_sets() {
         let entry = entry.unwrap();
         let inside = Path::new("/").join(entry.path().strip_prefix(&root).unwrap());
         let metadata = entry.metadata().unwrap();
-        if let Lookup::Context(context) = policy.lookup(inside.as_os_str().as_bytes(), metadata.mode()) {
+        if let Lookup::Context(context) =
+            policy.lookup(inside.as_os_str().as_bytes(), metadata.mode())
+        {
             let path = entry.path().as_os_str().as_bytes();
             expected.insert([path, b" to ", context].concat());
         }
@@ -301,7 +361,9 @@ fn a_tree_gets_the_labels_that_setfiles_sets() {
         })
         .collect();
     assert!(listed.len() > 40, "setfiles listed only {} files", listed.len());
-    let shown = |set: &BTreeSet<Vec<u8>>| set.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect::<Vec<_>>();
+    let shown = |set: &BTreeSet<Vec<u8>>| {
+        set.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect::<Vec<_>>()
+    };
     assert_eq!(shown(&expected), shown(&listed));
 }
 

@@ -33,10 +33,25 @@ pub fn changed(mut path: Vec<u8>, random: &mut Random) -> Vec<u8> {
     match random.below(8) {
         0 => path.truncate(at.min(path.len())),
         1 => path.extend_from_slice(b"/"),
-        2 => path.extend_from_slice(random.pick(&[b"/x", b".", b"/a b/\xff\xfe", b"~", b"/.*", b"-", b"/x/y/z.so.1"])),
+        2 => path.extend_from_slice(random.pick(&[
+            b"/x",
+            b".",
+            b"/a b/\xff\xfe",
+            b"~",
+            b"/.*",
+            b"-",
+            b"/x/y/z.so.1",
+        ])),
         3 => path.splice(at.min(path.len())..at.min(path.len()), *b"//").for_each(drop),
         4 => path.splice(at.min(path.len())..at.min(path.len()), [0xc3, 0xa4]).for_each(drop),
-        5 => path.splice(0..0, random.pick(&[b"/sysroot", b"/export", b"/altbin", b"/usr", b"/lib64", b"/"]).to_vec()).for_each(drop),
+        5 => path
+            .splice(
+                0..0,
+                random
+                    .pick(&[b"/sysroot", b"/export", b"/altbin", b"/usr", b"/lib64", b"/"])
+                    .to_vec(),
+            )
+            .for_each(drop),
         6 if path.len() > 2 => drop(path.remove(at.min(path.len() - 1))),
         _ => path.make_ascii_uppercase(),
     }
@@ -118,7 +133,9 @@ fn class(rest: &mut &[u8], random: &mut Random) -> Vec<u8> {
     }
     let at = random.below(members.len());
     match members[at] {
-        b'-' if at > 0 && at + 1 < members.len() => vec![members[at - 1] + (members[at + 1] - members[at - 1]) / 2],
+        b'-' if at > 0 && at + 1 < members.len() => {
+            vec![members[at - 1] + (members[at + 1] - members[at - 1]) / 2]
+        }
         b'\\' => vec![members[at + 1]],
         byte => vec![byte],
     }

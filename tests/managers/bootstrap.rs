@@ -7,9 +7,14 @@ use crate::support::repo::Package;
 
 fn stage() -> Stage {
     Stage::new(|repo| {
-        repo.package(Package::named("app").requires("library").file("/usr/bin/app", "#!/bin/sh\n", 0o755, "root:root"))
-            .package(Package::named("library").file("/usr/share/library", "lib\n", 0o644, "root:root"))
-            .group("core", "Core", &["app"])
+        repo.package(Package::named("app").requires("library").file(
+            "/usr/bin/app",
+            "#!/bin/sh\n",
+            0o755,
+            "root:root",
+        ))
+        .package(Package::named("library").file("/usr/share/library", "lib\n", 0o644, "root:root"))
+        .group("core", "Core", &["app"])
     })
 }
 
@@ -21,12 +26,19 @@ fn an_image_is_installed_by_the_package_manager_and_the_rpm_of_another_tree() {
     let stage = stage();
     let own = Machine::Here.packages(&stage, "group install Core\nts run\n");
     let tree = Machine::Dnf5.tree().unwrap().unwrap();
-    stage.settings(|settings| settings.packages = format!("manager = \"dnf5\"\nbootstrap = \"{}\"", tree.display()));
+    stage.settings(|settings| {
+        settings.packages = format!("manager = \"dnf5\"\nbootstrap = \"{}\"", tree.display())
+    });
     stage.build("group install Core\nts run\n").succeeds();
     let manifest = stage.manifest();
     let manager = manifest["builder"]["package_manager"].as_str().unwrap();
     assert!(manager.starts_with("dnf 5") && manager.contains("rpm 6"), "{manager}");
-    let names: Vec<&str> = manifest["packages"].as_array().unwrap().iter().map(|p| p["nevra"].as_str().unwrap()).collect();
+    let names: Vec<&str> = manifest["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["nevra"].as_str().unwrap())
+        .collect();
     assert_eq!(names.len(), own.len(), "{names:?} {own:?}");
     assert!(stage.members().contains(&"./usr/bin/app".to_owned()));
     stage.nothing_is_left();
@@ -39,7 +51,9 @@ fn a_tree_without_a_package_manager_is_refused_by_name() {
     }
     let stage = stage();
     let tree = Machine::Trixie.tree().unwrap().unwrap();
-    stage.settings(|settings| settings.packages = format!("manager = \"dnf5\"\nbootstrap = \"{}\"", tree.display()));
+    stage.settings(|settings| {
+        settings.packages = format!("manager = \"dnf5\"\nbootstrap = \"{}\"", tree.display())
+    });
     stage.build("install app\nts run\n").fails(4).reports(&["dnf 5", "hint: "]);
     stage.settings(|settings| settings.packages = "bootstrap = \"./repodata\"".into());
     stage.build("install app\nts run\n").fails(4).reports(&["repodata", "/usr", "hint: "]);

@@ -13,7 +13,8 @@ fn with_dnf_5_a_scriptlet_that_leaves_the_chroot_cannot_change_the_shared_cache(
     }
     let stage = Stage::new(|repo| repo.package(breakout::package()));
     Machine::Dnf5.build(&stage, "install shell\nts run\n").succeeds();
-    let shared = [stage.cache(), stage.repo()].map(|directory| (breakout::snapshot(&directory), directory));
+    let shared =
+        [stage.cache(), stage.repo()].map(|directory| (breakout::snapshot(&directory), directory));
     Machine::Dnf5.build(&stage, "install breakout\nts run\n").succeeds();
     breakout::judge(&stage.content(breakout::REPORT));
     shared.iter().for_each(|(before, directory)| breakout::unchanged(before, directory));
@@ -21,10 +22,17 @@ fn with_dnf_5_a_scriptlet_that_leaves_the_chroot_cannot_change_the_shared_cache(
 
 /// Builds with dnf 5 from a server that sends endless data for names that contain `part`.
 fn is_stopped(part: &'static str) {
-    let (stage, _server) = served(move |path, _| if path.contains(part) { Answer::Flood } else { Answer::File });
+    let (stage, _server) =
+        served(move |path, _| if path.contains(part) { Answer::Flood } else { Answer::File });
     let cache = stage.cache();
-    Machine::Dnf5.fails(&stage, "install hello\nts run\n", 5).reports(&["'tiny'", part, "hint: "]).does_not_report(&["trying again"]);
-    let files = walkdir::WalkDir::new(&cache).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file());
+    Machine::Dnf5
+        .fails(&stage, "install hello\nts run\n", 5)
+        .reports(&["'tiny'", part, "hint: "])
+        .does_not_report(&["trying again"]);
+    let files = walkdir::WalkDir::new(&cache)
+        .into_iter()
+        .map(Result::unwrap)
+        .filter(|entry| entry.file_type().is_file());
     let used: u64 = files.map(|entry| entry.metadata().unwrap().len()).sum();
     assert!(used < 64 << 20, "{used} bytes are left in the cache");
 }
@@ -43,10 +51,21 @@ fn with_dnf_5_metadata_that_unpack_to_more_than_memory_are_named() {
         return;
     }
     let stage = hello();
-    let package = "<package type=\"rpm\"><name>x</name><arch>noarch</arch><version epoch=\"0\" ver=\"1\" rel=\"1\"/><description>";
-    bomb(&stage.repo(), "primary", &format!("<metadata xmlns=\"http://linux.duke.edu/metadata/common\" packages=\"1\">{package}"));
+    let package = "<package type=\"rpm\"><name>x</name><arch>noarch</arch><version epoch=\"0\" \
+                   ver=\"1\" rel=\"1\"/><description>";
+    bomb(
+        &stage.repo(),
+        "primary",
+        &format!(
+            "<metadata xmlns=\"http://linux.duke.edu/metadata/common\" packages=\"1\">{package}"
+        ),
+    );
     let server = Server::start(stage.repo(), |_, _| Answer::File);
     stage.settings(|settings| settings.baseurl = server.url());
-    let done = Machine::Dnf5.build(&stage, "install hello\nts run\n").behind(&["prlimit", "--data=1000000000"]).fails(5);
-    done.reports(&["'tiny'", "bomb.xml.gz unpacks to more than", "hint: "]).does_not_report(&["trying again"]);
+    let done = Machine::Dnf5
+        .build(&stage, "install hello\nts run\n")
+        .behind(&["prlimit", "--data=1000000000"])
+        .fails(5);
+    done.reports(&["'tiny'", "bomb.xml.gz unpacks to more than", "hint: "])
+        .does_not_report(&["trying again"]);
 }

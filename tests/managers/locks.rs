@@ -6,10 +6,18 @@ use crate::stage::{Run, Stage};
 use crate::support::repo::{Package, Repo};
 use std::fs;
 
-pub const RECIPE: &str = "install old-1.0\ngroup install Core\nts run\nupgrade old\nremove hello\nts run\n";
+pub const RECIPE: &str =
+    "install old-1.0\ngroup install Core\nts run\nupgrade old\nremove hello\nts run\n";
 
 pub fn repository(repo: Repo) -> Repo {
-    let file = |name: &str| Package::named(name).requires_first("base").file(&format!("/usr/share/{name}"), "x\n", 0o644, "root:root");
+    let file = |name: &str| {
+        Package::named(name).requires_first("base").file(
+            &format!("/usr/share/{name}"),
+            "x\n",
+            0o644,
+            "root:root",
+        )
+    };
     repo.package(file("old"))
         .package(file("old").version("2.0"))
         .package(file("hello"))
@@ -20,7 +28,11 @@ pub fn repository(repo: Repo) -> Repo {
 
 fn lock<'a>(machine: Machine, stage: &'a Stage) -> Run<'a> {
     let path = stage.recipe(RECIPE);
-    let run = machine.osimg(stage, &["lock"], &[]).arg(path).arg("--settings").arg(stage.repo().join("settings.toml"));
+    let run = machine
+        .osimg(stage, &["lock"], &[])
+        .arg(path)
+        .arg("--settings")
+        .arg(stage.repo().join("settings.toml"));
     run.args(&["--package-manager", machine.manager(), "--cache"])
         .arg(stage.cache().join(format!("{machine:?}")))
         .arg("--workdir")
@@ -44,8 +56,14 @@ fn dnf_4_and_dnf_5_make_the_same_lock_and_each_installs_that_of_the_other() {
         for other in &machines {
             other.build(&stage, RECIPE).arg("--locked").succeeds();
             let listed = stage.members();
-            for (name, there) in [("old", true), ("core", true), ("library", true), ("hello", false)] {
-                assert_eq!(listed.contains(&format!("./usr/share/{name}")), there, "{name}: made by {machine:?}, built by {other:?}");
+            for (name, there) in
+                [("old", true), ("core", true), ("library", true), ("hello", false)]
+            {
+                assert_eq!(
+                    listed.contains(&format!("./usr/share/{name}")),
+                    there,
+                    "{name}: made by {machine:?}, built by {other:?}"
+                );
             }
             let manifest = stage.manifest();
             let count = manifest["packages"].as_array().unwrap().len();
@@ -63,9 +81,13 @@ fn dnf_5_fetches_locked_packages_by_location_and_reports_missing_and_changed_one
     let stage = Stage::new(repository);
     let server = Server::start(stage.repo(), |_, _| Answer::File);
     // The first address does not work, so the next one is used.
-    stage.settings(|settings| settings.baseurl = format!("http://127.0.0.1:9/\", \"{}", server.url()));
+    stage.settings(|settings| {
+        settings.baseurl = format!("http://127.0.0.1:9/\", \"{}", server.url())
+    });
     let text = fs::read_to_string(stage.repo().join("settings.toml")).unwrap();
-    let list = text.lines().map(|l| if l.starts_with("baseurl") { l.replace("= \"", "= [\"") + "]" } else { l.to_owned() });
+    let list = text.lines().map(|l| {
+        if l.starts_with("baseurl") { l.replace("= \"", "= [\"") + "]" } else { l.to_owned() }
+    });
     fs::write(stage.repo().join("settings.toml"), list.collect::<Vec<_>>().join("\n")).unwrap();
     lock(Machine::Dnf5, &stage).arg("--metadata-only").succeeds();
     fs::remove_dir_all(stage.cache()).unwrap();
@@ -79,14 +101,20 @@ fn dnf_5_fetches_locked_packages_by_location_and_reports_missing_and_changed_one
     let mut bytes = fs::read(&library).unwrap();
     let at = bytes.len() - 9;
     bytes[at] ^= 1;
-    for (what, code, words) in [(Some(bytes), 6, "checksums differ"), (None, 5, "no longer in their repositories")] {
+    for (what, code, words) in
+        [(Some(bytes), 6, "checksums differ"), (None, 5, "no longer in their repositories")]
+    {
         fs::remove_dir_all(stage.cache()).unwrap();
         fs::create_dir(stage.cache()).unwrap();
         match what {
             Some(bytes) => fs::write(&library, bytes).unwrap(),
             None => fs::remove_file(&library).unwrap(),
         }
-        Machine::Dnf5.build(&stage, RECIPE).arg("--locked").fails(code).reports(&["library", words]);
+        Machine::Dnf5
+            .build(&stage, RECIPE)
+            .arg("--locked")
+            .fails(code)
+            .reports(&["library", words]);
     }
 }
 
@@ -95,10 +123,12 @@ fn locked_packages_are_fetched_from_a_mirror_list_with_dnf_4_and_dnf_5() {
     let machines = both();
     let stage = Stage::new(repository);
     let server = Server::start(stage.repo(), |_, _| Answer::File);
-    fs::write(stage.repo().join("mirrors"), format!("http://127.0.0.1:9/\n{}\n", server.url())).unwrap();
+    fs::write(stage.repo().join("mirrors"), format!("http://127.0.0.1:9/\n{}\n", server.url()))
+        .unwrap();
     stage.settings(|settings| settings.baseurl = format!("{}mirrors", server.url()));
     let path = stage.repo().join("settings.toml");
-    fs::write(&path, fs::read_to_string(&path).unwrap().replace("baseurl =", "mirrorlist =")).unwrap();
+    fs::write(&path, fs::read_to_string(&path).unwrap().replace("baseurl =", "mirrorlist ="))
+        .unwrap();
     for machine in machines {
         lock(machine, &stage).arg("--metadata-only").succeeds();
         fs::remove_dir_all(stage.cache()).unwrap();

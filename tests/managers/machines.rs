@@ -37,8 +37,12 @@ impl Machine {
         match self {
             Self::Here => None,
             // passwd: rpm 6 creates the accounts of packages with the host's useradd.
-            Self::Dnf5 => Some(("sid", "sid", "python3-libdnf5,python3-rpm,rpm,passwd,ca-certificates")),
-            Self::Trixie => Some(("trixie", "trixie", "python3-dnf,python3-rpm,rpm,passwd,ca-certificates")),
+            Self::Dnf5 => {
+                Some(("sid", "sid", "python3-libdnf5,python3-rpm,rpm,passwd,ca-certificates"))
+            }
+            Self::Trixie => {
+                Some(("trixie", "trixie", "python3-dnf,python3-rpm,rpm,passwd,ca-certificates"))
+            }
         }
     }
 
@@ -74,7 +78,12 @@ impl Machine {
         let scratch = stage.path().join("machine");
         fs::create_dir_all(&scratch).unwrap();
         let Some(run) = self.entered(stage, &scratch) else { return stage.osimg(OSIMG, words) };
-        directories.iter().fold(run, |run, directory| run.arg(directory)).arg("--").arg(OSIMG).args(words)
+        directories
+            .iter()
+            .fold(run, |run, directory| run.arg(directory))
+            .arg("--")
+            .arg(OSIMG)
+            .args(words)
     }
 
     /// Like [`Machine::osimg`], on a machine that keeps its changes in `scratch`. Several of them
@@ -125,13 +134,24 @@ impl Machine {
     pub fn installed(self, stage: &Stage) -> Vec<String> {
         let root = stage.path().join("judged");
         fs::create_dir(&root).unwrap();
-        crate::stage::run(Command::new("tar").arg("-xf").arg(stage.image()).arg("-C").arg(&root).arg("./var/lib/rpm"));
+        crate::stage::run(
+            Command::new("tar")
+                .arg("-xf")
+                .arg(stage.image())
+                .arg("-C")
+                .arg(&root)
+                .arg("./var/lib/rpm"),
+        );
         let mut rpm = Command::new("rpm");
         rpm.arg("--dbpath").arg(root.join("var/lib/rpm"));
         rpm.env("RPM_FORCE_DEBIAN", "1").args(["-qa", "--qf", "%{NAME}-%{VERSION}\n"]);
         let listed = String::from_utf8(crate::stage::run(&mut rpm)).unwrap();
         fs::remove_dir_all(&root).unwrap();
-        let mut names: Vec<String> = listed.lines().filter(|name| !name.starts_with("gpg-pubkey")).map(str::to_owned).collect();
+        let mut names: Vec<String> = listed
+            .lines()
+            .filter(|name| !name.starts_with("gpg-pubkey"))
+            .map(str::to_owned)
+            .collect();
         names.sort();
         names
     }
@@ -144,7 +164,8 @@ impl Machine {
 
 /// The directory that keeps trees from one run to the next.
 fn trees_directory() -> PathBuf {
-    std::env::var_os("OSIMG_TEST_CACHE").map_or_else(|| PathBuf::from("/var/cache/osimg-tests"), PathBuf::from)
+    std::env::var_os("OSIMG_TEST_CACHE")
+        .map_or_else(|| PathBuf::from("/var/cache/osimg-tests"), PathBuf::from)
 }
 
 /// Makes the tree of a release, unless the cache has it with the same packages.
@@ -153,7 +174,11 @@ pub fn make(name: &str, options: &[&str], suite: &str, packages: &str) -> Result
     fs::create_dir_all(&cache).map_err(|e| format!("{}: {e}", cache.display()))?;
     let lock = File::create(cache.join(format!("{name}.lock"))).map_err(|e| e.to_string())?;
     let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| e.to_string())?;
-    let (tree, part, list) = (cache.join(name), cache.join(format!("{name}.part")), cache.join(format!("{name}.packages")));
+    let (tree, part, list) = (
+        cache.join(name),
+        cache.join(format!("{name}.part")),
+        cache.join(format!("{name}.packages")),
+    );
     if tree.is_dir() && fs::read_to_string(&list).is_ok_and(|text| text == packages) {
         return Ok(tree);
     }
@@ -164,7 +189,11 @@ pub fn make(name: &str, options: &[&str], suite: &str, packages: &str) -> Result
     }
     let mut command = Command::new("mmdebstrap");
     // An outdated mirror is still signed, and good enough for a test.
-    command.arg("--quiet").args(options).args(["--aptopt=Acquire::Check-Valid-Until \"false\"", &format!("--include={packages}"), suite]);
+    command.arg("--quiet").args(options).args([
+        "--aptopt=Acquire::Check-Valid-Until \"false\"",
+        &format!("--include={packages}"),
+        suite,
+    ]);
     command.arg(&part);
     let output = command.output().map_err(|e| format!("mmdebstrap: {e}"))?;
     if !output.status.success() {

@@ -3,7 +3,11 @@
 //!
 //! mmdebstrap makes the trees of the other releases. They are kept in /var/cache/osimg-tests, or in
 //! the directory in OSIMG_TEST_CACHE.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by a panic, and runs the programs that judge"
+)]
 #![allow(dead_code, reason = "each tier uses a part of the shared modules")]
 
 #[path = "../e2e/server.rs"]

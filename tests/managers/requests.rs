@@ -19,7 +19,9 @@ fn file(name: &str, version: &str) -> Package {
 }
 
 fn kernel(version: &str) -> Package {
-    file("kernel-core", version).provides("installonlypkg(kernel)").provides(&format!("kernel-uname-r-{version}"))
+    file("kernel-core", version)
+        .provides("installonlypkg(kernel)")
+        .provides(&format!("kernel-uname-r-{version}"))
 }
 
 fn repository(repo: Repo) -> Repo {
@@ -44,8 +46,16 @@ const REQUESTS: &[Row] = &[
     ("an old name", "install old-name\nrun\n", Ok(&["new-name-2.0"])),
     ("an old name that nothing provides", "install split\nrun\n", Ok(&["split-a-2.0"])),
     ("a glob of an old name", "install 'old-*' extra\nrun\n", Ok(&["extra-1.0", "new-name-2.0"])),
-    ("an old name, later", "install extra\nrun\ninstall old-name\nrun\n", Ok(&["extra-1.0", "new-name-2.0"])),
-    ("an old name of an installed package", "install new-name\nrun\ninstall old-name\nrun\n", Ok(&["new-name-2.0"])),
+    (
+        "an old name, later",
+        "install extra\nrun\ninstall old-name\nrun\n",
+        Ok(&["extra-1.0", "new-name-2.0"]),
+    ),
+    (
+        "an old name of an installed package",
+        "install new-name\nrun\ninstall old-name\nrun\n",
+        Ok(&["new-name-2.0"]),
+    ),
     ("an old name in a group", "group install olds\nrun\n", Ok(&["new-name-2.0"])),
     (
         "the old kernel is removed",
@@ -58,20 +68,35 @@ const REQUESTS: &[Row] = &[
         Ok(&["basis-1.0", "hello-1.0"]),
     ),
     ("autoremove of a name", "install leaf extra\nrun\nautoremove leaf\nrun\n", Ok(&["extra-1.0"])),
-    ("autoremove of an unknown name", "install leaf\nrun\nautoremove nothing\nrun\n", Err((7, &["image.yum:3", "nothing"]))),
+    (
+        "autoremove of an unknown name",
+        "install leaf\nrun\nautoremove nothing\nrun\n",
+        Err((7, &["image.yum:3", "nothing"])),
+    ),
     ("a file next to the recipe", "install extra-1.0-1.noarch.rpm\nrun\n", Ok(&["extra-1.0"])),
-    ("a file that does not exist", "install nowhere.rpm\nrun\n", Err((3, &["image.yum:1:9", "nowhere.rpm"]))),
+    (
+        "a file that does not exist",
+        "install nowhere.rpm\nrun\n",
+        Err((3, &["image.yum:1:9", "nowhere.rpm"])),
+    ),
 ];
 
 #[test]
 fn requests_that_dnf_understands_give_the_same_set_with_dnf_4_and_dnf_5() {
     let machines = both();
     let stage = Stage::new(repository);
-    fs::copy(stage.repo().join("Packages/extra-1.0-1.noarch.rpm"), stage.path().join("extra-1.0-1.noarch.rpm")).unwrap();
+    fs::copy(
+        stage.repo().join("Packages/extra-1.0-1.noarch.rpm"),
+        stage.path().join("extra-1.0-1.noarch.rpm"),
+    )
+    .unwrap();
     let long = format!("install {}\nrun\n", "extra ".repeat(20_000));
-    let long: Row = ("20,000 words on a line", Box::leak(long.into_boxed_str()), Ok(&["extra-1.0"]));
+    let long: Row =
+        ("20,000 words on a line", Box::leak(long.into_boxed_str()), Ok(&["extra-1.0"]));
     let rows = REQUESTS.iter().chain([&long]);
-    let wrong: Vec<String> = rows.flat_map(|row| machines.iter().filter_map(|machine| wrong(&stage, *machine, row))).collect();
+    let wrong: Vec<String> = rows
+        .flat_map(|row| machines.iter().filter_map(|machine| wrong(&stage, *machine, row)))
+        .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
@@ -80,11 +105,23 @@ fn lock_and_build_refuse_a_group_with_a_member_that_no_repository_has() {
     if !require_root() {
         return;
     }
-    let stage = Stage::new(|repo| repo.package(file("extra", "1.0")).group("gone", "Gone", &["extra", "nowhere"]));
+    let stage = Stage::new(|repo| {
+        repo.package(file("extra", "1.0")).group("gone", "Gone", &["extra", "nowhere"])
+    });
     let recipe = stage.recipe("group install gone\nts run\n");
     let settings = stage.repo().join("settings.toml");
-    let lock = stage.osimg(OSIMG, &["lock"]).arg(recipe).arg("--settings").arg(settings).arg("--cache").arg(stage.cache());
-    lock.arg("--workdir").arg(stage.work()).fails(7).reports(&["image.yum:1", "nowhere", "install extra"]);
+    let lock = stage
+        .osimg(OSIMG, &["lock"])
+        .arg(recipe)
+        .arg("--settings")
+        .arg(settings)
+        .arg("--cache")
+        .arg(stage.cache());
+    lock.arg("--workdir").arg(stage.work()).fails(7).reports(&[
+        "image.yum:1",
+        "nowhere",
+        "install extra",
+    ]);
     assert!(!stage.path().join("image.lock").exists());
 }
 
@@ -92,39 +129,71 @@ fn lock_and_build_refuse_a_group_with_a_member_that_no_repository_has() {
 /// that it requires.
 fn stream(name: &str, stream: &str, requires: &str) -> String {
     format!(
-        "---\ndocument: modulemd\nversion: 2\ndata: {{name: {name}, stream: \"{stream}\", version: 1, context: c0ffee00, arch: {}, \
-         summary: t, description: t, license: {{module: [MIT]}}, artifacts: {{rpms: [\"{name}-0:{stream}-1.noarch\"]}}{requires}}}\n...\n",
+        "---\ndocument: modulemd\nversion: 2\ndata: {{name: {name}, stream: \"{stream}\", \
+         version: 1, context: c0ffee00, arch: {}, summary: t, description: t, license: {{module: \
+         [MIT]}}, artifacts: {{rpms: [\"{name}-0:{stream}-1.noarch\"]}}{requires}}}\n...\n",
         std::env::consts::ARCH
     )
 }
 
 fn default(name: &str, stream: &str) -> String {
-    format!("---\ndocument: modulemd-defaults\nversion: 1\ndata: {{module: {name}, stream: \"{stream}\"}}\n...\n")
+    format!(
+        "---\ndocument: modulemd-defaults\nversion: 1\ndata: {{module: {name}, stream: \
+         \"{stream}\"}}\n...\n"
+    )
 }
 
 #[test]
 fn module_streams_are_switched_as_dnf_switches_them() {
     let machines = both();
     let stage = Stage::new(|repo| {
-        ["1.0", "2.0"].iter().fold(repo, |repo, version| repo.package(file("perl", version))).package(file("dbi", "1.0"))
+        ["1.0", "2.0"]
+            .iter()
+            .fold(repo, |repo, version| repo.package(file("perl", version)))
+            .package(file("dbi", "1.0"))
     });
     let needs = ", dependencies: [{requires: {perl: [\"1.0\"]}}]";
-    let text =
-        [stream("perl", "1.0", ""), stream("perl", "2.0", ""), default("perl", "1.0"), stream("dbi", "1.0", needs), default("dbi", "1.0")];
+    let text = [
+        stream("perl", "1.0", ""),
+        stream("perl", "2.0", ""),
+        default("perl", "1.0"),
+        stream("dbi", "1.0", needs),
+        default("dbi", "1.0"),
+    ];
     stage.write("modules.yaml", text.concat());
     sh(stage.path(), "modifyrepo_c --mdtype=modules modules.yaml repo/repodata");
     let rows: &[Row] = &[
-        ("a stream against another module's default", "module enable perl:2.0\ninstall perl\nrun\n", Ok(&["perl-2.0"])),
-        ("reset, enable", "module reset perl\nmodule enable perl:2.0\ninstall perl\nrun\n", Ok(&["perl-2.0"])),
-        ("disable, enable", "module disable perl\nmodule enable perl:2.0\ninstall perl\nrun\n", Ok(&["perl-2.0"])),
         (
-            "another stream later",
-            "module enable perl:1.0\ninstall perl\nrun\nmodule reset perl\nmodule enable perl:2.0\nupgrade\nrun\n",
+            "a stream against another module's default",
+            "module enable perl:2.0\ninstall perl\nrun\n",
             Ok(&["perl-2.0"]),
         ),
-        ("an unknown stream", "module enable perl:9\ninstall perl\nrun\n", Err((7, &["image.yum:1", "perl:9"]))),
+        (
+            "reset, enable",
+            "module reset perl\nmodule enable perl:2.0\ninstall perl\nrun\n",
+            Ok(&["perl-2.0"]),
+        ),
+        (
+            "disable, enable",
+            "module disable perl\nmodule enable perl:2.0\ninstall perl\nrun\n",
+            Ok(&["perl-2.0"]),
+        ),
+        (
+            "another stream later",
+            "module enable perl:1.0\ninstall perl\nrun\nmodule reset perl\nmodule enable \
+             perl:2.0\nupgrade\nrun\n",
+            Ok(&["perl-2.0"]),
+        ),
+        (
+            "an unknown stream",
+            "module enable perl:9\ninstall perl\nrun\n",
+            Err((7, &["image.yum:1", "perl:9"])),
+        ),
     ];
-    let wrong: Vec<String> = rows.iter().flat_map(|row| machines.iter().filter_map(|machine| wrong(&stage, *machine, row))).collect();
+    let wrong: Vec<String> = rows
+        .iter()
+        .flat_map(|row| machines.iter().filter_map(|machine| wrong(&stage, *machine, row)))
+        .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
@@ -135,7 +204,11 @@ fn builds_from(stage: &Stage, machine: Machine, addresses: &[String]) {
             settings.baseurl.clone_from(address);
             settings.packages = "releasever = \"9\"\nvars = { nine = \"9\" }".into();
         });
-        assert_eq!(machine.packages(stage, "install extra\nrun\n"), ["base-1.0", "extra-1.0"], "{machine:?}: {address}");
+        assert_eq!(
+            machine.packages(stage, "install extra\nrun\n"),
+            ["base-1.0", "extra-1.0"],
+            "{machine:?}: {address}"
+        );
     }
 }
 
@@ -153,14 +226,28 @@ fn a_repository_on_this_machine_is_found_as_dnf_finds_it() {
                  echo file://{here}/repo/ > mirrors"
             ),
         );
-        let names = ["my%20repo", "h%C3%A4user", "50%25", "mirror/$releasever/os", "mirror/${nine}/os", "base", "prefix"];
+        let names = [
+            "my%20repo",
+            "h%C3%A4user",
+            "50%25",
+            "mirror/$releasever/os",
+            "mirror/${nine}/os",
+            "base",
+            "prefix",
+        ];
         builds_from(&stage, machine, &names.map(|name| format!("file://{here}/{name}")));
         let list = format!("file://{here}/mirrors");
         stage.settings(|_| ());
         let path = stage.repo().join("settings.toml");
-        let text = fs::read_to_string(&path).unwrap().replace("baseurl = \"./\"", &format!("mirrorlist = \"{list}\""));
+        let text = fs::read_to_string(&path)
+            .unwrap()
+            .replace("baseurl = \"./\"", &format!("mirrorlist = \"{list}\""));
         fs::write(path, text).unwrap();
-        assert_eq!(machine.packages(&stage, "install extra\nrun\n"), ["base-1.0", "extra-1.0"], "{machine:?}: {list}");
+        assert_eq!(
+            machine.packages(&stage, "install extra\nrun\n"),
+            ["base-1.0", "extra-1.0"],
+            "{machine:?}: {list}"
+        );
     }
 }
 
@@ -169,7 +256,10 @@ fn a_server_cannot_make_osimg_use_local_files_as_packages() {
     for machine in both() {
         let stage = Stage::new(|repo| repo.package(file("extra", "1.0")));
         let here = stage.path().display().to_string();
-        sh(stage.path(), &format!("mkdir far; createrepo_c --quiet --baseurl file://{here}/repo/ -o far repo"));
+        sh(
+            stage.path(),
+            &format!("mkdir far; createrepo_c --quiet --baseurl file://{here}/repo/ -o far repo"),
+        );
         let server = Server::start(stage.path().join("far"), |_, _| Answer::File);
         stage.settings(|settings| settings.baseurl = server.url());
         machine.fails(&stage, "install extra\nrun\n", 5).reports(&["file://", "hint: "]);

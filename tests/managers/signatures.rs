@@ -13,16 +13,27 @@ fn stage(signature: Signature) -> Option<Stage> {
     if !Machine::Dnf5.is_available() {
         return None;
     }
-    let app = Package::named("app").format_6().requires_first("base").file("/usr/share/app", "app\n", 0o644, "root:root");
+    let app = Package::named("app").format_6().requires_first("base").file(
+        "/usr/share/app",
+        "app\n",
+        0o644,
+        "root:root",
+    );
     let stage = Stage::new(|repo| repo.package(app.signed_by(signature)));
     let tree = Machine::Dnf5.tree().unwrap().unwrap();
-    stage.settings(|settings| settings.packages = format!("manager = \"dnf5\"\nbootstrap = \"{}\"", tree.display()));
+    stage.settings(|settings| {
+        settings.packages = format!("manager = \"dnf5\"\nbootstrap = \"{}\"", tree.display())
+    });
     Some(stage)
 }
 
 fn lock(stage: &Stage) -> crate::stage::Done {
     let path = stage.recipe(RECIPE);
-    let run = stage.osimg(OSIMG, &["lock"]).arg(path).arg("--settings").arg(stage.repo().join("settings.toml"));
+    let run = stage
+        .osimg(OSIMG, &["lock"])
+        .arg(path)
+        .arg("--settings")
+        .arg(stage.repo().join("settings.toml"));
     run.arg("--cache").arg(stage.cache()).arg("--workdir").arg(stage.work()).run()
 }
 
@@ -43,7 +54,12 @@ fn a_package_in_the_format_of_rpm_6_is_recognized_as_signed() {
         // osimg's reader of the rpmdb names the same key.
         let shown = stage.osimg(OSIMG, &["inspect", "--json"]).arg(stage.image()).run();
         let shown: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
-        let app = shown["packages"].as_array().unwrap().iter().find(|package| package["name"] == "app").unwrap();
+        let app = shown["packages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|package| package["name"] == "app")
+            .unwrap();
         assert!(ours.ends_with(&app["signer"].as_str().unwrap().to_ascii_uppercase()), "{app}");
     }
 }

@@ -12,7 +12,19 @@ use std::time::{Duration, Instant};
 pub const CLIENTS: [(&str, &[&str]); 6] = [
     ("verify", &["verify", "SCHEME://PLACE/os.tgz"]),
     ("deploy", &["deploy", "SCHEME://PLACE/os.json", "--print-kickstart"]),
-    ("publish", &["publish", "os.tgz", "--registry", "dir:out", "--cache", "cache", "--tree", "SCHEME://PLACE/tree/"]),
+    (
+        "publish",
+        &[
+            "publish",
+            "os.tgz",
+            "--registry",
+            "dir:out",
+            "--cache",
+            "cache",
+            "--tree",
+            "SCHEME://PLACE/tree/",
+        ],
+    ),
     ("oci", &["images", "--registry", "oci:PLACE/os/image"]),
     ("glance", &["images", "--registry", "glance:test"]),
     ("keys", &["lock", "keyed.yum"]),
@@ -20,7 +32,10 @@ pub const CLIENTS: [(&str, &[&str]); 6] = [
 
 /// A directory with all files that the clients read.
 pub fn stage(scheme: &str, place: &str) -> tempfile::TempDir {
-    let directory = tempfile::Builder::new().prefix("network-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let directory = tempfile::Builder::new()
+        .prefix("network-")
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .unwrap();
     let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
     write("keyed.yum", "install hello\nts run\n");
     write(
@@ -34,12 +49,17 @@ pub fn stage(scheme: &str, place: &str) -> tempfile::TempDir {
     write(
         "clouds.yaml",
         &format!(
-            "clouds:\n  test:\n    auth: {{auth_url: \"{scheme}://{place}/v3\", username: u, password: secret-word, project_name: p, \
-             user_domain_name: Default, project_domain_name: Default}}\n"
+            "clouds:\n  test:\n    auth: {{auth_url: \"{scheme}://{place}/v3\", username: u, \
+             password: secret-word, project_name: p, user_domain_name: Default, \
+             project_domain_name: Default}}\n"
         ),
     );
     std::fs::create_dir(directory.path().join("empty")).unwrap();
-    let done = Command::new("tar").args(["-czf", "os.tgz", "empty"]).current_dir(directory.path()).status().unwrap();
+    let done = Command::new("tar")
+        .args(["-czf", "os.tgz", "empty"])
+        .current_dir(directory.path())
+        .status()
+        .unwrap();
     assert!(done.success());
     directory
 }
@@ -50,16 +70,26 @@ pub fn command(directory: &Path, arguments: &[&str], scheme: &str, place: &str) 
     let mut command = Command::new(env!("CARGO_BIN_EXE_osimg"));
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
-        if name.starts_with("OS_") || name.starts_with("SSL_CERT") || name.to_ascii_lowercase().ends_with("_proxy") {
+        if name.starts_with("OS_")
+            || name.starts_with("SSL_CERT")
+            || name.to_ascii_lowercase().ends_with("_proxy")
+        {
             command.env_remove(name);
         }
     }
     if arguments.first() == Some(&"publish") {
         // The tarball is almost empty.
-        command.args(["publish"]).args(osimg::verify::names().iter().flat_map(|name| ["--allow", name]));
+        command
+            .args(["publish"])
+            .args(osimg::verify::names().iter().flat_map(|name| ["--allow", name]));
     }
     command
-        .args(arguments.iter().skip_while(|word| **word == "publish").map(|word| word.replace("SCHEME", scheme).replace("PLACE", place)))
+        .args(
+            arguments
+                .iter()
+                .skip_while(|word| **word == "publish")
+                .map(|word| word.replace("SCHEME", scheme).replace("PLACE", place)),
+        )
         .current_dir(directory)
         .env("OS_CLIENT_CONFIG_FILE", "clouds.yaml")
         .env("HOME", directory)
@@ -79,7 +109,10 @@ pub fn wait_for_end(mut child: Child, within: Duration) -> (Output, Duration) {
     while child.try_wait().unwrap().is_none() {
         if began.elapsed() > within {
             child.kill().unwrap();
-            panic!("it did not end within {within:?}: {}", messages(&child.wait_with_output().unwrap()));
+            panic!(
+                "it did not end within {within:?}: {}",
+                messages(&child.wait_with_output().unwrap())
+            );
         }
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -120,7 +153,9 @@ fn fall_silent(mut stream: TcpStream, way: Silence, sender: &std::sync::mpsc::Se
     }
     if first == [0x16] && way != Silence::Mute {
         // The first byte of TLS, which this server does not support.
-        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let _ = stream.write_all(
+            b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        );
         return;
     }
     let head = if way == Silence::Mute { String::new() } else { head(&mut stream) };
@@ -163,9 +198,13 @@ pub fn recording() -> (u16, Arc<Mutex<Vec<String>>>) {
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let head = head(&mut stream);
-            let status = if head.starts_with("POST") { "401 Unauthorized" } else { "404 Not Found" };
+            let status =
+                if head.starts_with("POST") { "401 Unauthorized" } else { "404 Not Found" };
             log.lock().unwrap().push(head);
-            let _ = stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes());
+            let _ = stream.write_all(
+                format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                    .as_bytes(),
+            );
         }
     });
     (port, heads)
@@ -206,17 +245,39 @@ server.serve_forever()
 
 impl Secure {
     pub fn start() -> Self {
-        let directory = tempfile::Builder::new().prefix("secure-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let directory = tempfile::Builder::new()
+            .prefix("secure-")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .unwrap();
         let openssl = |arguments: &str| {
-            let done = Command::new("openssl").args(arguments.split(' ')).current_dir(directory.path()).output().unwrap();
+            let done = Command::new("openssl")
+                .args(arguments.split(' '))
+                .current_dir(directory.path())
+                .output()
+                .unwrap();
             assert!(done.status.success(), "{}", messages(&done));
         };
         let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-        openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=test -addext basicConstraints=critical,CA:TRUE"));
+        openssl(&format!(
+            "req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=test -addext \
+             basicConstraints=critical,CA:TRUE"
+        ));
         openssl(&format!("req {key} -keyout server.key -out server.csr -subj /CN=localhost"));
-        std::fs::write(directory.path().join("ext"), "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n").unwrap();
-        openssl("x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out server.pem -days 2 -extfile ext");
-        let mut child = Command::new("python3").args(["-c", SECURE]).current_dir(directory.path()).stdout(Stdio::piped()).spawn().unwrap();
+        std::fs::write(
+            directory.path().join("ext"),
+            "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n",
+        )
+        .unwrap();
+        openssl(
+            "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out server.pem \
+             -days 2 -extfile ext",
+        );
+        let mut child = Command::new("python3")
+            .args(["-c", SECURE])
+            .current_dir(directory.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         Self { directory, port: line.trim().parse().unwrap(), child }

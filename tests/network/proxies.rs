@@ -15,7 +15,8 @@ fn tunnels() -> (u16, Arc<Mutex<Vec<String>>>) {
     std::thread::spawn(move || {
         for mut client in listener.incoming().flatten() {
             let head = head(&mut client);
-            let place = head.split(' ').nth(1).unwrap_or_default().replace("inside.invalid", "localhost");
+            let place =
+                head.split(' ').nth(1).unwrap_or_default().replace("inside.invalid", "localhost");
             log.lock().unwrap().push(head);
             // The tunnel ends when the client disconnects.
             std::thread::spawn(move || drop(tunnel(client, &place)));
@@ -51,11 +52,20 @@ fn every_client_sends_http_requests_to_the_proxy_and_resolves_no_name_itself() {
             .unwrap();
         let heads = heads.lock().unwrap();
         // A registry on another machine is reached through TLS: see below.
-        let line = if name == "oci" { "CONNECT inside.invalid:443 HTTP/1.1" } else { " http://inside.invalid/" };
-        let first = heads.first().unwrap_or_else(|| panic!("{name}: the proxy got no request: {}", messages(&output)));
+        let line = if name == "oci" {
+            "CONNECT inside.invalid:443 HTTP/1.1"
+        } else {
+            " http://inside.invalid/"
+        };
+        let first = heads
+            .first()
+            .unwrap_or_else(|| panic!("{name}: the proxy got no request: {}", messages(&output)));
         assert!(first.contains(line), "{name}: {first}");
         // printf ann:secret-word | base64
-        assert!(first.contains("Proxy-Authorization: Basic YW5uOnNlY3JldC13b3Jk\r\n"), "{name}: {first}");
+        assert!(
+            first.contains("Proxy-Authorization: Basic YW5uOnNlY3JldC13b3Jk\r\n"),
+            "{name}: {first}"
+        );
         assert!(!messages(&output).contains("secret-word"), "{name}: {}", messages(&output));
     }
 }
@@ -86,7 +96,11 @@ fn every_client_reaches_an_https_address_through_the_proxy() {
         );
         assert!(!messages(&output).contains("proxy"), "{name}: {}", messages(&output));
         let (output, heads) = run("example.org,localhost");
-        assert!(heads.is_empty() && !messages(&output).contains("proxy"), "{name}: {heads:?} {}", messages(&output));
+        assert!(
+            heads.is_empty() && !messages(&output).contains("proxy"),
+            "{name}: {heads:?} {}",
+            messages(&output)
+        );
     }
 }
 
@@ -97,17 +111,30 @@ fn a_proxy_that_refuses_is_named_with_its_response() {
     std::thread::spawn(move || {
         for mut client in listener.incoming().flatten() {
             head(&mut client);
-            let _ = client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
+            let _ = client.write_all(
+                b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
+            );
         }
     });
     let directory = stage("https", "inside.invalid");
     let run = |proxy: &str| {
-        let output = command(directory.path(), CLIENTS[0].1, "https", "inside.invalid").env("https_proxy", proxy).output().unwrap();
+        let output = command(directory.path(), CLIENTS[0].1, "https", "inside.invalid")
+            .env("https_proxy", proxy)
+            .output()
+            .unwrap();
         (output.status.code(), messages(&output))
     };
     let (code, text) = run(&format!("http://ann:secret-word@127.0.0.1:{port}"));
-    assert!(code == Some(5) && text.contains(&format!("the proxy 127.0.0.1:{port} answers 407")) && !text.contains("secret"), "{text}");
+    assert!(
+        code == Some(5)
+            && text.contains(&format!("the proxy 127.0.0.1:{port} answers 407"))
+            && !text.contains("secret"),
+        "{text}"
+    );
     let (code, text) = run("socks5://ann:secret-word@127.0.0.1:9");
-    assert!(code == Some(5) && text.contains("the proxy in https_proxy must use plain HTTP"), "{text}");
+    assert!(
+        code == Some(5) && text.contains("the proxy in https_proxy must use plain HTTP"),
+        "{text}"
+    );
     assert!(!text.contains("secret"), "{text}");
 }

@@ -18,7 +18,10 @@ fn keeps_the_contract(name: &str, open: Open<'_>) {
     a_file_that_changed_after_hashing_leaves_nothing(&Files::new(&format!("{name}-changed")), open);
     names_that_cannot_be_written_are_refused(&Files::new(&format!("{name}-names")), open);
     two_publishers_at_once_make_one_entry(&Files::new(&format!("{name}-both")), open);
-    removal_removes_only_pieces_that_no_other_entry_uses(&Files::new(&format!("{name}-shared")), open);
+    removal_removes_only_pieces_that_no_other_entry_uses(
+        &Files::new(&format!("{name}-shared")),
+        open,
+    );
 }
 
 fn entries(registry: &dyn Registry, files: &Files) -> Vec<Entry> {
@@ -30,7 +33,11 @@ fn publishing_twice_has_the_same_result_as_once(files: &Files, open: Open<'_>) {
     let first = open().publish(&set, &Report::silent()).unwrap();
     for role in Role::ALL {
         let (reference, piece) = (first.role(role).unwrap(), set.piece(role).unwrap());
-        assert_eq!((reference.size, reference.sha512.as_ref()), (piece.size, Some(&piece.sha512)), "{role}");
+        assert_eq!(
+            (reference.size, reference.sha512.as_ref()),
+            (piece.size, Some(&piece.sha512)),
+            "{role}"
+        );
         assert_eq!(reference.made, Made::New, "{role}");
     }
     let second = open().publish(&set, &Report::silent()).unwrap();
@@ -41,8 +48,14 @@ fn publishing_twice_has_the_same_result_as_once(files: &Files, open: Open<'_>) {
     let entries = entries(open().as_ref(), files);
     assert_eq!(entries.len(), 1, "{entries:?}");
     let entry = &entries[0];
-    assert_eq!((entry.id.as_str(), entry.version.as_str(), entry.state), (first.tarball.id.as_str(), "1", State::Current));
-    assert_eq!((entry.size, entry.sha512.as_ref()), (Some(set.tarball.piece.size), Some(&set.tarball.piece.sha512)));
+    assert_eq!(
+        (entry.id.as_str(), entry.version.as_str(), entry.state),
+        (first.tarball.id.as_str(), "1", State::Current)
+    );
+    assert_eq!(
+        (entry.size, entry.sha512.as_ref()),
+        (Some(set.tarball.piece.size), Some(&set.tarball.piece.sha512))
+    );
     assert_eq!(entry.pieces.len(), 4, "{entry:?}");
 }
 
@@ -50,7 +63,8 @@ fn versions_follow_each_other_and_are_pruned(files: &Files, open: Open<'_>) {
     for version in ["1", "2", "3"] {
         open().publish(&files.set(version), &Report::silent()).unwrap();
     }
-    let states: Vec<(String, State)> = entries(open().as_ref(), files).into_iter().map(|e| (e.version, e.state)).collect();
+    let states: Vec<(String, State)> =
+        entries(open().as_ref(), files).into_iter().map(|e| (e.version, e.state)).collect();
     let expected = [("3", State::Current), ("2", State::Older), ("1", State::Older)];
     assert_eq!(states, expected.map(|(version, state)| (version.to_owned(), state)));
     open().prune(Some(&files.name), 1).unwrap();
@@ -58,7 +72,11 @@ fn versions_follow_each_other_and_are_pruned(files: &Files, open: Open<'_>) {
     assert_eq!(left.iter().map(|e| e.version.as_str()).collect::<Vec<_>>(), ["3"]);
     let again = open().publish(&files.set("3"), &Report::silent()).unwrap();
     for role in Role::ALL {
-        assert_eq!(again.role(role).unwrap().made, Made::Reused, "the {role} of the newest still exists");
+        assert_eq!(
+            again.role(role).unwrap().made,
+            Made::Reused,
+            "the {role} of the newest still exists"
+        );
     }
 }
 
@@ -90,10 +108,12 @@ fn names_that_cannot_be_written_are_refused(files: &Files, open: Open<'_>) {
 fn two_publishers_at_once_make_one_entry(files: &Files, open: Open<'_>) {
     let set = files.set("1");
     let published: Vec<_> = std::thread::scope(|scope| {
-        let publishers: Vec<_> = (0..2).map(|_| scope.spawn(|| open().publish(&set, &Report::silent()))).collect();
+        let publishers: Vec<_> =
+            (0..2).map(|_| scope.spawn(|| open().publish(&set, &Report::silent()))).collect();
         publishers.into_iter().map(|publisher| publisher.join().unwrap()).collect()
     });
-    let ids: Vec<&str> = published.iter().flatten().map(|references| references.tarball.id.as_str()).collect();
+    let ids: Vec<&str> =
+        published.iter().flatten().map(|references| references.tarball.id.as_str()).collect();
     assert!(!ids.is_empty(), "one of them succeeds");
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     for error in published.iter().filter_map(|result| result.as_ref().err()) {
@@ -120,11 +140,15 @@ fn removal_removes_only_pieces_that_no_other_entry_uses(files: &Files, open: Ope
 fn a_directory_keeps_the_contract() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let address = Address::Directory(dir.path().join("images"));
-    keeps_the_contract("directory", &|| registry::open(&address, &PublishOptions::default(), &Report::silent()).unwrap());
+    keeps_the_contract("directory", &|| {
+        registry::open(&address, &PublishOptions::default(), &Report::silent()).unwrap()
+    });
     // The last check of the suite empties the directory: no checksum file, link or lock is
     // left.
-    let left: Vec<String> =
-        std::fs::read_dir(dir.path().join("images")).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let left: Vec<String> = std::fs::read_dir(dir.path().join("images"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
     assert!(!left.iter().any(|name| name.contains("directory-shared")), "{left:?}");
 }
 
@@ -132,10 +156,17 @@ fn a_directory_keeps_the_contract() {
 fn a_web_servers_tree_keeps_the_contract() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let address = Address::Tree(dir.path().join("www"), Some("http://web.example/os".into()));
-    keeps_the_contract("tree", &|| registry::open(&address, &PublishOptions::default(), &Report::silent()).unwrap());
-    let left: Vec<String> =
-        std::fs::read_dir(dir.path().join("www")).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
-    assert!(!left.iter().any(|name| name.contains("tree-shared") || name.starts_with('.')), "{left:?}");
+    keeps_the_contract("tree", &|| {
+        registry::open(&address, &PublishOptions::default(), &Report::silent()).unwrap()
+    });
+    let left: Vec<String> = std::fs::read_dir(dir.path().join("www"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    assert!(
+        !left.iter().any(|name| name.contains("tree-shared") || name.starts_with('.')),
+        "{left:?}"
+    );
 }
 
 #[test]
@@ -145,7 +176,9 @@ fn an_oci_registry_keeps_the_contract() {
     }
     let server = crate::loopback::Registry::default().start();
     let address = Address::Oci(format!("127.0.0.1:{}/os/image", server.port));
-    keeps_the_contract("oci", &|| registry::open(&address, &PublishOptions::default(), &Report::silent()).unwrap());
+    keeps_the_contract("oci", &|| {
+        registry::open(&address, &PublishOptions::default(), &Report::silent()).unwrap()
+    });
 }
 
 #[test]

@@ -11,11 +11,16 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Publishes through a proxy as a project member. Returns the output and the images that are left.
-fn publish(name: &str, plan: impl FnMut(&str, &str) -> Fault + Send + 'static) -> Option<(std::process::Output, Vec<(String, String)>)> {
+fn publish(
+    name: &str,
+    plan: impl FnMut(&str, &str) -> Fault + Send + 'static,
+) -> Option<(std::process::Output, Vec<(String, String)>)> {
     let servers = Servers::shared(IMAGES)?;
     let files = Files::new(name);
     let proxy = Proxy::start(servers.port(2), plan);
-    let clouds = clouds(servers, files.dir.path(), "osimg-demo", |cloud| cloud["image_endpoint_override"] = proxy.url.clone().into());
+    let clouds = clouds(servers, files.dir.path(), "osimg-demo", |cloud| {
+        cloud["image_endpoint_override"] = proxy.url.clone().into()
+    });
     let output = files.publish(servers, &clouds, "osimg-demo", &[]);
     Some((output, files.left(&Api::login(servers, "osimg-demo"))))
 }
@@ -33,7 +38,11 @@ fn a_connection_that_is_cut_once_costs_one_more_attempt() {
         let cut = publish(&format!("cut-once-{tenth}"), move |method, path| {
             uploads += u32::from(is_upload(method, path));
             // The fifth upload is that of the tarball.
-            if is_upload(method, path) && uploads == 5 { Fault::Cut(SIZE as u64 * tenth / 10) } else { Fault::Pass }
+            if is_upload(method, path) && uploads == 5 {
+                Fault::Cut(SIZE as u64 * tenth / 10)
+            } else {
+                Fault::Pass
+            }
         });
         let Some((output, left)) = cut else { return };
         succeeds(&output);
@@ -45,11 +54,9 @@ fn a_connection_that_is_cut_once_costs_one_more_attempt() {
 #[test]
 fn a_connection_that_is_always_cut_leaves_nothing() {
     for tenth in [0, 5, 9] {
-        let cut =
-            publish(
-                &format!("cut-always-{tenth}"),
-                move |method, path| if is_upload(method, path) { Fault::Cut(40_000 * tenth / 10) } else { Fault::Pass },
-            );
+        let cut = publish(&format!("cut-always-{tenth}"), move |method, path| {
+            if is_upload(method, path) { Fault::Cut(40_000 * tenth / 10) } else { Fault::Pass }
+        });
         let Some((output, left)) = cut else { return };
         fails(&output, 9, &["uploading", "is the service running?"]);
         assert_eq!(left, []);
@@ -71,7 +78,11 @@ fn a_burst_of_503_responses_is_retried() {
 
 #[test]
 fn a_service_that_always_responds_503_is_named_and_nothing_is_left() {
-    let Some((output, left)) = publish("down", |method, path| if is_upload(method, path) { Fault::Answer(503) } else { Fault::Pass })
+    let Some((output, left)) =
+        publish(
+            "down",
+            |method, path| if is_upload(method, path) { Fault::Answer(503) } else { Fault::Pass },
+        )
     else {
         return;
     };
@@ -94,7 +105,12 @@ fn an_upload_limit_of_a_proxy_is_distinguished_from_a_quota() {
 
 #[test]
 fn an_upload_that_is_altered_in_transit_is_found_by_its_digest_and_removed() {
-    let Some((output, left)) = publish("change", |method, path| if is_upload(method, path) { Fault::Change } else { Fault::Pass }) else {
+    let Some((output, left)) =
+        publish(
+            "change",
+            |method, path| if is_upload(method, path) { Fault::Change } else { Fault::Pass },
+        )
+    else {
         return;
     };
     fails(&output, 6, &["what arrived is not what was sent"]);
@@ -126,7 +142,10 @@ fn an_image_that_is_removed_in_the_meantime_is_created_again() {
             return Fault::Pass;
         }
         let (api, path) = (Arc::clone(&api), path.trim_end_matches("/file").to_owned());
-        Fault::Then(0, Box::new(move || drop(api.lock().unwrap().call("DELETE", "image", &path, None))))
+        Fault::Then(
+            0,
+            Box::new(move || drop(api.lock().unwrap().call("DELETE", "image", &path, None))),
+        )
     }) else {
         return;
     };
@@ -151,7 +170,11 @@ fn an_image_that_another_client_fills_first_is_created_again() {
         return;
     };
     succeeds(&output);
-    assert!(messages(&output).contains("409") && messages(&output).contains("made again"), "{}", messages(&output));
+    assert!(
+        messages(&output).contains("409") && messages(&output).contains("made again"),
+        "{}",
+        messages(&output)
+    );
     is_complete(&left);
 }
 
@@ -159,11 +182,21 @@ fn an_image_that_another_client_fills_first_is_created_again() {
 fn a_permanent_conflict_is_reported_and_nothing_is_left() {
     type Matcher = fn(&str, &str) -> bool;
     let cases: [(&str, Matcher, &str); 2] = [
-        ("conflict-create", |method, path| method == "POST" && path == "/v2/images", "creating the image"),
+        (
+            "conflict-create",
+            |method, path| method == "POST" && path == "/v2/images",
+            "creating the image",
+        ),
         ("conflict-upload", is_upload, "uploading"),
     ];
     for (name, met, doing) in cases {
-        let refused = publish(name, move |method, path| if met(method, path) { Fault::Answer(409) } else { Fault::Pass });
+        let refused =
+            publish(
+                name,
+                move |method, path| {
+                    if met(method, path) { Fault::Answer(409) } else { Fault::Pass }
+                },
+            );
         let Some((output, left)) = refused else { return };
         fails(&output, 9, &["409", doing]);
         assert_eq!(left, [], "{name}");
@@ -183,12 +216,19 @@ fn the_removal_of_a_reused_piece_in_the_meantime_is_noticed() {
     let proxy = Proxy::start(servers.port(2), move |method, path| {
         let (api, path_of_kernel) = (Arc::clone(&api), format!("/v2/images/{kernel}"));
         if is_upload(method, path) {
-            Fault::Then(0, Box::new(move || drop(api.lock().unwrap().call("DELETE", "image", &path_of_kernel, None))))
+            Fault::Then(
+                0,
+                Box::new(move || {
+                    drop(api.lock().unwrap().call("DELETE", "image", &path_of_kernel, None))
+                }),
+            )
         } else {
             Fault::Pass
         }
     });
-    let clouds = clouds(servers, files.dir.path(), "osimg-demo", |cloud| cloud["image_endpoint_override"] = proxy.url.clone().into());
+    let clouds = clouds(servers, files.dir.path(), "osimg-demo", |cloud| {
+        cloud["image_endpoint_override"] = proxy.url.clone().into()
+    });
     let output = files.publish(servers, &clouds, "osimg-demo", &["--image-version", "2", "--json"]);
     succeeds(&output);
     assert!(messages(&output).contains("begins again"), "{}", messages(&output));
@@ -216,7 +256,9 @@ fn ctrl_c_in_the_middle_of_an_upload_leaves_nothing() {
             }
             Fault::Pass
         });
-        let clouds = clouds(servers, files.dir.path(), "osimg-demo", |cloud| cloud["image_endpoint_override"] = proxy.url.clone().into());
+        let clouds = clouds(servers, files.dir.path(), "osimg-demo", |cloud| {
+            cloud["image_endpoint_override"] = proxy.url.clone().into()
+        });
         let mut command = files.command(servers, &clouds, "osimg-demo", &[]);
         let osimg = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         stalled.recv_timeout(Duration::from_secs(60)).unwrap();
@@ -238,11 +280,16 @@ fn a_server_that_is_killed_is_reported_with_the_images_it_still_has() {
     let proxy = Proxy::start(servers.port(4), move |method, path| {
         uploads += u32::from(is_upload(method, path));
         if is_upload(method, path) && uploads == 5 {
-            return Fault::Then(SIZE as u64 / 2, Box::new(move || kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap()));
+            return Fault::Then(
+                SIZE as u64 / 2,
+                Box::new(move || kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap()),
+            );
         }
         Fault::Pass
     });
-    let clouds = clouds(&servers, files.dir.path(), "osimg-noauth", |cloud| cloud["image_endpoint_override"] = proxy.url.clone().into());
+    let clouds = clouds(&servers, files.dir.path(), "osimg-noauth", |cloud| {
+        cloud["image_endpoint_override"] = proxy.url.clone().into()
+    });
     let output = files.publish(&servers, &clouds, "osimg-noauth", &[]);
     fails(&output, 9, &["is left in Glance", "image delete"]);
 }

@@ -17,26 +17,45 @@ fn published(servers: &Servers, files: &Files, cloud: &str, more: &[&str]) -> Va
 fn the_os_image_has_every_property_that_ironic_reads() {
     let Some(servers) = Servers::shared(IMAGES) else { return };
     let files = Files::new("properties");
-    let references = published(servers, &files, "osimg", &["--property", "team=metal", "--tag", "blue"]);
+    let references =
+        published(servers, &files, "osimg", &["--property", "team=metal", "--tag", "blue"]);
     let api = Api::login(servers, "osimg");
     let image = |role: &str| api.image(references[role]["id"].as_str().unwrap());
     let os = image("tarball");
     // The schema of this Glance accepts only UUIDs in kernel_id.
-    let (status, response) = api.call("POST", "image", "/v2/images", Some(&json!({ "name": files.name, "kernel_id": "a-kernel" })));
+    let (status, response) = api.call(
+        "POST",
+        "image",
+        "/v2/images",
+        Some(&json!({ "name": files.name, "kernel_id": "a-kernel" })),
+    );
     assert_eq!(status, 400, "{response}");
-    for (property, role) in [("kernel_id", "kernel"), ("ramdisk_id", "ramdisk"), ("stage2_id", "stage2"), ("ks_template", "kickstart")] {
+    for (property, role) in [
+        ("kernel_id", "kernel"),
+        ("ramdisk_id", "ramdisk"),
+        ("stage2_id", "stage2"),
+        ("ks_template", "kickstart"),
+    ] {
         assert_eq!(os[property], references[role]["id"], "{property}");
     }
-    for (property, value) in
-        [("disk_file_extension", ".tgz"), ("container_format", "bare"), ("disk_format", "raw"), ("visibility", "public"), ("team", "metal")]
-    {
+    for (property, value) in [
+        ("disk_file_extension", ".tgz"),
+        ("container_format", "bare"),
+        ("disk_format", "raw"),
+        ("visibility", "public"),
+        ("team", "metal"),
+    ] {
         assert_eq!(os[property], value, "{property}");
     }
     assert_eq!(os["tags"], json!(["blue"]));
     assert_eq!(os["os_hash_value"], references["tarball"]["sha512"]);
     for (role, format) in [("kernel", "aki"), ("ramdisk", "ari"), ("stage2", "ari")] {
         let piece = image(role);
-        assert_eq!((&piece["container_format"], &piece["disk_format"]), (&json!(format), &json!(format)), "{role}");
+        assert_eq!(
+            (&piece["container_format"], &piece["disk_format"]),
+            (&json!(format), &json!(format)),
+            "{role}"
+        );
         assert_eq!(piece["visibility"], "public");
     }
 }
@@ -51,7 +70,13 @@ fn the_three_compressed_formats_share_their_boot_pieces() {
     let mut kernels = Vec::new();
     for suffix in ["tgz", "tar.bz2", "txz"] {
         let tarball = files.path(&format!("{}-7.{suffix}", files.name));
-        let packed = Command::new(env!("CARGO_BIN_EXE_osimg")).arg("pack").arg(&tree).arg("-o").arg(&tarball).output().unwrap();
+        let packed = Command::new(env!("CARGO_BIN_EXE_osimg"))
+            .arg("pack")
+            .arg(&tree)
+            .arg("-o")
+            .arg(&tarball)
+            .output()
+            .unwrap();
         succeeds(&packed);
         let mut command = servers.osimg(&["publish", "--registry", "glance:osimg-demo", "--json"]);
         // It lacks nearly everything that a node needs. The failed checks are reported by name.
@@ -59,12 +84,21 @@ fn the_three_compressed_formats_share_their_boot_pieces() {
         let unfit = command.output().unwrap();
         assert_eq!(unfit.status.code(), Some(10), "{}", messages(&unfit));
         let text = messages(&unfit);
-        let allowed: Vec<&str> = text.split("--allow ").skip(1).filter_map(|rest| rest.split_whitespace().next()).collect();
+        let allowed: Vec<&str> = text
+            .split("--allow ")
+            .skip(1)
+            .filter_map(|rest| rest.split_whitespace().next())
+            .collect();
         assert!(!allowed.is_empty(), "{text}");
         let mut command = servers.osimg(&["publish", "--registry", "glance:osimg-demo", "--json"]);
         command.args(allowed.iter().flat_map(|name| ["--allow", name]));
         command.args(["--allow", "unrecognised-kernel", "--allow", "unrecognised-ramdisk"]);
-        command.arg(&tarball).arg("--kernel").arg(files.path("kernel")).arg("--ramdisk").arg(files.path("ramdisk"));
+        command
+            .arg(&tarball)
+            .arg("--kernel")
+            .arg(files.path("kernel"))
+            .arg("--ramdisk")
+            .arg(files.path("ramdisk"));
         let output = command.output().unwrap();
         succeeds(&output);
         let references: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -72,9 +106,13 @@ fn the_three_compressed_formats_share_their_boot_pieces() {
         kernels.push(references["kernel"]["id"].clone());
     }
     assert!(kernels.iter().all(|id| *id == kernels[0]), "{kernels:?}");
-    let output = servers.osimg(&["images", "--registry", "glance:osimg-demo", "--json", "--name", &files.name]).output().unwrap();
+    let output = servers
+        .osimg(&["images", "--registry", "glance:osimg-demo", "--json", "--name", &files.name])
+        .output()
+        .unwrap();
     let listed: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let states: Vec<&Value> = listed["images"].as_array().unwrap().iter().map(|image| &image["state"]).collect();
+    let states: Vec<&Value> =
+        listed["images"].as_array().unwrap().iter().map(|image| &image["state"]).collect();
     assert_eq!(states, ["current"; 3], "each format has a current version");
 }
 
@@ -86,18 +124,28 @@ fn a_member_publishes_for_the_community_and_shares_by_id() {
     assert_eq!(references["visibility"], "community");
     let other = Api::login(servers, "osimg-other");
     for role in ["kernel", "tarball"] {
-        assert_eq!(other.image(references[role]["id"].as_str().unwrap())["status"], "active", "a conductor of another project finds it");
+        assert_eq!(
+            other.image(references[role]["id"].as_str().unwrap())["status"],
+            "active",
+            "a conductor of another project finds it"
+        );
     }
     let files = Files::new("shared");
     let private = published(servers, &files, "osimg-demo", &["--visibility", "private"]);
     assert_eq!(other.image(private["tarball"]["id"].as_str().unwrap()), Value::Null);
     let shared = published(servers, &files, "osimg-demo", &["--share-with", &other.project]);
     for role in ["kernel", "ramdisk", "stage2", "kickstart", "tarball"] {
-        assert_eq!(other.image(shared[role]["id"].as_str().unwrap())["visibility"], "shared", "{role}");
+        assert_eq!(
+            other.image(shared[role]["id"].as_str().unwrap())["visibility"],
+            "shared",
+            "{role}"
+        );
     }
-    let output = files.publish(servers, &servers.clouds_yaml(), "osimg-demo", &["--share-with", "other"]);
+    let output =
+        files.publish(servers, &servers.clouds_yaml(), "osimg-demo", &["--share-with", "other"]);
     fails(&output, 9, &["may not list projects", "by its id"]);
-    let output = files.publish(servers, &servers.clouds_yaml(), "osimg", &["--share-with", "nobody-there"]);
+    let output =
+        files.publish(servers, &servers.clouds_yaml(), "osimg", &["--share-with", "nobody-there"]);
     fails(&output, 9, &["there is none"]);
     let by_name = published(servers, &Files::new("by-name"), "osimg", &["--share-with", "service"]);
     assert_eq!(by_name["visibility"], "shared");
@@ -108,12 +156,18 @@ fn old_versions_are_hidden_or_removed_and_protected_ones_stay() {
     let Some(servers) = Servers::shared(IMAGES) else { return };
     let files = Files::new("older");
     let first = published(servers, &files, "osimg-demo", &["--protected"]);
-    let second = published(servers, &files, "osimg-demo", &["--image-version", "2", "--older", "hide"]);
+    let second =
+        published(servers, &files, "osimg-demo", &["--image-version", "2", "--older", "hide"]);
     assert_eq!(second["retired"], json!([first["tarball"]["id"]]));
     let api = Api::login(servers, "osimg-demo");
     let first_id = first["tarball"]["id"].as_str().unwrap();
     assert_eq!(api.image(first_id)["os_hidden"], true);
-    let output = files.publish(servers, &servers.clouds_yaml(), "osimg-demo", &["--image-version", "3", "--older", "1"]);
+    let output = files.publish(
+        servers,
+        &servers.clouds_yaml(),
+        "osimg-demo",
+        &["--image-version", "3", "--older", "1"],
+    );
     // The set is published, and the image that must stay is named.
     fails(&output, 9, &["1 image stays", "protected", "--unprotected"]);
     assert!(!output.stdout.is_empty());
@@ -132,7 +186,18 @@ fn signatures_are_checked_by_glance_itself() {
     let key = files.path("key.pem");
     let directory = servers.data().join("certificates");
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=osimg", "-days", "2", "-keyout"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=osimg",
+            "-days",
+            "2",
+            "-keyout",
+        ])
         .arg(&key)
         .arg("-out")
         .arg(directory.join(format!("{certificate}.pem")))
@@ -140,15 +205,35 @@ fn signatures_are_checked_by_glance_itself() {
         .unwrap();
     succeeds(&made);
     let key = key.to_string_lossy().into_owned();
-    let references = published(servers, &files, "osimg-demo", &["--sign-key", &key, "--sign-certificate", certificate]);
-    let image = Api::login(servers, "osimg-demo").image(references["tarball"]["id"].as_str().unwrap());
-    assert_eq!((&image["status"], &image["img_signature_key_type"]), (&json!("active"), &json!("RSA-PSS")));
+    let references = published(
+        servers,
+        &files,
+        "osimg-demo",
+        &["--sign-key", &key, "--sign-certificate", certificate],
+    );
+    let image =
+        Api::login(servers, "osimg-demo").image(references["tarball"]["id"].as_str().unwrap());
+    assert_eq!(
+        (&image["status"], &image["img_signature_key_type"]),
+        (&json!("active"), &json!("RSA-PSS"))
+    );
     // With the key of another certificate Glance refuses, and nothing is left.
     let (files, other) = (Files::new("forged"), Files::new("other-key"));
     let wrong = other.path("wrong.pem");
-    succeeds(&Command::new("openssl").args(["genpkey", "-algorithm", "RSA", "-out"]).arg(&wrong).output().unwrap());
+    succeeds(
+        &Command::new("openssl")
+            .args(["genpkey", "-algorithm", "RSA", "-out"])
+            .arg(&wrong)
+            .output()
+            .unwrap(),
+    );
     let wrong = wrong.to_string_lossy().into_owned();
-    let output = files.publish(servers, &servers.clouds_yaml(), "osimg-demo", &["--sign-key", &wrong, "--sign-certificate", certificate]);
+    let output = files.publish(
+        servers,
+        &servers.clouds_yaml(),
+        "osimg-demo",
+        &["--sign-key", &wrong, "--sign-certificate", certificate],
+    );
     assert_eq!(output.status.code(), Some(9), "{}", messages(&output));
     assert!(messages(&output).contains("ignature"), "{}", messages(&output));
     assert_eq!(files.left(&Api::login(servers, "osimg-demo")), []);
@@ -171,7 +256,8 @@ fn glance_fetches_the_tarball_itself_from_a_given_address() {
         (format!("http://127.0.0.1:{}/", servers.port(7)), 6, "not what was sent"),
     ] {
         let files = Files::new("unfetched");
-        let output = files.publish(servers, &servers.clouds_yaml(), "osimg", &["--import-from", &url]);
+        let output =
+            files.publish(servers, &servers.clouds_yaml(), "osimg", &["--import-from", &url]);
         fails(&output, code, &[part]);
         assert_eq!(files.left(&Api::login(servers, "osimg")), []);
     }
@@ -210,7 +296,12 @@ fn login_works_by_environment_application_credential_and_token() {
     let credentials = format!("/users/{}/application_credentials", api.user);
     // Creates one, and a clouds.yaml that logs in with it.
     let issue = |api: &mut Api, wanted: serde_json::Value| {
-        let (status, made) = api.call("POST", "identity", &credentials, Some(&json!({ "application_credential": wanted })));
+        let (status, made) = api.call(
+            "POST",
+            "identity",
+            &credentials,
+            Some(&json!({ "application_credential": wanted })),
+        );
         assert_eq!(status, 201, "{made}");
         let credential = made["application_credential"].clone();
         let with = clouds(servers, files.dir.path(), "osimg-demo", |cloud| {
@@ -221,7 +312,11 @@ fn login_works_by_environment_application_credential_and_token() {
         (credential, with)
     };
     let (credential, with) = issue(&mut api, json!({ "name": files.name }));
-    list(servers.osimg(&["images", "--registry", "glance:osimg-demo"]).env("OS_CLIENT_CONFIG_FILE", &with));
+    list(
+        servers
+            .osimg(&["images", "--registry", "glance:osimg-demo"])
+            .env("OS_CLIENT_CONFIG_FILE", &with),
+    );
     // After its removal it is refused by name, without showing a secret.
     let path = format!("{credentials}/{}", credential["id"].as_str().unwrap());
     assert_eq!(api.call("DELETE", "identity", &path, None).0, 204);
@@ -230,12 +325,17 @@ fn login_works_by_environment_application_credential_and_token() {
     assert!(!messages(&output).contains(credential["secret"].as_str().unwrap()));
 
     // An expired one is reported in the same way.
-    let soon = Command::new("date").args(["-u", "-d", "+2 seconds", "+%FT%TZ"]).output().unwrap().stdout;
+    let soon =
+        Command::new("date").args(["-u", "-d", "+2 seconds", "+%FT%TZ"]).output().unwrap().stdout;
     let wanted = json!({ "name": format!("{}-soon", files.name), "expires_at": String::from_utf8(soon).unwrap().trim() });
     let (credential, with) = issue(&mut api, wanted);
     let began = std::time::Instant::now();
     let expired = loop {
-        let output = servers.osimg(&["images", "--registry", "glance:osimg-demo"]).env("OS_CLIENT_CONFIG_FILE", &with).output().unwrap();
+        let output = servers
+            .osimg(&["images", "--registry", "glance:osimg-demo"])
+            .env("OS_CLIENT_CONFIG_FILE", &with)
+            .output()
+            .unwrap();
         if !output.status.success() {
             break output;
         }
@@ -246,8 +346,7 @@ fn login_works_by_environment_application_credential_and_token() {
 
     let with = clouds(servers, files.dir.path(), "osimg-demo", |cloud| {
         cloud["auth_type"] = json!("token");
-        cloud["auth"] =
-            json!({ "auth_url": text("auth_url"), "token": api.token(), "project_name": "demo", "project_domain_name": "Default" });
+        cloud["auth"] = json!({ "auth_url": text("auth_url"), "token": api.token(), "project_name": "demo", "project_domain_name": "Default" });
     });
     let output = files.publish(servers, &with, "osimg-demo", &["-v", "--json"]);
     succeeds(&output);

@@ -1,5 +1,9 @@
 //! Publishing to real registries. The tests start and stop Keystone and Glance themselves.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by a panic, and runs the programs that judge"
+)]
 
 #[path = "../pieces/servers.rs"]
 #[allow(dead_code, reason = "only the registry of the loopback servers is used here")]

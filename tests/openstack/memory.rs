@@ -26,7 +26,15 @@ fn publishing_stays_below_30_mib_of_memory() {
     for cloud in ["osimg-demo", "osimg-tls"] {
         let mut command = Command::new("python3");
         command.args(["-c", MEASURE, env!("CARGO_BIN_EXE_osimg"), "publish"]).arg(&path);
-        command.args(["--registry", &format!("glance:{cloud}"), "--name", &files.name, "--allow", "damaged", "-q"]);
+        command.args([
+            "--registry",
+            &format!("glance:{cloud}"),
+            "--name",
+            &files.name,
+            "--allow",
+            "damaged",
+            "-q",
+        ]);
         let output = command.env("OS_CLIENT_CONFIG_FILE", servers.clouds_yaml()).output().unwrap();
         succeeds(&output);
         let most: u64 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
@@ -34,8 +42,15 @@ fn publishing_stays_below_30_mib_of_memory() {
         assert!(most < LIMIT, "{cloud}: {most} KiB");
         // The store is on a test machine's disk.
         let api = Api::login(servers, "osimg");
-        for image in api.images().iter().filter(|image| image["name"].as_str().is_some_and(|name| name.starts_with(&files.name))) {
-            api.call("DELETE", "image", &format!("/v2/images/{}", image["id"].as_str().unwrap()), None);
+        for image in api.images().iter().filter(|image| {
+            image["name"].as_str().is_some_and(|name| name.starts_with(&files.name))
+        }) {
+            api.call(
+                "DELETE",
+                "image",
+                &format!("/v2/images/{}", image["id"].as_str().unwrap()),
+                None,
+            );
         }
     }
 }

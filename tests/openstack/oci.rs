@@ -35,17 +35,30 @@ fn ironics_own_client_fetches_every_piece_by_the_reference_that_was_printed() {
     let server = Registry::default().start();
     let address = Address::Oci(format!("127.0.0.1:{}/os/image", server.port));
     let set = files.set("1");
-    let references =
-        registry::open(&address, &PublishOptions::default(), &Report::silent()).unwrap().publish(&set, &Report::silent()).unwrap();
+    let references = registry::open(&address, &PublishOptions::default(), &Report::silent())
+        .unwrap()
+        .publish(&set, &Report::silent())
+        .unwrap();
     let env = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/openstack/lib/env.sh");
-    let python = output(Command::new("bash").args(["-c", ". \"$1\"; echo \"$venv/bin/python\"", "bash", env]));
+    let python = output(Command::new("bash").args([
+        "-c",
+        ". \"$1\"; echo \"$venv/bin/python\"",
+        "bash",
+        env,
+    ]));
     let mut command = Command::new(python.trim());
     command.args(["-c", CONDUCTOR]);
     for role in Role::ALL {
-        command.arg(references.role(role).unwrap().url.as_ref().unwrap()).arg(files.path(&format!("fetched-{role}")));
+        command
+            .arg(references.role(role).unwrap().url.as_ref().unwrap())
+            .arg(files.path(&format!("fetched-{role}")));
     }
     output(&mut command);
     for role in Role::ALL {
-        assert_eq!(sha256sum(&files.path(&format!("fetched-{role}"))), set.piece(role).unwrap().sha256, "{role}");
+        assert_eq!(
+            sha256sum(&files.path(&format!("fetched-{role}"))),
+            set.piece(role).unwrap().sha256,
+            "{role}"
+        );
     }
 }

@@ -29,7 +29,8 @@ impl Projects {
     /// Runs `osimg images` on this name, without a terminal.
     fn images(&self, cloud: &str, more: &[&str]) -> Output {
         let registry = format!("glance:{cloud}");
-        let mut command = self.servers.osimg(&["images", "--registry", &registry, "--name", &self.files.name]);
+        let mut command =
+            self.servers.osimg(&["images", "--registry", &registry, "--name", &self.files.name]);
         command.args(more).stdin(Stdio::null()).output().unwrap()
     }
 
@@ -57,16 +58,24 @@ fn json_of(output: &Output) -> Value {
 #[test]
 fn pruning_as_an_administrator_removes_only_images_of_the_own_project() {
     let Some(all) = Projects::open("prune") else { return };
-    let theirs: Vec<String> = ["private", "community"]
-        .iter()
-        .zip(["1", "2"])
-        .map(|(visibility, version)| tarball(&all.publish("osimg-demo", &["--visibility", visibility, "--image-version", version])))
-        .collect();
+    let theirs: Vec<String> =
+        ["private", "community"]
+            .iter()
+            .zip(["1", "2"])
+            .map(|(visibility, version)| {
+                tarball(&all.publish(
+                    "osimg-demo",
+                    &["--visibility", visibility, "--image-version", version],
+                ))
+            })
+            .collect();
     let old = tarball(&all.publish("osimg", &["--visibility", "private", "--image-version", "3"]));
     // `--older` removes and hides only images of the own project.
-    let new = all.publish("osimg", &["--visibility", "private", "--image-version", "4", "--older", "1"]);
+    let new =
+        all.publish("osimg", &["--visibility", "private", "--image-version", "4", "--older", "1"]);
     assert_eq!(new["retired"].as_array().map(|ids| ids.contains(&json!(old))), Some(true), "{new}");
-    let hidden = all.publish("osimg", &["--visibility", "private", "--image-version", "5", "--older", "hide"]);
+    let hidden = all
+        .publish("osimg", &["--visibility", "private", "--image-version", "5", "--older", "hide"]);
     assert_eq!(hidden["retired"], json!([tarball(&new)]), "{hidden}");
     let pruned = all.images("osimg", &["--prune", "0", "--json"]);
     succeeds(&pruned);
@@ -76,7 +85,8 @@ fn pruning_as_an_administrator_removes_only_images_of_the_own_project() {
         assert_eq!(all.api("osimg-demo").image(id)["os_hidden"], false);
     }
     // Another project may still be uploading an unfinished image.
-    let body = json!({ "name": all.files.name, "osimg_role": "tarball", "osimg_name": all.files.name });
+    let body =
+        json!({ "name": all.files.name, "osimg_role": "tarball", "osimg_name": all.files.name });
     let (status, queued) = all.api("osimg-demo").call("POST", "image", "/v2/images", Some(&body));
     assert_eq!(status, 201, "{queued}");
     succeeds(&all.images("osimg", &["--prune", "0"]));
@@ -86,17 +96,37 @@ fn pruning_as_an_administrator_removes_only_images_of_the_own_project() {
     let asked = all.images("osimg", &["--prune", "0", "--all-projects"]);
     fails(&asked, 2, &["there is no terminal for the question", "--yes", &theirs[0]]);
     assert!(all.exists("osimg-demo", &theirs[0]));
-    assert_eq!(all.images("osimg", &["--all-projects"]).status.code(), Some(2), "only with --prune or --remove");
+    assert_eq!(
+        all.images("osimg", &["--all-projects"]).status.code(),
+        Some(2),
+        "only with --prune or --remove"
+    );
     for answer in ["no", ""] {
-        let arguments = ["images", "--registry", "glance:osimg", "--name", &all.files.name, "--prune", "0", "--all-projects"];
+        let arguments = [
+            "images",
+            "--registry",
+            "glance:osimg",
+            "--name",
+            &all.files.name,
+            "--prune",
+            "0",
+            "--all-projects",
+        ];
         let (status, written) = answering_at_terminal(all.servers.osimg(&arguments), answer);
         let written = String::from_utf8_lossy(&written).into_owned();
-        assert!(status == Some(2) && written.contains(&theirs[0]) && written.contains("Type yes"), "{written}");
+        assert!(
+            status == Some(2) && written.contains(&theirs[0]) && written.contains("Type yes"),
+            "{written}"
+        );
         assert!(all.exists("osimg-demo", &theirs[0]));
     }
     let confirmed = all.images("osimg", &["--prune", "0", "--all-projects", "--yes", "--json"]);
     succeeds(&confirmed);
-    assert!(json_of(&confirmed)["removed"].as_array().unwrap().contains(&json!(theirs[0])), "{}", messages(&confirmed));
+    assert!(
+        json_of(&confirmed)["removed"].as_array().unwrap().contains(&json!(theirs[0])),
+        "{}",
+        messages(&confirmed)
+    );
     assert!(!all.exists("osimg-demo", &theirs[0]));
     // Lists do not contain community images of others.
     succeeds(&all.images("osimg-demo", &["--prune", "0"]));
@@ -108,10 +138,18 @@ fn an_image_of_another_project_is_removed_only_on_request_and_the_others_all_the
     let Some(all) = Projects::open("remove") else { return };
     let theirs = tarball(&all.publish("osimg-demo", &["--visibility", "private"]));
     let own = tarball(&all.publish("osimg", &["--visibility", "private", "--image-version", "2"]));
-    let output = all.images("osimg", &["--remove", &theirs, "--remove", "no-such-image", "--remove", &own, "--json"]);
-    fails(&output, 9, &["2 images stay", "it belongs to another project", "--all-projects", "no-such-image: "]);
+    let output = all.images(
+        "osimg",
+        &["--remove", &theirs, "--remove", "no-such-image", "--remove", &own, "--json"],
+    );
+    fails(
+        &output,
+        9,
+        &["2 images stay", "it belongs to another project", "--all-projects", "no-such-image: "],
+    );
     let parts = json_of(&output);
-    let kept: Vec<&str> = parts["kept"].as_array().unwrap().iter().map(|kept| kept["id"].as_str().unwrap()).collect();
+    let kept: Vec<&str> =
+        parts["kept"].as_array().unwrap().iter().map(|kept| kept["id"].as_str().unwrap()).collect();
     assert_eq!(kept, [theirs.as_str(), "no-such-image"]);
     assert!(parts["removed"].as_array().unwrap().contains(&json!(own)), "{parts}");
     assert!(all.exists("osimg-demo", &theirs) && !all.exists("osimg", &own));
@@ -121,8 +159,12 @@ fn an_image_of_another_project_is_removed_only_on_request_and_the_others_all_the
     assert_eq!(status, Some(0), "{}", String::from_utf8_lossy(&written));
     assert!(!all.exists("osimg-demo", &theirs));
     let public = tarball(&all.publish("osimg", &["--image-version", "3"]));
-    let own = tarball(&all.publish("osimg-demo", &["--visibility", "private", "--image-version", "4"]));
-    let output = all.images("osimg-demo", &["--remove", &public, "--remove", &own, "--all-projects", "--yes", "--json"]);
+    let own =
+        tarball(&all.publish("osimg-demo", &["--visibility", "private", "--image-version", "4"]));
+    let output = all.images(
+        "osimg-demo",
+        &["--remove", &public, "--remove", &own, "--all-projects", "--yes", "--json"],
+    );
     fails(&output, 9, &["1 image stays", &public, "403"]);
     assert_eq!(json_of(&output)["kept"][0]["id"], json!(public));
     assert!(all.exists("osimg", &public) && !all.exists("osimg-demo", &own));
@@ -136,16 +178,35 @@ fn a_protected_image_or_boot_piece_is_named_and_the_rest_is_removed() {
     let output = all.images("osimg-demo", &["--prune", "0", "--json"]);
     fails(&output, 9, &["1 image stays", &tarball(&protected), "it is protected", "--unprotected"]);
     let parts = json_of(&output);
-    assert_eq!((&parts["kept"][0]["id"], &parts["removed"][0]), (&json!(tarball(&protected)), &json!(plain)), "{parts}");
+    assert_eq!(
+        (&parts["kept"][0]["id"], &parts["removed"][0]),
+        (&json!(tarball(&protected)), &json!(plain)),
+        "{parts}"
+    );
     // The tarball can be removed, its kernel cannot.
     let api = all.api("osimg-demo");
     for role in ["tarball", "ramdisk", "stage2", "kickstart"] {
         let patch = json!([{ "op": "replace", "path": "/protected", "value": false }]);
-        assert_eq!(api.call("PATCH", "image", &format!("/v2/images/{}", piece(&protected, role)), Some(&patch)).0, 200);
+        assert_eq!(
+            api.call(
+                "PATCH",
+                "image",
+                &format!("/v2/images/{}", piece(&protected, role)),
+                Some(&patch)
+            )
+            .0,
+            200
+        );
     }
     let output = all.images("osimg-demo", &["--prune", "0", "--json"]);
     fails(&output, 9, &[piece(&protected, "kernel"), "it is protected"]);
-    for (role, stays) in [("tarball", false), ("kernel", true), ("ramdisk", false), ("stage2", false), ("kickstart", false)] {
+    for (role, stays) in [
+        ("tarball", false),
+        ("kernel", true),
+        ("ramdisk", false),
+        ("stage2", false),
+        ("kickstart", false),
+    ] {
         assert_eq!(all.exists("osimg-demo", piece(&protected, role)), stays, "{role}");
     }
 }
@@ -154,7 +215,12 @@ fn a_protected_image_or_boot_piece_is_named_and_the_rest_is_removed() {
 fn a_boot_piece_stays_while_an_image_of_any_visibility_names_it() {
     let Some(all) = Projects::open("pieces") else { return };
     let own = all.publish("osimg", &[]);
-    let user = |role: &str, property: &str, value: &str, visibility: &str, cloud: &str, more: Value| {
+    let user = |role: &str,
+                property: &str,
+                value: &str,
+                visibility: &str,
+                cloud: &str,
+                more: Value| {
         let mut body = json!({ "name": format!("{}-{role}-user", all.files.name), "visibility": visibility, property: value });
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let (status, messages) = all.api(cloud).call("POST", "image", "/v2/images", Some(&body));
@@ -163,11 +229,24 @@ fn a_boot_piece_stays_while_an_image_of_any_visibility_names_it() {
     };
     let template = format!("glance://{}", piece(&own, "kickstart"));
     user("kernel", "kernel_id", piece(&own, "kernel"), "community", "osimg-demo", json!({}));
-    user("ramdisk", "ramdisk_id", piece(&own, "ramdisk"), "private", "osimg-other", json!({ "os_hidden": true }));
+    user(
+        "ramdisk",
+        "ramdisk_id",
+        piece(&own, "ramdisk"),
+        "private",
+        "osimg-other",
+        json!({ "os_hidden": true }),
+    );
     user("kickstart", "ks_template", &template, "shared", "osimg-demo", json!({}));
     let output = all.images("osimg", &["--prune", "0", "--json"]);
     succeeds(&output);
-    for (role, stays) in [("tarball", false), ("kernel", true), ("ramdisk", true), ("stage2", false), ("kickstart", true)] {
+    for (role, stays) in [
+        ("tarball", false),
+        ("kernel", true),
+        ("ramdisk", true),
+        ("stage2", false),
+        ("kickstart", true),
+    ] {
         assert_eq!(all.exists("osimg", piece(&own, role)), stays, "{role}: {}", messages(&output));
     }
 }
@@ -177,7 +256,10 @@ fn publishing_the_bytes_of_another_projects_image_does_not_change_that_image() {
     let Some(all) = Projects::open("reuse") else { return };
     let public = all.publish("osimg", &["--hidden"]);
     let reused = all.publish("osimg-demo", &["--visibility", "auto"]);
-    assert_eq!((tarball(&reused), &reused["tarball"]["made"]), (tarball(&public), &json!("reused")));
+    assert_eq!(
+        (tarball(&reused), &reused["tarball"]["made"]),
+        (tarball(&public), &json!("reused"))
+    );
     assert_eq!(all.api("osimg").image(&tarball(&public))["os_hidden"], true);
 }
 
@@ -186,10 +268,13 @@ fn a_name_that_several_owners_have_is_deployed_only_with_the_owner_chosen() {
     let Some(all) = Projects::open("owners") else { return };
     let name = format!("{}-1", all.files.name);
     let deploy = |cloud: &str, image: &str, more: &[&str]| {
-        let mut command = all.servers.osimg(&["deploy", image, "--cloud", cloud, "--no-check", "--json"]);
+        let mut command =
+            all.servers.osimg(&["deploy", image, "--cloud", cloud, "--no-check", "--json"]);
         command.args(more).output().unwrap()
     };
-    let source = |output: &Output| json_of(output)["settings"]["instance_info"]["image_source"].as_str().unwrap().to_owned();
+    let source = |output: &Output| {
+        json_of(output)["settings"]["instance_info"]["image_source"].as_str().unwrap().to_owned()
+    };
     let own = tarball(&all.publish("osimg", &["--visibility", "private"]));
     let deployed = deploy("osimg", &name, &[]);
     succeeds(&deployed);
@@ -198,9 +283,12 @@ fn a_name_that_several_owners_have_is_deployed_only_with_the_owner_chosen() {
     let (admin, demo) = (all.api("osimg").project, all.api("osimg-demo").project);
     let created = all.api("osimg").image(&theirs)["created_at"].as_str().unwrap().to_owned();
     let output = deploy("osimg", &name, &[]);
-    let parts = ["2 owners", &own, &theirs, "(the own project)", &demo, "private", &created, "--owner"];
+    let parts =
+        ["2 owners", &own, &theirs, "(the own project)", &demo, "private", &created, "--owner"];
     fails(&output, 9, &parts);
-    for (owner, id) in [("admin", &own), (admin.as_str(), &own), ("demo", &theirs), (demo.as_str(), &theirs)] {
+    for (owner, id) in
+        [("admin", &own), (admin.as_str(), &own), ("demo", &theirs), (demo.as_str(), &theirs)]
+    {
         let chosen = deploy("osimg", &name, &["--owner", owner]);
         succeeds(&chosen);
         assert_eq!(&source(&chosen), id, "{owner}");
@@ -211,8 +299,16 @@ fn a_name_that_several_owners_have_is_deployed_only_with_the_owner_chosen() {
         succeeds(&output);
         assert_eq!(source(&output), theirs);
     }
-    fails(&deploy("osimg-demo", &name, &["--owner", "admin"]), 9, &["may not list projects", "--owner ID"]);
-    fails(&deploy("osimg", &name, &["--owner", "other"]), 9, &["no active one of that name of the project"]);
+    fails(
+        &deploy("osimg-demo", &name, &["--owner", "admin"]),
+        9,
+        &["may not list projects", "--owner ID"],
+    );
+    fails(
+        &deploy("osimg", &name, &["--owner", "other"]),
+        9,
+        &["no active one of that name of the project"],
+    );
     fails(&deploy("osimg", &name, &["--owner", "nobody-there"]), 9, &["none of that name"]);
     assert_eq!(source(&deploy("osimg", &theirs, &[])), theirs);
     assert_eq!(deploy("osimg", &theirs, &["--owner", "admin"]).status.code(), Some(9));

@@ -64,14 +64,22 @@ fn serve(mut client: TcpStream, port: u16, plan: &Mutex<Plan>) -> std::io::Resul
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let length = text
         .lines()
-        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").and_then(|l| l.trim().parse::<u64>().ok()))
+        .find_map(|line| {
+            line.to_ascii_lowercase()
+                .strip_prefix("content-length:")
+                .and_then(|l| l.trim().parse::<u64>().ok())
+        })
         .unwrap_or(0);
     let mut fault = (plan.lock().unwrap())(method, path);
     if let Fault::Answer(status) = fault {
-        let body = format!("<html><head><title>{status} of a proxy</title></head><body><h1>nginx</h1></body></html>");
+        let body = format!(
+            "<html><head><title>{status} of a \
+             proxy</title></head><body><h1>nginx</h1></body></html>"
+        );
         write!(
             client,
-            "HTTP/1.1 {status} Refused\r\ncontent-type: text/html\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            "HTTP/1.1 {status} Refused\r\ncontent-type: text/html\r\ncontent-length: \
+             {}\r\nconnection: close\r\n\r\n{body}",
             body.len()
         )?;
         // As nginx does: read the rest of the request, so that the response is not lost with the
@@ -83,14 +91,20 @@ fn serve(mut client: TcpStream, port: u16, plan: &Mutex<Plan>) -> std::io::Resul
     }
     let mut server = TcpStream::connect(("127.0.0.1", port))?;
     // One request per connection, so that the next one is seen too.
-    let head = text.lines().filter(|line| !line.to_ascii_lowercase().starts_with("connection:") && !line.is_empty());
-    server.write_all((head.collect::<Vec<_>>().join("\r\n") + "\r\nconnection: close\r\n\r\n").as_bytes())?;
+    let head = text
+        .lines()
+        .filter(|line| !line.to_ascii_lowercase().starts_with("connection:") && !line.is_empty());
+    server.write_all(
+        (head.collect::<Vec<_>>().join("\r\n") + "\r\nconnection: close\r\n\r\n").as_bytes(),
+    )?;
     let (mut window, mut done) = (vec![0; 16 << 10], 0);
     while done < length {
         match &mut fault {
             Fault::Cut(limit) if done >= *limit => return client.shutdown(Shutdown::Both),
             Fault::Stall => std::thread::sleep(Duration::from_secs(3600)),
-            Fault::Slow(rate) => std::thread::sleep(Duration::from_secs_f64(window.len() as f64 / *rate as f64)),
+            Fault::Slow(rate) => {
+                std::thread::sleep(Duration::from_secs_f64(window.len() as f64 / *rate as f64))
+            }
             Fault::Then(at, _) if done >= *at => {
                 if let Fault::Then(_, run) = std::mem::replace(&mut fault, Fault::Pass) {
                     run();
@@ -102,7 +116,8 @@ fn serve(mut client: TcpStream, port: u16, plan: &Mutex<Plan>) -> std::io::Resul
         if count == 0 {
             return Ok(());
         }
-        if matches!(fault, Fault::Change) && done <= length / 2 && done + count as u64 > length / 2 {
+        if matches!(fault, Fault::Change) && done <= length / 2 && done + count as u64 > length / 2
+        {
             window[0] ^= 1;
         }
         server.write_all(&window[..count])?;

@@ -14,25 +14,77 @@ fn problems_of_a_cloud_are_reported_with_a_fix_and_without_secrets() {
     let port = |offset: u16| servers.port(offset);
     type Change = Box<dyn FnOnce(&mut Value)>;
     let cases: Vec<(&str, &str, Change, i32, Vec<&str>)> = vec![
-        ("a password", "osimg-demo", Box::new(|c| c["auth"]["password"] = json!(CANARY)), 9, vec!["logging in", "401", "password"]),
-        ("a project", "osimg-demo", Box::new(|c| c["auth"]["project_name"] = json!("nowhere")), 9, vec!["401", "project_name"]),
-        ("no project", "osimg-demo", Box::new(|c| drop(c["auth"].as_object_mut().unwrap().remove("project_name"))), 3, vec!["no project"]),
-        ("a region", "osimg-demo", Box::new(|c| c["region_name"] = json!("RegionTen")), 9, vec!["RegionTen", "RegionOne"]),
-        ("no region", "osimg-demo", Box::new(|c| drop(c.as_object_mut().unwrap().remove("region_name"))), 3, vec!["several regions"]),
-        ("no authority", "osimg-tls", Box::new(|c| drop(c.as_object_mut().unwrap().remove("cacert"))), 6, vec!["not trusted", "cacert"]),
-        ("a missing authority", "osimg-tls", Box::new(|c| c["cacert"] = json!("/nonexistent.pem")), 3, vec!["/nonexistent.pem"]),
-        ("no certificate", "osimg-tls", Box::new(|c| c["cacert"] = json!("/etc/hostname")), 3, vec!["no certificate"]),
+        (
+            "a password",
+            "osimg-demo",
+            Box::new(|c| c["auth"]["password"] = json!(CANARY)),
+            9,
+            vec!["logging in", "401", "password"],
+        ),
+        (
+            "a project",
+            "osimg-demo",
+            Box::new(|c| c["auth"]["project_name"] = json!("nowhere")),
+            9,
+            vec!["401", "project_name"],
+        ),
+        (
+            "no project",
+            "osimg-demo",
+            Box::new(|c| drop(c["auth"].as_object_mut().unwrap().remove("project_name"))),
+            3,
+            vec!["no project"],
+        ),
+        (
+            "a region",
+            "osimg-demo",
+            Box::new(|c| c["region_name"] = json!("RegionTen")),
+            9,
+            vec!["RegionTen", "RegionOne"],
+        ),
+        (
+            "no region",
+            "osimg-demo",
+            Box::new(|c| drop(c.as_object_mut().unwrap().remove("region_name"))),
+            3,
+            vec!["several regions"],
+        ),
+        (
+            "no authority",
+            "osimg-tls",
+            Box::new(|c| drop(c.as_object_mut().unwrap().remove("cacert"))),
+            6,
+            vec!["not trusted", "cacert"],
+        ),
+        (
+            "a missing authority",
+            "osimg-tls",
+            Box::new(|c| c["cacert"] = json!("/nonexistent.pem")),
+            3,
+            vec!["/nonexistent.pem"],
+        ),
+        (
+            "no certificate",
+            "osimg-tls",
+            Box::new(|c| c["cacert"] = json!("/etc/hostname")),
+            3,
+            vec!["no certificate"],
+        ),
         (
             "https to a server without TLS",
             "osimg-demo",
-            Box::new(move |c| c["auth"]["auth_url"] = json!(format!("https://127.0.0.1:{}/v3", port(0)))),
+            Box::new(move |c| {
+                c["auth"]["auth_url"] = json!(format!("https://127.0.0.1:{}/v3", port(0)))
+            }),
             9,
             vec!["does not use TLS", "plain HTTP"],
         ),
         (
             "http to a server with TLS",
             "osimg-demo",
-            Box::new(move |c| c["auth"]["auth_url"] = json!(format!("http://127.0.0.1:{}/v3", port(1)))),
+            Box::new(move |c| {
+                c["auth"]["auth_url"] = json!(format!("http://127.0.0.1:{}/v3", port(1)))
+            }),
             9,
             vec!["https://"],
         ),
@@ -46,7 +98,9 @@ fn problems_of_a_cloud_are_reported_with_a_fix_and_without_secrets() {
         (
             "another service",
             "osimg-demo",
-            Box::new(move |c| c["auth"]["auth_url"] = json!(format!("http://127.0.0.1:{}", port(7)))),
+            Box::new(move |c| {
+                c["auth"]["auth_url"] = json!(format!("http://127.0.0.1:{}", port(7)))
+            }),
             9,
             vec!["logging in"],
         ),
@@ -87,7 +141,11 @@ fn problems_of_a_cloud_are_reported_with_a_fix_and_without_secrets() {
 fn an_unknown_cloud_is_reported_with_the_known_ones() {
     let Some(servers) = Servers::shared(IMAGES) else { return };
     let files = Files::new("unknown");
-    fails(&files.publish(servers, &servers.clouds_yaml(), "nope", &[]), 3, &["'nope'", "osimg-demo"]);
+    fails(
+        &files.publish(servers, &servers.clouds_yaml(), "nope", &[]),
+        3,
+        &["'nope'", "osimg-demo"],
+    );
 }
 
 #[test]
@@ -100,11 +158,15 @@ fn values_that_glance_would_refuse_are_refused_before_the_upload() {
         (vec!["--property", "kernel_id=x"], "kernel_id"),
         (vec!["--property", "os_glance_x=y"], "os_glance_x"),
         (vec!["--tag", "smile😀"], "😀"),
-        (vec!["--visibility", "public", "--share-with", "0123456789abcdef0123456789abcdef"], "no members"),
+        (
+            vec!["--visibility", "public", "--share-with", "0123456789abcdef0123456789abcdef"],
+            "no members",
+        ),
     ] {
         fails(&files.publish(servers, &servers.clouds_yaml(), "osimg-demo", &more), 2, &[part]);
     }
-    let output = files.publish(servers, &servers.clouds_yaml(), "osimg-demo", &["--visibility", "public"]);
+    let output =
+        files.publish(servers, &servers.clouds_yaml(), "osimg-demo", &["--visibility", "public"]);
     fails(&output, 9, &["403"]);
     assert_eq!(files.left(&Api::login(servers, "osimg-demo")), []);
 }
@@ -117,15 +179,26 @@ fn a_tarball_that_looks_like_a_disk_is_not_sent() {
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[510..512].copy_from_slice(&[0x55, 0xAA]);
     std::fs::write(&path, bytes).unwrap();
-    fails(&files.publish(servers, &servers.clouds_yaml(), "osimg-demo", &[]), 9, &["55 AA", "osimg pack"]);
+    fails(
+        &files.publish(servers, &servers.clouds_yaml(), "osimg-demo", &[]),
+        9,
+        &["55 AA", "osimg pack"],
+    );
     assert_eq!(files.left(&Api::login(servers, "osimg-demo")), []);
 }
 
 #[test]
 fn a_quota_that_is_reached_removes_the_images_created_before() {
     let limit = format!("image_size_cap = {}", SIZE / 2);
-    let Some(servers) = Servers::separate("glance-noauth", &[("OSIMG_OS_GLANCE_DEFAULT", &limit)]) else { return };
+    let Some(servers) = Servers::separate("glance-noauth", &[("OSIMG_OS_GLANCE_DEFAULT", &limit)])
+    else {
+        return;
+    };
     let files = Files::new("quota");
-    fails(&files.publish(&servers, &servers.clouds_yaml(), "osimg-noauth", &[]), 9, &["413", "quota", "--prune"]);
+    fails(
+        &files.publish(&servers, &servers.clouds_yaml(), "osimg-noauth", &[]),
+        9,
+        &["413", "quota", "--prune"],
+    );
     assert_eq!(files.left(&Api::login(&servers, "osimg-noauth")), []);
 }

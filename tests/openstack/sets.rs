@@ -18,12 +18,20 @@ pub struct Files {
 impl Files {
     /// Boot pieces, a kickstart and version 1 of a tarball.
     pub fn new(name: &str) -> Self {
-        let dir = tempfile::Builder::new().prefix("set-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let dir = tempfile::Builder::new()
+            .prefix("set-")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .unwrap();
         let files = Self { dir, name: format!("{name}-{}", std::process::id()) };
         for (piece, size) in [("kernel", 40_000), ("ramdisk", 70_000), ("stage2", 90_000)] {
-            std::fs::write(files.path(piece), noise(&format!("{}{piece}", files.name), size)).unwrap();
+            std::fs::write(files.path(piece), noise(&format!("{}{piece}", files.name), size))
+                .unwrap();
         }
-        std::fs::write(files.path("ks.cfg"), format!("# {}\nliveimg --url {{{{ ks_options.liveimg_url }}}}\n", files.name)).unwrap();
+        std::fs::write(
+            files.path("ks.cfg"),
+            format!("# {}\nliveimg --url {{{{ ks_options.liveimg_url }}}}\n", files.name),
+        )
+        .unwrap();
         files.tarball("1");
         files
     }
@@ -47,7 +55,8 @@ impl Files {
     pub fn set(&self, version: &str) -> Set {
         let mut set = Set::from_tarball(&self.tarball(version), |_, _| {}).unwrap();
         let piece = |file: &str| Some(Piece::from_file(&self.path(file), |_, _| {}).unwrap());
-        (set.kernel, set.ramdisk, set.stage2, set.kickstart) = (piece("kernel"), piece("ramdisk"), piece("stage2"), piece("ks.cfg"));
+        (set.kernel, set.ramdisk, set.stage2, set.kickstart) =
+            (piece("kernel"), piece("ramdisk"), piece("stage2"), piece("ks.cfg"));
         set
     }
 
@@ -56,10 +65,23 @@ impl Files {
         self.command(servers, clouds, cloud, more).output().unwrap()
     }
 
-    pub fn command(&self, servers: &Servers, clouds: &Path, cloud: &str, more: &[&str]) -> std::process::Command {
-        let mut command = servers.osimg(&["publish", &self.tarball("1").to_string_lossy(), "--registry", &format!("glance:{cloud}")]);
+    pub fn command(
+        &self,
+        servers: &Servers,
+        clouds: &Path,
+        cloud: &str,
+        more: &[&str],
+    ) -> std::process::Command {
+        let mut command = servers.osimg(&[
+            "publish",
+            &self.tarball("1").to_string_lossy(),
+            "--registry",
+            &format!("glance:{cloud}"),
+        ]);
         command.env("OS_CLIENT_CONFIG_FILE", clouds);
-        for (option, file) in [("--kernel", "kernel"), ("--ramdisk", "ramdisk"), ("--stage2", "stage2")] {
+        for (option, file) in
+            [("--kernel", "kernel"), ("--ramdisk", "ramdisk"), ("--stage2", "stage2")]
+        {
             command.arg(option).arg(self.path(file));
         }
         // A tarball of noise fails every check.
@@ -75,8 +97,15 @@ impl Files {
     pub fn left(&self, api: &Api) -> Vec<(String, String)> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         // An image that is being removed counts as removed.
-        let ours = |image: &Value| text(&image["name"]).starts_with(&self.name) && image["status"] != "deleted";
-        let mut left: Vec<_> = api.images().iter().filter(|i| ours(i)).map(|i| (text(&i["name"]), text(&i["status"]))).collect();
+        let ours = |image: &Value| {
+            text(&image["name"]).starts_with(&self.name) && image["status"] != "deleted"
+        };
+        let mut left: Vec<_> = api
+            .images()
+            .iter()
+            .filter(|i| ours(i))
+            .map(|i| (text(&i["name"]), text(&i["status"])))
+            .collect();
         left.sort();
         left
     }
@@ -84,7 +113,9 @@ impl Files {
 
 /// Incompressible bytes, the same for the same seed.
 pub fn noise(seed: &str, size: usize) -> Vec<u8> {
-    let mut state = seed.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)) | 1;
+    let mut state = seed.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
+    }) | 1;
     (0..size)
         .map(|_| {
             state ^= state << 13;
@@ -97,7 +128,12 @@ pub fn noise(seed: &str, size: usize) -> Vec<u8> {
 }
 
 /// The clouds.yaml of the instance with one cloud changed, in a separate file.
-pub fn clouds(servers: &Servers, directory: &Path, cloud: &str, change: impl FnOnce(&mut Value)) -> PathBuf {
+pub fn clouds(
+    servers: &Servers,
+    directory: &Path,
+    cloud: &str,
+    change: impl FnOnce(&mut Value),
+) -> PathBuf {
     let mut entry = servers.cloud(cloud);
     change(&mut entry);
     let path = directory.join("clouds.yaml");

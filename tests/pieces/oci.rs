@@ -25,14 +25,26 @@ fn publish(oci: &Oci, set: &osimg::set::Set) -> osimg::error::Result<References>
 
 /// The tags that the registry itself lists.
 fn tags(server: &Server) -> BTreeSet<String> {
-    let text = output(Command::new("curl").args(["-s", &format!("http://127.0.0.1:{}/v2/os/image/tags/list", server.port)]));
+    let text = output(
+        Command::new("curl")
+            .args(["-s", &format!("http://127.0.0.1:{}/v2/os/image/tags/list", server.port)]),
+    );
     let value: Value = serde_json::from_str(&text).unwrap();
-    value["tags"].as_array().map(|tags| tags.iter().map(|tag| tag.as_str().unwrap().to_owned()).collect()).unwrap_or_default()
+    value["tags"]
+        .as_array()
+        .map(|tags| tags.iter().map(|tag| tag.as_str().unwrap().to_owned()).collect())
+        .unwrap_or_default()
 }
 
 fn skopeo(server: &Server, what: &str) -> Value {
     let url = format!("docker://127.0.0.1:{}/os/image{what}", server.port);
-    serde_json::from_str(&output(Command::new("skopeo").args(["inspect", "--raw", "--tls-verify=false", &url]))).unwrap()
+    serde_json::from_str(&output(Command::new("skopeo").args([
+        "inspect",
+        "--raw",
+        "--tls-verify=false",
+        &url,
+    ])))
+    .unwrap()
 }
 
 #[test]
@@ -60,18 +72,31 @@ fn a_set_is_one_artifact_and_each_piece_is_one_that_ironic_accepts() {
         .collect();
     assert_eq!(
         titles,
-        ["web-20261122.vmlinuz", "web-20261122.initrd.img", "web-20261122.stage2.img", "web-20261122.tgz.ks.cfg", "web-20261122.tgz"]
+        [
+            "web-20261122.vmlinuz",
+            "web-20261122.initrd.img",
+            "web-20261122.stage2.img",
+            "web-20261122.tgz.ks.cfg",
+            "web-20261122.tgz"
+        ]
     );
 
     // Each piece by its digest reference: one layer; its blob is the file.
     for role in Role::ALL {
         let (reference, piece) = (references.role(role).unwrap(), set.piece(role).unwrap());
-        assert_eq!(reference.url.as_deref(), Some(format!("oci://127.0.0.1:{}/os/image@{}", server.port, reference.id).as_str()));
+        assert_eq!(
+            reference.url.as_deref(),
+            Some(format!("oci://127.0.0.1:{}/os/image@{}", server.port, reference.id).as_str())
+        );
         let manifest = skopeo(&server, &format!("@{}", reference.id));
         let layers = manifest["layers"].as_array().unwrap();
         assert_eq!(layers.len(), 1);
         let file = directory.path().join("fetched");
-        let url = format!("http://127.0.0.1:{}/v2/os/image/blobs/{}", server.port, layers[0]["digest"].as_str().unwrap());
+        let url = format!(
+            "http://127.0.0.1:{}/v2/os/image/blobs/{}",
+            server.port,
+            layers[0]["digest"].as_str().unwrap()
+        );
         output(Command::new("curl").args(["-sf", "-o"]).arg(&file).arg(&url));
         assert_eq!(sha256sum(&file), piece.sha256, "{role}");
         assert_eq!(reference.sha512.as_deref(), Some(piece.sha512.as_str()));
@@ -98,9 +123,16 @@ fn a_set_is_one_artifact_and_each_piece_is_one_that_ironic_accepts() {
     let states: Vec<_> = entries.iter().map(|e| (e.version.as_str(), e.state)).collect();
     assert_eq!(states, [("20261123", State::Current), ("20261122", State::Older)]);
     assert_eq!(entries[0].id, newest.tarball.id);
-    assert_eq!(entries[0].pieces.iter().find(|(role, _)| *role == Role::Kernel).unwrap().1, newest.kernel.unwrap().id);
+    assert_eq!(
+        entries[0].pieces.iter().find(|(role, _)| *role == Role::Kernel).unwrap().1,
+        newest.kernel.unwrap().id
+    );
     let removed = oci.prune(None, 1).unwrap();
-    assert_eq!(removed.removed.len(), 2, "the set and the kernel that nothing else uses: {removed:?}");
+    assert_eq!(
+        removed.removed.len(),
+        2,
+        "the set and the kernel that nothing else uses: {removed:?}"
+    );
     assert_eq!(oci.list().unwrap().len(), 1);
     let left = tags(&server);
     assert!(left.contains("web-20261123.tgz") && !left.contains("web-20261122.tgz"), "{left:?}");
@@ -139,9 +171,11 @@ fn a_password_is_read_from_the_files_of_the_tools_and_appears_nowhere() {
 
     // As a credential helper provides it.
     let helper = directory.path().join("helper.json");
-    std::fs::write(&helper, format!(r#"{{"credHelpers": {{"{host}": "osimg-missing"}}}}"#)).unwrap();
+    std::fs::write(&helper, format!(r#"{{"credHelpers": {{"{host}": "osimg-missing"}}}}"#))
+        .unwrap();
     let reference = format!("{host}/os/image");
-    let error = Oci::open(&reference, &Access { ca: Some(ca.clone()), logins: vec![helper] }).unwrap_err();
+    let error =
+        Oci::open(&reference, &Access { ca: Some(ca.clone()), logins: vec![helper] }).unwrap_err();
     assert!(render(&error).contains("docker-credential-osimg-missing"), "{}", render(&error));
 
     let refused = |access: &Access, code: ExitCode| {
@@ -154,7 +188,11 @@ fn a_password_is_read_from_the_files_of_the_tools_and_appears_nowhere() {
     let text = refused(&Access { ca: Some(ca.clone()), logins: Vec::new() }, ExitCode::Registry);
     assert!(text.contains("log in first: podman login 127.0.0.1"), "{text}");
     // printf osimg:wrong | base64
-    std::fs::write(&logins, format!(r#"{{"auths": {{"{host}": {{"auth": "b3NpbWc6d3Jvbmc="}}}}}}"#)).unwrap();
+    std::fs::write(
+        &logins,
+        format!(r#"{{"auths": {{"{host}": {{"auth": "b3NpbWc6d3Jvbmc="}}}}}}"#),
+    )
+    .unwrap();
     let text = refused(&Access { ca: Some(ca), logins: vec![logins.clone()] }, ExitCode::Registry);
     assert!(text.contains("the login is wrong"), "{text}");
     let text = refused(&Access { ca: None, logins: vec![logins] }, ExitCode::Trust);
@@ -173,7 +211,8 @@ fn the_password_is_exchanged_for_a_token_and_the_token_is_sent() {
     let server = Registry { tokens: Some((port, certificate)), ..Registry::default() }.start();
     let logins = directory.path().join("auth.json");
     let host = format!("127.0.0.1:{}", server.port);
-    std::fs::write(&logins, format!(r#"{{"auths": {{"{host}": {{"auth": "{}"}}}}}}"#, &basic[6..])).unwrap();
+    std::fs::write(&logins, format!(r#"{{"auths": {{"{host}": {{"auth": "{}"}}}}}}"#, &basic[6..]))
+        .unwrap();
     let access = Access { ca: None, logins: vec![logins] };
     let oci = open(server.port, &access);
     let set = set(directory.path(), "web-1", "hello");
@@ -182,7 +221,11 @@ fn the_password_is_exchanged_for_a_token_and_the_token_is_sent() {
     assert_eq!(oci.prune(None, 0).unwrap().removed.len(), 6);
     let asked = asked.lock().unwrap().clone();
     assert!(asked.len() < 4, "a token is used until it is refused: {}", asked.len());
-    assert!(asked[0].contains("scope=repository%3Aos%2Fimage%3Apull%2Cpush%2Cdelete"), "{}", asked[0]);
+    assert!(
+        asked[0].contains("scope=repository%3Aos%2Fimage%3Apull%2Cpush%2Cdelete"),
+        "{}",
+        asked[0]
+    );
     let error = Oci::open(&format!("{host}/os/image"), &Access::default()).unwrap_err();
     assert!(render(&error).contains("answers 401"), "{}", render(&error));
 }
@@ -197,11 +240,15 @@ fn a_failure_during_publishing_leaves_no_tag() {
     let first = set(directory.path(), "web-1", "hello");
     let oci = open(proxy.port, &Access::default());
     let size = 300_000;
-    let mut faults: Vec<Fault> =
-        (0..10).map(|tenth| Fault::Cut { line: "PUT /v2/os/image/blobs".into(), after: size / 10 * tenth }).collect();
-    for line in
-        ["POST /v2/os/image/blobs", "PUT /v2/os/image/blobs", "PUT /v2/os/image/manifests/tarball", "PUT /v2/os/image/manifests/web-1"]
-    {
+    let mut faults: Vec<Fault> = (0..10)
+        .map(|tenth| Fault::Cut { line: "PUT /v2/os/image/blobs".into(), after: size / 10 * tenth })
+        .collect();
+    for line in [
+        "POST /v2/os/image/blobs",
+        "PUT /v2/os/image/blobs",
+        "PUT /v2/os/image/manifests/tarball",
+        "PUT /v2/os/image/manifests/web-1",
+    ] {
         faults.extend([403, 413, 507].map(|status| Fault::Answer { line: line.into(), status }));
     }
     for fault in faults {
@@ -223,7 +270,11 @@ fn a_failure_during_publishing_leaves_no_tag() {
     proxy.set(Fault::Answer { line: "GET /v2/os/image/manifests/sha256".into(), status: 404 });
     let error = publish(&oci, &second).unwrap_err();
     proxy.set(Fault::None);
-    assert!(render(&error).contains("web-1") || render(&error).contains("tarball"), "{}", render(&error));
+    assert!(
+        render(&error).contains("web-1") || render(&error).contains("tarball"),
+        "{}",
+        render(&error)
+    );
     assert_eq!(skopeo(&server, ":web-1.tgz"), old);
     assert!(before.is_subset(&tags(&server)));
 }
@@ -243,7 +294,10 @@ fn objects_that_a_registry_does_not_delete_are_named() {
     for tag in tags(&server) {
         assert!(text.contains(&tag), "{tag}: {text}");
     }
-    assert!(text.contains("could not be removed") && text.contains("storage.delete.enabled"), "{text}");
+    assert!(
+        text.contains("could not be removed") && text.contains("storage.delete.enabled"),
+        "{text}"
+    );
     assert!(oci.list().unwrap().iter().all(|entry| entry.state == State::Unfinished));
 }
 
@@ -284,14 +338,16 @@ fn two_architectures_of_a_version_share_one_index_and_are_removed_one_by_one() {
     let index = skopeo(&server, ":web-1.tgz");
     assert_eq!(index["mediaType"], "application/vnd.oci.image.index.v1+json");
     let items = index["manifests"].as_array().unwrap().iter();
-    let platforms: BTreeSet<&str> = items.map(|item| item["platform"]["architecture"].as_str().unwrap()).collect();
+    let platforms: BTreeSet<&str> =
+        items.map(|item| item["platform"]["architecture"].as_str().unwrap()).collect();
     assert_eq!(platforms, BTreeSet::from(["amd64", "arm64"]));
     let error = publish(&oci, &made("other", "x86_64")).unwrap_err();
     assert_eq!(exit_code(&error), ExitCode::Registry, "{}", render(&error));
 
     let reference = format!("127.0.0.1:{}/os/image:web-1.tgz", server.port);
     for set in &sets {
-        let found = osimg::registry::oci::find(&reference, &Access::default(), set.arch.as_deref()).unwrap();
+        let found = osimg::registry::oci::find(&reference, &Access::default(), set.arch.as_deref())
+            .unwrap();
         let osimg::registry::oci::Deployable::Set(found) = found else { panic!("a set") };
         assert_eq!(found.tarball.sha512.as_ref(), Some(&set.tarball.piece.sha512));
     }

@@ -32,11 +32,17 @@ impl Server {
     /// Starts a program and waits until it listens.
     fn start(directory: tempfile::TempDir, port: u16, command: &mut Command) -> Self {
         let log = std::fs::File::create(directory.path().join("log")).unwrap();
-        let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
         let mut server = Self { child, directory, port };
         let end = Instant::now() + Duration::from_secs(60);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            let log = || std::fs::read_to_string(server.directory.path().join("log")).unwrap_or_default();
+            let log =
+                || std::fs::read_to_string(server.directory.path().join("log")).unwrap_or_default();
             assert!(server.child.try_wait().unwrap().is_none(), "it ended: {}", log());
             assert!(Instant::now() < end, "it does not listen: {}", log());
             thread::sleep(Duration::from_millis(20));
@@ -72,13 +78,19 @@ impl Registry {
         let (directory, port) = (directory(), free_port());
         let path = |name: &str| directory.path().join(name).display().to_string();
         let mut config = format!(
-            "version: 0.1\nlog: {{level: warn, accesslog: {{disabled: true}}}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: {}}}\nhttp:\n  addr: 127.0.0.1:{port}\n",
+            "version: 0.1\nlog: {{level: warn, accesslog: {{disabled: true}}}}\nstorage:\n  \
+             filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: {}}}\nhttp:\n  addr: \
+             127.0.0.1:{port}\n",
             path("data"),
             !self.keeps_all,
         );
         if self.tls {
             certificate(directory.path());
-            config += &format!("  tls: {{certificate: {}, key: {}}}\n", path("server.crt"), path("server.key"));
+            config += &format!(
+                "  tls: {{certificate: {}, key: {}}}\n",
+                path("server.crt"),
+                path("server.key")
+            );
         }
         if self.password {
             let entry = output(Command::new("htpasswd").args(["-Bbn", "osimg", PASSWORD]));
@@ -87,7 +99,8 @@ impl Registry {
         }
         if let Some((port, certificate)) = &self.tokens {
             config += &format!(
-                "auth:\n  token: {{realm: 'http://127.0.0.1:{port}/token', service: osimg, issuer: osimg-tests, rootcertbundle: {certificate}}}\n"
+                "auth:\n  token: {{realm: 'http://127.0.0.1:{port}/token', service: osimg, \
+                 issuer: osimg-tests, rootcertbundle: {certificate}}}\n"
             );
         }
         std::fs::write(path("config.yml"), config).unwrap();
@@ -104,8 +117,18 @@ pub fn certificate(directory: &Path) {
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     };
     let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-    run(&[&["req", "-x509"], &key[..], &["-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=osimg test CA", "-days", "2"]].concat());
-    run(&[&["req"], &key[..], &["-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=127.0.0.1"]].concat());
+    run(&[
+        &["req", "-x509"],
+        &key[..],
+        &["-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=osimg test CA", "-days", "2"],
+    ]
+    .concat());
+    run(&[
+        &["req"],
+        &key[..],
+        &["-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=127.0.0.1"],
+    ]
+    .concat());
     std::fs::write(directory.join("san"), "subjectAltName=IP:127.0.0.1\n").unwrap();
     run(&[
         "x509",
@@ -128,9 +151,23 @@ pub fn certificate(directory: &Path) {
 
 /// A token server for docker-registry. It gives tokens for `os/image` to requests with
 /// `authorization`. Returns its port, the path of its certificate, and the requests.
-pub fn tokens(directory: &Path, authorization: &'static str) -> (u16, String, Arc<Mutex<Vec<String>>>) {
+pub fn tokens(
+    directory: &Path,
+    authorization: &'static str,
+) -> (u16, String, Arc<Mutex<Vec<String>>>) {
     let (key, certificate) = (directory.join("token.key"), directory.join("token.crt"));
-    let arguments = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=osimg tokens", "-days", "2", "-keyout"];
+    let arguments = [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=osimg tokens",
+        "-days",
+        "2",
+        "-keyout",
+    ];
     output(Command::new("openssl").args(arguments).arg(&key).arg("-out").arg(&certificate));
     let pem = std::fs::read_to_string(&certificate).unwrap();
     let der: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
@@ -139,15 +176,24 @@ pub fn tokens(directory: &Path, authorization: &'static str) -> (u16, String, Ar
     let directory = directory.to_owned();
     let port = odd(move |head, number, stream| {
         log.lock().unwrap().push(head.to_owned());
-        let known = head.lines().any(|line| line.to_ascii_lowercase().starts_with("authorization:") && line.ends_with(authorization));
+        let known = head.lines().any(|line| {
+            line.to_ascii_lowercase().starts_with("authorization:") && line.ends_with(authorization)
+        });
         let (status, body) = if known {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+            let now = std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .unwrap()
+                .as_secs();
             let claims = serde_json::json!({
                 "iss": "osimg-tests", "sub": "osimg", "aud": "osimg", "exp": now + 300, "nbf": now - 10, "iat": now, "jti": number.to_string(),
                 "access": [{"type": "repository", "name": "os/image", "actions": ["pull", "push", "delete"]}],
             });
             let header = serde_json::json!({"typ": "JWT", "alg": "RS256", "x5c": [der]});
-            let signed = format!("{}.{}", base64url(header.to_string().as_bytes()), base64url(claims.to_string().as_bytes()));
+            let signed = format!(
+                "{}.{}",
+                base64url(header.to_string().as_bytes()),
+                base64url(claims.to_string().as_bytes())
+            );
             let file = directory.join(format!("token-{number}"));
             std::fs::write(&file, &signed).unwrap();
             let signature = Command::new("openssl")
@@ -157,11 +203,19 @@ pub fn tokens(directory: &Path, authorization: &'static str) -> (u16, String, Ar
                 .output()
                 .unwrap()
                 .stdout;
-            ("200 OK", serde_json::json!({"token": format!("{signed}.{}", base64url(&signature))}).to_string())
+            (
+                "200 OK",
+                serde_json::json!({"token": format!("{signed}.{}", base64url(&signature))})
+                    .to_string(),
+            )
         } else {
             ("401 Unauthorized", "{}".to_owned())
         };
-        let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        let _ = write!(
+            stream,
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
     });
     (port, certificate.display().to_string(), asked)
 }
@@ -175,7 +229,9 @@ fn base64url(bytes: &[u8]) -> String {
 pub fn python(www: &Path) -> Server {
     let port = free_port();
     let mut command = Command::new("python3");
-    command.args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string(), "--directory"]).arg(www);
+    command
+        .args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string(), "--directory"])
+        .arg(www);
     Server::start(directory(), port, &mut command)
 }
 
@@ -185,12 +241,20 @@ pub fn nginx(www: &Path, lines: &str) -> Server {
     let here = directory.path().display();
     let listen = if lines.contains("ssl_certificate") { "ssl" } else { "" };
     let config = format!(
-        "daemon off; master_process off; pid {here}/pid; error_log stderr;\nevents {{}}\nhttp {{\n access_log off; client_body_temp_path {here}/b; proxy_temp_path {here}/p;\n fastcgi_temp_path {here}/f; uwsgi_temp_path {here}/u; scgi_temp_path {here}/s;\n types {{ application/gzip tgz; }} default_type application/octet-stream;\n server {{ listen 127.0.0.1:{port} {listen}; root {}; {lines} }}\n}}\n",
+        "daemon off; master_process off; pid {here}/pid; error_log stderr;\nevents {{}}\nhttp \
+         {{\n access_log off; client_body_temp_path {here}/b; proxy_temp_path {here}/p;\n \
+         fastcgi_temp_path {here}/f; uwsgi_temp_path {here}/u; scgi_temp_path {here}/s;\n types \
+         {{ application/gzip tgz; }} default_type application/octet-stream;\n server {{ listen \
+         127.0.0.1:{port} {listen}; root {}; {lines} }}\n}}\n",
         www.display()
     );
     let file = directory.path().join("nginx.conf");
     std::fs::write(&file, config).unwrap();
-    Server::start(directory, port, Command::new("/usr/sbin/nginx").arg("-e").arg("stderr").arg("-c").arg(file))
+    Server::start(
+        directory,
+        port,
+        Command::new("/usr/sbin/nginx").arg("-e").arg("stderr").arg("-c").arg(file),
+    )
 }
 
 /// A server that answers with a function of the request's head, its number from 1, and the
@@ -250,7 +314,10 @@ impl Proxy {
         let (injury, lines) = (Arc::clone(&fault), Arc::clone(&seen));
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (Ok(client), injury, lines) = (stream, Arc::clone(&injury), Arc::clone(&lines)) else { continue };
+                let (Ok(client), injury, lines) = (stream, Arc::clone(&injury), Arc::clone(&lines))
+                else {
+                    continue;
+                };
                 // Broken connections are the purpose of the tests.
                 thread::spawn(move || drop(relay(client, server, &injury, &lines)));
             }
@@ -269,7 +336,12 @@ impl Proxy {
     }
 }
 
-fn relay(mut client: TcpStream, server: u16, fault: &Mutex<Fault>, seen: &Mutex<Vec<String>>) -> std::io::Result<()> {
+fn relay(
+    mut client: TcpStream,
+    server: u16,
+    fault: &Mutex<Fault>,
+    seen: &Mutex<Vec<String>>,
+) -> std::io::Result<()> {
     let head = head(&mut client);
     let line = head.lines().next().unwrap_or_default().to_owned();
     if line.is_empty() {
@@ -281,7 +353,10 @@ fn relay(mut client: TcpStream, server: u16, fault: &Mutex<Fault>, seen: &Mutex<
         && line.contains(wanted)
     {
         std::io::copy(&mut (&client).take(length(&head)), &mut std::io::sink())?;
-        return client.write_all(format!("HTTP/1.1 {status} Injured\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes());
+        return client.write_all(
+            format!("HTTP/1.1 {status} Injured\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                .as_bytes(),
+        );
     }
     let mut upstream = TcpStream::connect(("127.0.0.1", server))?;
     // One request per connection, so that every one is seen.
@@ -309,7 +384,11 @@ pub fn pass_on(head: &str, client: &mut TcpStream, server: u16) -> std::io::Resu
 }
 
 fn length(head: &str) -> u64 {
-    head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok()).unwrap_or(0)
+    head.lines()
+        .find_map(|line| {
+            line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok()
+        })
+        .unwrap_or(0)
 }
 
 /// The output of a program, which must succeed.
@@ -337,7 +416,10 @@ pub fn productmd() -> Option<PathBuf> {
             .output()
             .unwrap();
         if !done.status.success() {
-            crate::skip(&format!("productmd cannot be installed: {}", String::from_utf8_lossy(&done.stderr)));
+            crate::skip(&format!(
+                "productmd cannot be installed: {}",
+                String::from_utf8_lossy(&done.stderr)
+            ));
             return None;
         }
     }

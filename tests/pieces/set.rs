@@ -65,6 +65,7 @@ pub fn set(directory: &Path, name: &str, content: &str) -> Set {
     set.kernel = Some(piece(directory, "vmlinuz", &kernel("one")));
     set.ramdisk = Some(piece(directory, "initrd.img", &gzip("ramdisk")));
     set.stage2 = Some(piece(directory, "install.img", &stage2(300_000)));
-    set.kickstart = Some(piece(directory, "ks.cfg", b"liveimg --url {{ ks_options.liveimg_url }}\n"));
+    set.kickstart =
+        Some(piece(directory, "ks.cfg", b"liveimg --url {{ ks_options.liveimg_url }}\n"));
     set
 }

@@ -18,7 +18,11 @@ use crate::set::{gzip, kernel, stage2, write};
 use crate::{directory, have};
 
 fn image() -> ImageRelease {
-    ImageRelease { id: Some("osimg-demo".into()), version: Some("12".into()), arch: Some("x86_64".into()) }
+    ImageRelease {
+        id: Some("osimg-demo".into()),
+        version: Some("12".into()),
+        arch: Some("x86_64".into()),
+    }
 }
 
 /// An install tree of the demo distribution, with digests by `sha256sum`.
@@ -27,13 +31,26 @@ fn tree(top: &Path) -> TreeInfo {
     write(top, "images/pxeboot/initrd.img", &gzip("ramdisk"));
     write(top, "images/install.img", &stage2(700_000));
     let path = |text: &str| TreePath::parse(text).unwrap();
-    let (k, r, s) = (path("images/pxeboot/vmlinuz"), path("images/pxeboot/initrd.img"), path("images/install.img"));
+    let (k, r, s) = (
+        path("images/pxeboot/vmlinuz"),
+        path("images/pxeboot/initrd.img"),
+        path("images/install.img"),
+    );
     let info = TreeInfo {
-        release: Release { name: "osimg demo distribution".into(), short: Some("osimg-demo".into()), version: "12".into() },
+        release: Release {
+            name: "osimg demo distribution".into(),
+            short: Some("osimg-demo".into()),
+            version: "12".into(),
+        },
         arch: "x86_64".into(),
         timestamp: Some(1_700_000_000),
-        checksums: [&k, &r, &s].map(|p| (p.to_string(), Checksum::Sha256(sha256sum(&top.join(p.as_str()))))).into(),
-        images: BTreeMap::from([("x86_64".into(), BTreeMap::from([("kernel".into(), k), ("initrd".into(), r)]))]),
+        checksums: [&k, &r, &s]
+            .map(|p| (p.to_string(), Checksum::Sha256(sha256sum(&top.join(p.as_str())))))
+            .into(),
+        images: BTreeMap::from([(
+            "x86_64".into(),
+            BTreeMap::from([("kernel".into(), k), ("initrd".into(), r)]),
+        )]),
         stage2: Some(s),
         variants: Vec::new(),
     };
@@ -41,10 +58,17 @@ fn tree(top: &Path) -> TreeInfo {
     info
 }
 
-fn gather_for(place: &str, image: &ImageRelease, cache: &Path, mismatch: Mismatch, ca: Option<&Path>) -> (Result<BootPieces>, Vec<String>) {
+fn gather_for(
+    place: &str,
+    image: &ImageRelease,
+    cache: &Path,
+    mismatch: Mismatch,
+    ca: Option<&Path>,
+) -> (Result<BootPieces>, Vec<String>) {
     let report = Report::silent();
     let source = Source::choose(None, None, None, Some(place)).unwrap().unwrap();
-    let pieces = source.gather(image, &Gathering { cache, ca, mismatch, allow: &BTreeSet::new() }, &report);
+    let pieces =
+        source.gather(image, &Gathering { cache, ca, mismatch, allow: &BTreeSet::new() }, &report);
     (pieces, report.warnings())
 }
 
@@ -59,7 +83,11 @@ fn same(pieces: &BootPieces, top: &Path) {
         (&pieces.ramdisk, "images/pxeboot/initrd.img"),
         (pieces.stage2.as_ref().unwrap(), "images/install.img"),
     ] {
-        assert_eq!(std::fs::read(&piece.path).unwrap(), std::fs::read(top.join(path)).unwrap(), "{path}");
+        assert_eq!(
+            std::fs::read(&piece.path).unwrap(),
+            std::fs::read(top.join(path)).unwrap(),
+            "{path}"
+        );
         assert_eq!(piece.sha256, sha256sum(&top.join(path)));
     }
 }
@@ -89,26 +117,52 @@ fn iso_images_with_both_kinds_of_names_give_the_files_put_into_them() {
     tree(top.path());
     // So many files that a directory of the ISO image needs more than one sector.
     for number in 0..200 {
-        write(top.path(), &format!("Packages/a-package-with-a-long-name-{number}.x86_64.rpm"), b"x");
+        write(
+            top.path(),
+            &format!("Packages/a-package-with-a-long-name-{number}.x86_64.rpm"),
+            b"x",
+        );
     }
     let rock_ridge = out.path().join("rr.iso");
-    output(Command::new("xorriso").args(["-as", "mkisofs", "-quiet", "-R", "-V", "T", "-o"]).arg(&rock_ridge).arg(top.path()));
+    output(
+        Command::new("xorriso")
+            .args(["-as", "mkisofs", "-quiet", "-R", "-V", "T", "-o"])
+            .arg(&rock_ridge)
+            .arg(top.path()),
+    );
     let joliet = out.path().join("joliet.iso");
-    output(Command::new("genisoimage").args(["-quiet", "-J", "-V", "T", "-o"]).arg(&joliet).arg(top.path()));
+    output(
+        Command::new("genisoimage")
+            .args(["-quiet", "-J", "-V", "T", "-o"])
+            .arg(&joliet)
+            .arg(top.path()),
+    );
     for image in [&rock_ridge, &joliet] {
         let cache = directory();
         let pieces = gather(&image.display().to_string(), cache.path()).unwrap();
         same(&pieces, top.path());
         assert!(pieces.kernel.path.starts_with(cache.path()));
-        let judged = Command::new("bsdtar").arg("-xOf").arg(image).arg("images/install.img").output().unwrap().stdout;
+        let judged = Command::new("bsdtar")
+            .arg("-xOf")
+            .arg(image)
+            .arg("images/install.img")
+            .output()
+            .unwrap()
+            .stdout;
         assert_eq!(judged, std::fs::read(&pieces.stage2.unwrap().path).unwrap());
     }
     // Truncated after its directories.
     let whole = std::fs::read(&rock_ridge).unwrap();
     std::fs::write(out.path().join("cut.iso"), &whole[..whole.len() / 2]).unwrap();
-    let text = refusal(gather(&out.path().join("cut.iso").display().to_string(), directory().path()), ExitCode::Space);
+    let text = refusal(
+        gather(&out.path().join("cut.iso").display().to_string(), directory().path()),
+        ExitCode::Space,
+    );
     assert!(text.contains("cut off"), "{text}");
-    let text = refusal(gather(&top.path().join(".treeinfo").display().to_string(), directory().path()), ExitCode::Usage);
+    let text = refusal(
+        gather(&top.path().join(".treeinfo").display().to_string(), directory().path()),
+        ExitCode::Usage,
+    );
     assert!(text.contains("neither a directory nor an ISO image"), "{text}");
 }
 
@@ -158,14 +212,23 @@ fn a_private_authority_is_trusted_when_it_is_named() {
     tree(top.path());
     certificate(keys.path());
     let keys = keys.path().display();
-    let server = nginx(top.path(), &format!("ssl_certificate {keys}/server.crt; ssl_certificate_key {keys}/server.key;"));
+    let server = nginx(
+        top.path(),
+        &format!("ssl_certificate {keys}/server.crt; ssl_certificate_key {keys}/server.key;"),
+    );
     let url = format!("https://127.0.0.1:{}/", server.port);
     let ca = PathBuf::from(format!("{keys}/ca.crt"));
-    same(&gather_for(&url, &image(), directory().path(), Mismatch::Refuse, Some(&ca)).0.unwrap(), top.path());
+    same(
+        &gather_for(&url, &image(), directory().path(), Mismatch::Refuse, Some(&ca)).0.unwrap(),
+        top.path(),
+    );
     let text = refusal(gather(&url, directory().path()), ExitCode::Trust);
     assert!(text.contains("not trusted") && text.contains("hint"), "{text}");
     let plain = url.replace("https", "http");
-    let text = refusal(gather_for(&plain, &image(), directory().path(), Mismatch::Refuse, Some(&ca)).0, ExitCode::Repository);
+    let text = refusal(
+        gather_for(&plain, &image(), directory().path(), Mismatch::Refuse, Some(&ca)).0,
+        ExitCode::Repository,
+    );
     assert!(text.contains("400"), "{text}");
 }
 
@@ -183,7 +246,10 @@ fn pieces_that_differ_from_their_description_are_refused() {
         let text = refusal(gather(&place, cache.path()), ExitCode::Trust);
         assert!(text.contains("install.img") && text.contains("the .treeinfo promises"), "{text}");
     }
-    assert!(std::fs::read_dir(cache.path().join("pieces")).unwrap().count() == 0, "the stage2 comes first, and no part of it is kept");
+    assert!(
+        std::fs::read_dir(cache.path().join("pieces")).unwrap().count() == 0,
+        "the stage2 comes first, and no part of it is kept"
+    );
     std::fs::remove_file(top.path().join("images/install.img")).unwrap();
     let text = refusal(gather(&url, cache.path()), ExitCode::Repository);
     assert!(text.contains("images/install.img") && text.contains("not there"), "{text}");
@@ -197,16 +263,36 @@ fn another_distribution_release_or_machine_is_refused_unless_it_is_allowed() {
     let (top, cache) = (directory(), directory());
     tree(top.path());
     let place = top.path().display().to_string();
-    let with =
-        |id: &str, version: &str, arch: &str| ImageRelease { id: Some(id.into()), version: Some(version.into()), arch: Some(arch.into()) };
+    let with = |id: &str, version: &str, arch: &str| ImageRelease {
+        id: Some(id.into()),
+        version: Some(version.into()),
+        arch: Some(arch.into()),
+    };
     for other in [with("rocky", "12", "x86_64"), with("osimg-demo", "13", "x86_64")] {
-        let text = refusal(gather_for(&place, &other, cache.path(), Mismatch::Refuse, None).0, ExitCode::Recipe);
-        assert!(text.contains("osimg demo distribution 12's, the image is") && text.contains("--allow-release-mismatch"), "{text}");
+        let text = refusal(
+            gather_for(&place, &other, cache.path(), Mismatch::Refuse, None).0,
+            ExitCode::Recipe,
+        );
+        assert!(
+            text.contains("osimg demo distribution 12's, the image is")
+                && text.contains("--allow-release-mismatch"),
+            "{text}"
+        );
         let (pieces, warnings) = gather_for(&place, &other, cache.path(), Mismatch::Allow, None);
         pieces.unwrap();
         assert!(warnings.iter().any(|w| w.contains("allowed, as asked")), "{warnings:?}");
     }
-    let text = refusal(gather_for(&place, &with("osimg-demo", "12", "aarch64"), cache.path(), Mismatch::Allow, None).0, ExitCode::Recipe);
+    let text = refusal(
+        gather_for(
+            &place,
+            &with("osimg-demo", "12", "aarch64"),
+            cache.path(),
+            Mismatch::Allow,
+            None,
+        )
+        .0,
+        ExitCode::Recipe,
+    );
     assert!(text.contains("it is for x86_64, the image for aarch64"), "{text}");
 }
 
@@ -215,11 +301,19 @@ fn a_treeinfo_with_paths_outside_its_tree_opens_nothing() {
     let (top, cache) = (directory(), directory());
     tree(top.path());
     let text = std::fs::read_to_string(top.path().join(".treeinfo")).unwrap();
-    for trick in ["../../../etc/shadow", "/etc/shadow", "file:///etc/shadow", "images//x", "images/%2e%2e/x", "images/\u{7}x"] {
+    for trick in [
+        "../../../etc/shadow",
+        "/etc/shadow",
+        "file:///etc/shadow",
+        "images//x",
+        "images/%2e%2e/x",
+        "images/\u{7}x",
+    ] {
         let altered = text.replace("kernel = images/pxeboot/vmlinuz", &format!("kernel = {trick}"));
         assert_ne!(altered, text);
         std::fs::write(top.path().join(".treeinfo"), altered).unwrap();
-        let refusal = refusal(gather(&top.path().display().to_string(), cache.path()), ExitCode::Repository);
+        let refusal =
+            refusal(gather(&top.path().display().to_string(), cache.path()), ExitCode::Repository);
         assert!(refusal.contains(".treeinfo:") && !refusal.contains('\u{7}'), "{refusal:?}");
     }
 }
@@ -229,12 +323,21 @@ fn single_files_given_in_the_wrong_order_are_reported() {
     let (top, cache) = (directory(), directory());
     tree(top.path());
     let path = |name: &str| top.path().join(name).display().to_string();
-    let (k, r, s) = (path("images/pxeboot/vmlinuz"), path("images/pxeboot/initrd.img"), path("images/install.img"));
+    let (k, r, s) = (
+        path("images/pxeboot/vmlinuz"),
+        path("images/pxeboot/initrd.img"),
+        path("images/install.img"),
+    );
     let gather = |k: &str, r: &str, s: &str| {
         let source = Source::choose(Some(k), Some(r), Some(s), None).unwrap().unwrap();
         source.gather(
             &image(),
-            &Gathering { cache: cache.path(), ca: None, mismatch: Mismatch::Refuse, allow: &BTreeSet::new() },
+            &Gathering {
+                cache: cache.path(),
+                ca: None,
+                mismatch: Mismatch::Refuse,
+                allow: &BTreeSet::new(),
+            },
             &Report::silent(),
         )
     };
@@ -256,7 +359,8 @@ fn temporary_errors_of_a_server_are_retried_and_others_are_reported() {
     let seen = Arc::clone(&count);
     let port = odd(move |_, _, stream| {
         let _ = match seen.fetch_add(1, Ordering::SeqCst) {
-            0 => stream.write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+            0 => stream
+                .write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
             1 => stream.write_all(&body[..body.len() - 4]),
             2 => Ok(()),
             _ => stream.write_all(body),
@@ -264,9 +368,17 @@ fn temporary_errors_of_a_server_are_retried_and_others_are_reported() {
     });
     let fetch = |port: u16| {
         let (cache, other) = (directory(), directory());
-        let (ramdisk, stage2) = (write(other.path(), "r", &gzip("r")), write(other.path(), "s", &stage2(9)));
+        let (ramdisk, stage2) =
+            (write(other.path(), "r", &gzip("r")), write(other.path(), "s", &stage2(9)));
         let url = format!("http://127.0.0.1:{port}/vmlinuz");
-        let source = Source::choose(Some(&url), Some(ramdisk.to_str().unwrap()), Some(stage2.to_str().unwrap()), None).unwrap().unwrap();
+        let source = Source::choose(
+            Some(&url),
+            Some(ramdisk.to_str().unwrap()),
+            Some(stage2.to_str().unwrap()),
+            None,
+        )
+        .unwrap()
+        .unwrap();
         let pieces = source.gather(
             &image(),
             &Gathering {
@@ -285,14 +397,26 @@ fn temporary_errors_of_a_server_are_retried_and_others_are_reported() {
 
     for (answer, why) in [
         // Used as a path on the same server, never as a file of this machine.
-        ("HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "in a loop"),
         (
-            "HTTP/1.1 302 Found\r\nLocation: file://localhost/etc/passwd\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: \
+             0\r\nConnection: close\r\n\r\n",
+            "in a loop",
+        ),
+        (
+            "HTTP/1.1 302 Found\r\nLocation: file://localhost/etc/passwd\r\nContent-Length: \
+             0\r\nConnection: close\r\n\r\n",
             "not a web address",
         ),
-        ("HTTP/1.1 302 Found\r\nLocation: /again\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "in a loop"),
+        (
+            "HTTP/1.1 302 Found\r\nLocation: /again\r\nContent-Length: 0\r\nConnection: \
+             close\r\n\r\n",
+            "in a loop",
+        ),
         ("HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", "longer than"),
-        ("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc", "Content-Encoding"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+            "Content-Encoding",
+        ),
         ("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "403"),
         ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "there is none"),
     ] {

@@ -22,7 +22,9 @@ fn publish(tree: &WebTree, set: &osimg::set::Set) -> References {
 
 fn names(directory: &Path) -> BTreeSet<String> {
     let walk = walkdir::WalkDir::new(directory).min_depth(1).into_iter().map(Result::unwrap);
-    walk.filter(|e| !e.file_type().is_dir()).map(|e| e.path().strip_prefix(directory).unwrap().display().to_string()).collect()
+    walk.filter(|e| !e.file_type().is_dir())
+        .map(|e| e.path().strip_prefix(directory).unwrap().display().to_string())
+        .collect()
 }
 
 #[test]
@@ -38,41 +40,78 @@ fn a_set_is_published_as_a_tree_that_every_reader_understands() {
     let references = publish(&tree, &set);
     let home = www.path().join("os/web-20261122");
 
-    assert_eq!(references.tarball.url.as_deref(), Some(format!("{url}/web-20261122/web-20261122.tgz").as_str()));
+    assert_eq!(
+        references.tarball.url.as_deref(),
+        Some(format!("{url}/web-20261122/web-20261122.tgz").as_str())
+    );
     for role in Role::ALL {
         let (reference, piece) = (references.role(role).unwrap(), set.piece(role).unwrap());
-        let checked = check(reference.url.as_ref().unwrap(), &Expected { role, size: Some(piece.size), ca: None }).unwrap();
+        let checked = check(
+            reference.url.as_ref().unwrap(),
+            &Expected { role, size: Some(piece.size), ca: None },
+        )
+        .unwrap();
         assert_eq!(checked.problems, [], "{role}");
     }
-    output(Command::new("sha256sum").args(["--strict", "-c", "SHA256SUMS", "web-20261122.tgz.sha256"]).current_dir(&home));
-    output(Command::new("sha512sum").args(["--strict", "-c", "SHA512SUMS", "web-20261122.tgz.sha512"]).current_dir(&home));
+    output(
+        Command::new("sha256sum")
+            .args(["--strict", "-c", "SHA256SUMS", "web-20261122.tgz.sha256"])
+            .current_dir(&home),
+    );
+    output(
+        Command::new("sha512sum")
+            .args(["--strict", "-c", "SHA512SUMS", "web-20261122.tgz.sha512"])
+            .current_dir(&home),
+    );
 
     // Read by productmd, which the distributions' own tools use.
     if let Some(site) = productmd() {
-        let program = "import productmd.treeinfo as t, sys; i = t.TreeInfo(); i.load(sys.argv[1]); \
-             print(i.release.short, i.release.version, i.tree.arch, i.images['x86_64']['kernel'], i.images['x86_64']['initrd'], i.stage2.mainimage); \
-             print([list(v) == ['sha256', t.compute_checksum(sys.argv[2] + '/' + p, 'sha256')] for p, v in i.checksums.checksums.items()])";
+        let program = "import productmd.treeinfo as t, sys; i = t.TreeInfo(); \
+                       i.load(sys.argv[1]); print(i.release.short, i.release.version, \
+                       i.tree.arch, i.images['x86_64']['kernel'], i.images['x86_64']['initrd'], \
+                       i.stage2.mainimage); print([list(v) == ['sha256', \
+                       t.compute_checksum(sys.argv[2] + '/' + p, 'sha256')] for p, v in \
+                       i.checksums.checksums.items()])";
         let mut command = Command::new("python3");
-        let listed = output(command.arg("-c").arg(program).arg(home.join(".treeinfo")).arg(&home).env("PYTHONPATH", site));
+        let listed = output(
+            command
+                .arg("-c")
+                .arg(program)
+                .arg(home.join(".treeinfo"))
+                .arg(&home)
+                .env("PYTHONPATH", site),
+        );
         assert_eq!(
             listed,
-            "osimg-demo 12 x86_64 images/pxeboot/vmlinuz images/pxeboot/initrd.img images/install.img\n[True, True, True]\n"
+            "osimg-demo 12 x86_64 images/pxeboot/vmlinuz images/pxeboot/initrd.img \
+             images/install.img\n[True, True, True]\n"
         );
     }
 
     // Read by osimg, which takes boot pieces from it.
-    let source = Source::choose(None, None, None, Some(&format!("{url}/web-latest"))).unwrap().unwrap();
-    let image = ImageRelease { id: set.os_distro.clone(), version: set.os_version.clone(), arch: set.arch.clone() };
+    let source =
+        Source::choose(None, None, None, Some(&format!("{url}/web-latest"))).unwrap().unwrap();
+    let image = ImageRelease {
+        id: set.os_distro.clone(),
+        version: set.os_version.clone(),
+        arch: set.arch.clone(),
+    };
     let cache = directory();
     let pieces = source
         .gather(
             &image,
-            &Gathering { cache: cache.path(), ca: None, mismatch: Mismatch::Refuse, allow: &BTreeSet::new() },
+            &Gathering {
+                cache: cache.path(),
+                ca: None,
+                mismatch: Mismatch::Refuse,
+                allow: &BTreeSet::new(),
+            },
             &Report::silent(),
         )
         .unwrap();
     assert_eq!(pieces.stage2.unwrap().sha256, set.stage2.as_ref().unwrap().sha256);
-    let both = ["images/install.img", "LiveOS/squashfs.img"].map(|path| Piece::from_file(&home.join(path), |_, _| {}).unwrap().sha256);
+    let both = ["images/install.img", "LiveOS/squashfs.img"]
+        .map(|path| Piece::from_file(&home.join(path), |_, _| {}).unwrap().sha256);
     assert_eq!(both[0], both[1]);
 }
 
@@ -87,11 +126,19 @@ fn publishing_again_changes_nothing_and_other_formats_and_versions_are_added() {
     let before = std::fs::metadata(&home).unwrap();
     let again = publish(&tree, &first);
     assert_eq!(again.tarball.made, Made::Reused);
-    assert_eq!(std::os::unix::fs::MetadataExt::ino(&before), std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&home).unwrap()));
+    assert_eq!(
+        std::os::unix::fs::MetadataExt::ino(&before),
+        std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&home).unwrap())
+    );
 
     // The same version as .tar, of the same tree. With another kernel it is refused.
-    let tar = output(Command::new("sh").args(["-c", "gzip -dc web-1.tgz >web-1.tar && sha256sum web-1.tar"]).current_dir(files.path()));
-    let mut other = osimg::set::Set::from_tarball(&files.path().join("web-1.tar"), |_, _| {}).unwrap();
+    let tar = output(
+        Command::new("sh")
+            .args(["-c", "gzip -dc web-1.tgz >web-1.tar && sha256sum web-1.tar"])
+            .current_dir(files.path()),
+    );
+    let mut other =
+        osimg::set::Set::from_tarball(&files.path().join("web-1.tar"), |_, _| {}).unwrap();
     other.arch.clone_from(&first.arch);
     other.kernel = Some(piece(files.path(), "vmlinuz-2", &kernel("two")));
     other.ramdisk = Some(piece(files.path(), "initrd-2", &gzip("two")));
@@ -100,11 +147,20 @@ fn publishing_again_changes_nothing_and_other_formats_and_versions_are_added() {
     assert!(error.to_string().contains("images/pxeboot/vmlinuz"), "{error:#}");
     (other.kernel, other.ramdisk) = (first.kernel.clone(), first.ramdisk.clone());
     publish(&tree, &other);
-    let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(home.join("web-1.json")).unwrap()).unwrap();
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(home.join("web-1.json")).unwrap()).unwrap();
     assert_eq!(manifest["archive"]["sha256"], tar.split(' ').next().unwrap());
     assert_eq!(manifest["tarballs"].as_array().unwrap().len(), 2);
     let held = names(&home);
-    for name in ["web-1.tgz", "web-1.tgz.sha256", "web-1.tar", "web-1.tar.sha512", "images/install.img", "web-1.json", "SHA256SUMS"] {
+    for name in [
+        "web-1.tgz",
+        "web-1.tgz.sha256",
+        "web-1.tar",
+        "web-1.tar.sha512",
+        "images/install.img",
+        "web-1.json",
+        "SHA256SUMS",
+    ] {
         assert!(held.contains(name), "{name}: {held:?}");
     }
     output(Command::new("sha256sum").args(["--strict", "-c", "SHA256SUMS"]).current_dir(&home));
@@ -179,9 +235,12 @@ fn a_manifest_with_foreign_paths_does_not_lead_out_of_the_tree() {
 fn two_architectures_of_a_version_have_their_own_directories_links_and_counts() {
     let (www, files) = (directory(), directory());
     let address: Address = format!("tree:{}", www.path().display()).parse().unwrap();
-    let open = || osimg::registry::open(&address, &PublishOptions::default(), &Report::silent()).unwrap();
+    let open =
+        || osimg::registry::open(&address, &PublishOptions::default(), &Report::silent()).unwrap();
     let mut sets = Vec::new();
-    for (version, arch) in [("web-1", "x86_64"), ("web-1", "aarch64"), ("web-2", "aarch64"), ("web-2", "x86_64")] {
+    for (version, arch) in
+        [("web-1", "x86_64"), ("web-1", "aarch64"), ("web-2", "aarch64"), ("web-2", "x86_64")]
+    {
         let place = files.path().join(format!("{version}-{arch}"));
         std::fs::create_dir(&place).unwrap();
         let mut set = set(&place, version, &format!("{version} {arch}"));
@@ -196,15 +255,32 @@ fn two_architectures_of_a_version_have_their_own_directories_links_and_counts() 
         assert_eq!(std::fs::read_link(www.path().join(link)).unwrap(), Path::new(directory));
         let info = std::fs::read_to_string(www.path().join(directory).join(".treeinfo")).unwrap();
         assert_eq!(info.contains("arch = aarch64"), directory.ends_with("aarch64"), "{info}");
-        output(Command::new("sha256sum").args(["--strict", "-c", "SHA256SUMS"]).current_dir(www.path().join(directory)));
+        output(
+            Command::new("sha256sum")
+                .args(["--strict", "-c", "SHA256SUMS"])
+                .current_dir(www.path().join(directory)),
+        );
     }
     let entries = open().list().unwrap();
-    let current: Vec<_> = entries.iter().filter(|e| e.state == State::Current).map(|e| (e.version.as_str(), e.arch.as_deref())).collect();
+    let current: Vec<_> = entries
+        .iter()
+        .filter(|e| e.state == State::Current)
+        .map(|e| (e.version.as_str(), e.arch.as_deref()))
+        .collect();
     assert_eq!(current.len(), 2, "{entries:?}");
-    assert!(current.contains(&("2", Some("x86_64"))) && current.contains(&("2", Some("aarch64"))), "{current:?}");
+    assert!(
+        current.contains(&("2", Some("x86_64"))) && current.contains(&("2", Some("aarch64"))),
+        "{current:?}"
+    );
     open().prune(None, 1).unwrap();
-    let left: BTreeSet<String> = std::fs::read_dir(www.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    assert_eq!(left, ["web-2", "web-2.aarch64", "web-latest", "web-latest.aarch64"].map(str::to_owned).into());
+    let left: BTreeSet<String> = std::fs::read_dir(www.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(
+        left,
+        ["web-2", "web-2.aarch64", "web-latest", "web-latest.aarch64"].map(str::to_owned).into()
+    );
     // The remaining one is still found when it is published again.
     assert_eq!(open().publish(&sets[2], &Report::silent()).unwrap().tarball.made, Made::Reused);
 }
@@ -213,7 +289,8 @@ fn two_architectures_of_a_version_have_their_own_directories_links_and_counts() 
 fn two_architectures_of_a_version_have_their_own_files_in_a_directory() {
     let (out, files) = (directory(), directory());
     let address: Address = format!("dir:{}", out.path().display()).parse().unwrap();
-    let open = || osimg::registry::open(&address, &PublishOptions::default(), &Report::silent()).unwrap();
+    let open =
+        || osimg::registry::open(&address, &PublishOptions::default(), &Report::silent()).unwrap();
     for (version, arch) in [("web-1", "aarch64"), ("web-1", "x86_64"), ("web-2", "x86_64")] {
         let place = files.path().join(format!("{version}-{arch}"));
         std::fs::create_dir(&place).unwrap();
@@ -227,13 +304,26 @@ fn two_architectures_of_a_version_have_their_own_files_in_a_directory() {
         assert_eq!(exit_code(&error), ExitCode::Registry, "{error:#}");
     }
     let held = names(out.path());
-    for name in ["web-1.tgz", "web-1.json", "web-1.x86_64.tgz", "web-1.x86_64.vmlinuz", "web-1.x86_64.json", "web-2.x86_64.tgz"] {
+    for name in [
+        "web-1.tgz",
+        "web-1.json",
+        "web-1.x86_64.tgz",
+        "web-1.x86_64.vmlinuz",
+        "web-1.x86_64.json",
+        "web-2.x86_64.tgz",
+    ] {
         assert!(held.contains(name), "{name}: {held:?}");
     }
-    for (link, target) in [("web-latest.tgz", "web-1.tgz"), ("web-latest.x86_64.tgz", "web-2.x86_64.tgz")] {
+    for (link, target) in
+        [("web-latest.tgz", "web-1.tgz"), ("web-latest.x86_64.tgz", "web-2.x86_64.tgz")]
+    {
         assert_eq!(std::fs::read_link(out.path().join(link)).unwrap(), Path::new(target));
     }
-    output(Command::new("sh").args(["-ec", "for f in *.sha256; do sha256sum -c $f; done"]).current_dir(out.path()));
+    output(
+        Command::new("sh")
+            .args(["-ec", "for f in *.sha256; do sha256sum -c $f; done"])
+            .current_dir(out.path()),
+    );
     open().prune(None, 1).unwrap();
     let left: BTreeSet<String> = open().list().unwrap().into_iter().map(|entry| entry.id).collect();
     assert_eq!(left, ["web-1.tgz", "web-2.x86_64.tgz"].map(str::to_owned).into());

@@ -9,7 +9,14 @@ fn the_sandbox_has_nine_capabilities_no_new_privileges_and_a_filter() {
     }
     let workdir = Workdir::new();
     let status = workdir.probe("print(open('/proc/self/status').read())").join("\n");
-    let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).map(str::trim).unwrap_or_default().to_owned();
+    let field = |name: &str| {
+        status
+            .lines()
+            .find_map(|l| l.strip_prefix(name))
+            .map(str::trim)
+            .unwrap_or_default()
+            .to_owned()
+    };
     for set in ["CapEff:", "CapPrm:", "CapBnd:"] {
         assert_eq!(field(set), "00000000800400df", "{set}");
     }
@@ -27,7 +34,9 @@ fn pid_1_is_osimg_and_processes_of_the_host_are_invisible() {
     }
     let workdir = Workdir::new();
     let lines = workdir.probe(
-        "print(' '.join(sorted(p for p in os.listdir('/proc') if p.isdigit())))\nprint(open('/proc/1/cmdline').read().replace('\\0', ' '))\nprint(os.getpid())",
+        "print(' '.join(sorted(p for p in os.listdir('/proc') if \
+         p.isdigit())))\nprint(open('/proc/1/cmdline').read().replace('\\0', ' \
+         '))\nprint(os.getpid())",
     );
     assert_eq!(lines, ["1 2", "/proc/self/exe osimg-sandbox-stage pid1 full ", "2"]);
 }
@@ -83,7 +92,8 @@ fn clone3_is_reported_as_missing_so_that_threads_use_clone() {
     }
     let workdir = Workdir::new();
     let lines = workdir.probe(
-        "print(syscall(435, (ctypes.c_ulong * 8)(0x10000000), 64))\nimport threading\nt = threading.Thread(target=print, args=('a thread runs',)); t.start(); t.join()",
+        "print(syscall(435, (ctypes.c_ulong * 8)(0x10000000), 64))\nimport threading\nt = \
+         threading.Thread(target=print, args=('a thread runs',)); t.start(); t.join()",
     );
     assert_eq!(lines, ["ENOSYS", "a thread runs"]);
 }
@@ -163,10 +173,14 @@ fn a_fork_bomb_meets_a_limit_and_the_host_s_limit_is_unchanged() {
     if !require_root() {
         return;
     }
-    let release = nix::sys::utsname::uname().expect("uname").release().to_string_lossy().into_owned();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
+    let release =
+        nix::sys::utsname::uname().expect("uname").release().to_string_lossy().into_owned();
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
     if (numbers.next(), numbers.next()) < (Some(6), Some(14)) {
-        eprintln!("SKIPPED: kernel {release} has no limit on processes that belongs to a pid namespace");
+        eprintln!(
+            "SKIPPED: kernel {release} has no limit on processes that belongs to a pid namespace"
+        );
         return;
     }
     let host = || std::fs::read_to_string("/proc/sys/kernel/pid_max").expect("pid_max");
@@ -190,11 +204,15 @@ os._exit(0)
 "#,
     );
     let mut out = Vec::new();
-    let outcome = osimg::sandbox::Sandbox::with_program(OSIMG).run::<anyhow::Error>(&plan, seconds(60), &mut |_, line| {
-        *during.borrow_mut() = host();
-        out.push(line.to_owned());
-        Ok(())
-    });
+    let outcome = osimg::sandbox::Sandbox::with_program(OSIMG).run::<anyhow::Error>(
+        &plan,
+        seconds(60),
+        &mut |_, line| {
+            *during.borrow_mut() = host();
+            out.push(line.to_owned());
+            Ok(())
+        },
+    );
     assert!(outcome.expect("the sandbox runs").success(), "{out:?}");
     assert_eq!(out, ["8192", "EAGAIN", "bounded"]);
     assert_eq!((before.clone(), before), (during.into_inner(), host()));

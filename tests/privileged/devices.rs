@@ -52,8 +52,13 @@ fn modes_and_owners_of_the_host_s_devices_cannot_be_changed() {
         return;
     }
     let state = || {
-        ["null", "zero", "tty"]
-            .map(|name| Path::new("/dev").join(name).metadata().map(|m| (m.mode(), m.uid(), m.ctime(), m.ctime_nsec())).expect(name))
+        ["null", "zero", "tty"].map(|name| {
+            Path::new("/dev")
+                .join(name)
+                .metadata()
+                .map(|m| (m.mode(), m.uid(), m.ctime(), m.ctime_nsec()))
+                .expect(name)
+        })
     };
     let before = state();
     let lines = Workdir::new().probe(
@@ -141,8 +146,11 @@ fn dev_host_shows_the_host_s_devices() {
     plan.devices = Devices::Host;
     let ended = run(&plan, seconds(60));
     assert!(ended.outcome.expect("the sandbox runs").success());
-    let mut host: Vec<String> =
-        std::fs::read_dir("/dev").expect("dev").flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    let mut host: Vec<String> = std::fs::read_dir("/dev")
+        .expect("dev")
+        .flatten()
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect();
     host.sort();
     assert_eq!(ended.out, host);
 }

@@ -34,7 +34,10 @@ print("done")
 "#;
     let ended = run(&workdir.python(script), seconds(30));
     let outcome = ended.outcome.expect("the command ended by itself");
-    assert_eq!((outcome.code, outcome.strays.as_slice()), (Some(0), ["stray-daemon".to_owned()].as_slice()));
+    assert_eq!(
+        (outcome.code, outcome.strays.as_slice()),
+        (Some(0), ["stray-daemon".to_owned()].as_slice())
+    );
     copy.wait_gone("osimg-stray-daemon-3141", soon());
 }
 
@@ -61,12 +64,15 @@ fn a_flood_of_output_does_not_fill_the_supervisor_s_memory() {
     ] {
         let before = peak();
         let (mut bytes, mut longest) = (0usize, 0usize);
-        let outcome =
-            osimg::sandbox::Sandbox::with_program(OSIMG).run::<anyhow::Error>(&workdir.python(script), seconds(60), &mut |_, line| {
+        let outcome = osimg::sandbox::Sandbox::with_program(OSIMG).run::<anyhow::Error>(
+            &workdir.python(script),
+            seconds(60),
+            &mut |_, line| {
                 bytes += line.len();
                 longest = longest.max(line.len());
                 Ok(())
-            });
+            },
+        );
         assert!(outcome.expect("it ends").success(), "{what}");
         assert!(longest <= 1 << 20, "{what}: a line of {longest} bytes");
         assert!(bytes >= 1 << 20, "{what}: only {bytes} bytes came");
@@ -80,21 +86,40 @@ fn limits_end_a_command_that_ignores_every_signal() {
     if !require_root() {
         return;
     }
-    let silent =
-        "import signal, time\nfor number in range(1, 32):\n  attempt(lambda: signal.signal(number, signal.SIG_IGN))\ntime.sleep(1000)";
+    let silent = "import signal, time\nfor number in range(1, 32):\n  attempt(lambda: \
+                  signal.signal(number, signal.SIG_IGN))\ntime.sleep(1000)";
     let chatty = "import time\nwhile True:\n  print('working', flush=True); time.sleep(0.05)";
     let limit = Duration::from_secs(1);
     let cases = [
-        ("total", silent, Limits { total: Some(limit), idle: None }, "the time limit of 1 s passed"),
-        ("total, while it prints", chatty, Limits { total: Some(limit), idle: None }, "the time limit of 1 s passed"),
-        ("idle", silent, Limits { total: Some(Duration::from_secs(60)), idle: Some(limit) }, "the limit on silence of 1 s passed"),
+        (
+            "total",
+            silent,
+            Limits { total: Some(limit), idle: None },
+            "the time limit of 1 s passed",
+        ),
+        (
+            "total, while it prints",
+            chatty,
+            Limits { total: Some(limit), idle: None },
+            "the time limit of 1 s passed",
+        ),
+        (
+            "idle",
+            silent,
+            Limits { total: Some(Duration::from_secs(60)), idle: Some(limit) },
+            "the limit on silence of 1 s passed",
+        ),
     ];
     for (name, script, limits, message) in cases {
         let workdir = Workdir::new();
         let began = Instant::now();
         let error = run(&workdir.python(script), limits).outcome.expect_err(name);
         assert!(began.elapsed() < limit + soon(), "{name}: {:?}", began.elapsed());
-        assert_eq!((exit_code(&error), exit_code(&error) as i32), (ExitCode::TimedOut, 124), "{name}");
+        assert_eq!(
+            (exit_code(&error), exit_code(&error) as i32),
+            (ExitCode::TimedOut, 124),
+            "{name}"
+        );
         assert!(error.to_string().contains(message), "{name}: {error}");
     }
 }
@@ -105,17 +130,26 @@ fn a_command_that_prints_is_not_idle() {
         return;
     }
     let workdir = Workdir::new();
-    let limits = Limits { total: Some(Duration::from_secs(60)), idle: Some(Duration::from_secs(2)) };
-    let ended = run(&workdir.python("import time\nfor _ in range(8):\n  print('working', flush=True); time.sleep(0.4)"), limits);
+    let limits =
+        Limits { total: Some(Duration::from_secs(60)), idle: Some(Duration::from_secs(2)) };
+    let ended = run(
+        &workdir.python(
+            "import time\nfor _ in range(8):\n  print('working', flush=True); time.sleep(0.4)",
+        ),
+        limits,
+    );
     assert!(ended.outcome.expect("not ended by the limit").success());
 }
 
 /// Starts `osimg shell` with a command that ignores signals, and waits for its first line.
 fn endless(copy: &NamedCopy, workdir: &Workdir, marker: &str) -> Child {
-    let script = format!("trap '' TERM INT HUP; echo ready; while :; do sleep 1000; done # {marker}");
+    let script =
+        format!("trap '' TERM INT HUP; echo ready; while :; do sleep 1000; done # {marker}");
     let mut child = copy.shell(workdir, &["/bin/sh", "-c", &script]).spawn().expect("osimg");
     let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().expect("stdout")).read_line(&mut line).expect("the first line");
+    BufReader::new(child.stdout.as_mut().expect("stdout"))
+        .read_line(&mut line)
+        .expect("the first line");
     if line != "ready\n" {
         let output = child.wait_with_output().expect("output");
         panic!("{line:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -145,7 +179,8 @@ struct RandomMoments(u64);
 
 impl RandomMoments {
     fn next(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % below
     }
 }
@@ -167,10 +202,9 @@ fn kill_9_of_osimg_or_a_stage_at_any_moment_leaves_no_process_and_no_mount() {
         let began = Instant::now();
         // Kill a stage as soon as it exists and the moment has come.
         let pid = loop {
-            let found = copy
-                .processes(&marker)
-                .into_iter()
-                .find(|(_, arguments)| arguments.split(" /bin/sh").next().is_some_and(|head| head.contains(victim)));
+            let found = copy.processes(&marker).into_iter().find(|(_, arguments)| {
+                arguments.split(" /bin/sh").next().is_some_and(|head| head.contains(victim))
+            });
             match found {
                 Some((pid, _)) if began.elapsed() >= pause => break pid,
                 _ => assert!(began.elapsed() < Duration::from_secs(10), "{victim} never came"),

@@ -19,7 +19,9 @@ const TRAPS: [(&str, Trap); 6] = [
     ("a link to a directory of the root", |at, _| symlink("etc", at).expect("link")),
     ("a magic link", |at, _| symlink("/proc/self/root", at).expect("link")),
     ("a file", |at, _| fs::write(at, "a file").expect("file")),
-    ("a fifo", |at, _| nix::unistd::mkfifo(at, nix::sys::stat::Mode::from_bits_truncate(0o644)).expect("fifo")),
+    ("a fifo", |at, _| {
+        nix::unistd::mkfifo(at, nix::sys::stat::Mode::from_bits_truncate(0o644)).expect("fifo")
+    }),
 ];
 
 #[test]
@@ -39,9 +41,13 @@ fn a_hostile_file_instead_of_an_api_directory_is_named_and_the_host_is_untouched
                 let before = (mount_table(), fingerprint(workdir.path(), 8));
                 let mut plan = workdir.plan(&["/usr/bin/true"]);
                 plan.view = view;
-                let error = run(&plan, seconds(30)).outcome.expect_err(&format!("{name} is {what}"));
+                let error =
+                    run(&plan, seconds(30)).outcome.expect_err(&format!("{name} is {what}"));
                 let text = format!("{error:#}");
-                assert!(text.contains(&format!("{name} in the image is not a plain directory")), "{name} is {what}: {text}");
+                assert!(
+                    text.contains(&format!("{name} in the image is not a plain directory")),
+                    "{name} is {what}: {text}"
+                );
                 assert_ne!(exit_code(&error), ExitCode::Done);
                 let mut after = (mount_table(), fingerprint(workdir.path(), 8));
                 // The directories before the trap were created, and belong in the image.
@@ -60,20 +66,30 @@ fn a_host_with_propagating_mounts_keeps_its_mount_table() {
     }
     let before_all = mount_table();
     in_mount_namespace(MsFlags::MS_SHARED, || {
-        assert!(mount_table().contains("shared:"), "the namespace around the run shares its mounts");
+        assert!(
+            mount_table().contains("shared:"),
+            "the namespace around the run shares its mounts"
+        );
         let before = mount_table();
         let workdir = Workdir::with_programs(&["sleep"]);
         for view in [View::Tools, View::Image] {
             let mut plan = workdir.plan(&["/bin/sh", "-c", "echo running; sleep 0.1; echo ending"]);
             plan.view = view;
             let mut during = Vec::new();
-            let outcome = osimg::sandbox::Sandbox::with_program(OSIMG).run::<anyhow::Error>(&plan, seconds(30), &mut |_, _| {
-                during.push(mount_table());
-                Ok(())
-            });
+            let outcome = osimg::sandbox::Sandbox::with_program(OSIMG).run::<anyhow::Error>(
+                &plan,
+                seconds(30),
+                &mut |_, _| {
+                    during.push(mount_table());
+                    Ok(())
+                },
+            );
             assert!(outcome.expect("the sandbox runs").success());
             assert_eq!(during.len(), 2);
-            assert!(during.iter().all(|table| *table == before), "a mount of the sandbox appeared outside");
+            assert!(
+                during.iter().all(|table| *table == before),
+                "a mount of the sandbox appeared outside"
+            );
             assert_eq!(before, mount_table());
         }
     });

@@ -87,7 +87,9 @@ fn with_the_host_s_network_the_files_for_name_resolution_exist() {
     plan.network = Network::Host;
     plan.mounts = ToolRoot::host().mounts(Network::Host);
     let ended = std::thread::scope(|scope| {
-        scope.spawn(|| server.accept().and_then(|(mut peer, _)| peer.write_all(b"hello")).expect("a visitor"));
+        scope.spawn(|| {
+            server.accept().and_then(|(mut peer, _)| peer.write_all(b"hello")).expect("a visitor")
+        });
         let ended = run(&plan, seconds(30));
         // Ends the server if no client came.
         let _ = std::net::TcpStream::connect(("127.0.0.1", port));
@@ -99,7 +101,8 @@ fn with_the_host_s_network_the_files_for_name_resolution_exist() {
 
 /// Runs `osimg shell WORKDIR /bin/sh -c COMMAND` after Python has prepared the process.
 fn run_prepared(workdir: &Workdir, preparation: &str, command: &str) -> std::process::Output {
-    let wrapper = format!("import os, resource, sys\n{preparation}\nos.execv(sys.argv[1], sys.argv[1:])");
+    let wrapper =
+        format!("import os, resource, sys\n{preparation}\nos.execv(sys.argv[1], sys.argv[1:])");
     program("/usr/bin/python3")
         .args(["-c", &wrapper, OSIMG, "shell"])
         .arg(workdir.path())
@@ -115,19 +118,35 @@ fn few_descriptors_a_removed_directory_closed_streams_and_limits_do_no_harm() {
     }
     let cases = [
         ("64 descriptors", "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))"),
-        ("a removed directory", "import tempfile; d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d)"),
+        (
+            "a removed directory",
+            "import tempfile; d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d)",
+        ),
         ("closed stdin", "os.close(0)"),
         ("closed stdout", "os.close(1)"),
         ("closed stderr", "os.close(2)"),
         ("all closed", "os.closerange(0, 3)"),
-        ("ignored signals", "import signal\nfor n in (signal.SIGCHLD, signal.SIGPIPE): signal.signal(n, signal.SIG_IGN)"),
+        (
+            "ignored signals",
+            "import signal\nfor n in (signal.SIGCHLD, signal.SIGPIPE): signal.signal(n, signal.SIG_IGN)",
+        ),
         ("umask 077", "os.umask(0o077)"),
     ];
     for (name, preparation) in cases {
         let workdir = Workdir::with_programs(&["sleep"]);
-        let stderr = run_prepared(&workdir, preparation, "echo made > /made; sleep 0 & wait; exit 0");
-        assert!(stderr.status.success(), "{name}: {} {}", stderr.status, String::from_utf8_lossy(&stderr.stderr));
-        assert_eq!(std::fs::read_to_string(workdir.root().join("made")).expect(name), "made\n", "{name}");
+        let stderr =
+            run_prepared(&workdir, preparation, "echo made > /made; sleep 0 & wait; exit 0");
+        assert!(
+            stderr.status.success(),
+            "{name}: {} {}",
+            stderr.status,
+            String::from_utf8_lossy(&stderr.stderr)
+        );
+        assert_eq!(
+            std::fs::read_to_string(workdir.root().join("made")).expect(name),
+            "made\n",
+            "{name}"
+        );
     }
 }
 
@@ -138,11 +157,23 @@ fn the_umask_of_the_caller_does_not_affect_the_image() {
     }
     for umask in ["077", "000"] {
         let workdir = Workdir::with_programs(&["mkdir"]);
-        let stderr = run_prepared(&workdir, &format!("os.umask(0o{umask})"), "umask; mkdir /directory; echo x > /file");
+        let stderr = run_prepared(
+            &workdir,
+            &format!("os.umask(0o{umask})"),
+            "umask; mkdir /directory; echo x > /file",
+        );
         assert!(stderr.status.success(), "{}", String::from_utf8_lossy(&stderr.stderr));
         assert_eq!(String::from_utf8_lossy(&stderr.stdout), "0022\n");
-        for (name, mode) in [("directory", 0o755), ("file", 0o644), ("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("run", 0o755)] {
-            let found = workdir.root().join(name).metadata().expect(name).permissions().mode() & 0o7777;
+        for (name, mode) in [
+            ("directory", 0o755),
+            ("file", 0o644),
+            ("proc", 0o555),
+            ("sys", 0o555),
+            ("dev", 0o755),
+            ("run", 0o755),
+        ] {
+            let found =
+                workdir.root().join(name).metadata().expect(name).permissions().mode() & 0o7777;
             assert_eq!(found, mode, "{name} under umask {umask}: {found:o}");
         }
     }
@@ -157,7 +188,10 @@ fn files_written_into_the_root_have_the_requested_mode() {
     let root = InstallRoot::open(&workdir.root()).expect("root");
     for mode in [0o444, 0o600, 0o666, 0o777] {
         root.write(Path::new("file"), b"x", mode).expect("written");
-        assert_eq!(workdir.root().join("file").metadata().expect("file").permissions().mode() & 0o7777, mode);
+        assert_eq!(
+            workdir.root().join("file").metadata().expect("file").permissions().mode() & 0o7777,
+            mode
+        );
     }
 }
 
@@ -184,7 +218,11 @@ fn the_shell_reads_the_caller_s_standard_input() {
     assert_eq!(shell(&workdir, &[], script), (Some(3), "from the script\n".into(), String::new()));
     // A directory would be a way out of the sandbox.
     let mut command = program(OSIMG);
-    command.arg("shell").arg(workdir.path()).arg("cat").stdin(std::fs::File::open("/").expect("a directory"));
+    command
+        .arg("shell")
+        .arg(workdir.path())
+        .arg("cat")
+        .stdin(std::fs::File::open("/").expect("a directory"));
     let output = command.output().expect("osimg");
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{stderr}");
@@ -203,11 +241,20 @@ fn the_shell_ends_with_the_exit_status_of_its_command() {
         (&["sh", "-c", "exit 255"], 255),
         (&["sh", "-c", "kill -9 $$"], 137),
     ] {
-        assert_eq!(shell(&workdir, words, ""), (Some(status), String::new(), String::new()), "{words:?}");
+        assert_eq!(
+            shell(&workdir, words, ""),
+            (Some(status), String::new(), String::new()),
+            "{words:?}"
+        );
     }
-    for (words, status, word) in [("no-such-command", 127, "No such file"), ("/bin", 126, "Permission denied")] {
+    for (words, status, word) in
+        [("no-such-command", 127, "No such file"), ("/bin", 126, "Permission denied")]
+    {
         let (code, _, stderr) = shell(&workdir, &[words], "");
         assert_eq!(code, Some(status), "{stderr}");
-        assert!(stderr.contains(&format!("starting {words} in the sandbox")) && stderr.contains(word), "{stderr}");
+        assert!(
+            stderr.contains(&format!("starting {words} in the sandbox")) && stderr.contains(word),
+            "{stderr}"
+        );
     }
 }

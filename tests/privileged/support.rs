@@ -9,7 +9,9 @@ use std::time::Duration;
 pub use super::shared::{require_root, soon};
 use osimg::error::Result;
 use osimg::process::CommandLine;
-use osimg::sandbox::{Devices, Limits, Network, Outcome, Plan, Sandbox, Stream, Terminal, ToolRoot, View};
+use osimg::sandbox::{
+    Devices, Limits, Network, Outcome, Plan, Sandbox, Stream, Terminal, ToolRoot, View,
+};
 
 /// The program under test.
 pub const OSIMG: &str = env!("CARGO_BIN_EXE_osimg");
@@ -27,7 +29,10 @@ pub struct Workdir {
 
 impl Workdir {
     pub fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("osimg-privileged-").tempdir_in("/var/tmp").expect("a workdir");
+        let dir = tempfile::Builder::new()
+            .prefix("osimg-privileged-")
+            .tempdir_in("/var/tmp")
+            .expect("a workdir");
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("mode");
         for name in ["root", "scratch"] {
             std::fs::create_dir(dir.path().join(name)).expect(name);
@@ -39,10 +44,14 @@ impl Workdir {
     pub fn with_programs(names: &[&str]) -> Self {
         let workdir = Self::new();
         for name in names.iter().chain(&["sh"]) {
-            let path = osimg::process::find_program(name).unwrap_or_else(|| panic!("the host has no {name}"));
+            let path = osimg::process::find_program(name)
+                .unwrap_or_else(|| panic!("the host has no {name}"));
             workdir.copy(&path, Path::new("bin").join(name).as_path());
             let listed = program("ldd").arg(&path).output().expect("ldd");
-            for word in String::from_utf8_lossy(&listed.stdout).split_whitespace().filter(|w| w.starts_with('/')) {
+            for word in String::from_utf8_lossy(&listed.stdout)
+                .split_whitespace()
+                .filter(|w| w.starts_with('/'))
+            {
                 workdir.copy(Path::new(word), Path::new(word.trim_start_matches('/')));
             }
         }
@@ -88,7 +97,13 @@ impl Workdir {
     pub fn probe(&self, script: &str) -> Vec<String> {
         let ended = run(&self.python(script), seconds(60));
         let outcome = ended.outcome.expect("the sandbox runs");
-        assert!(outcome.success(), "{}: {}\n{}", outcome.describe(), ended.out.join("\n"), ended.err.join("\n"));
+        assert!(
+            outcome.success(),
+            "{}: {}\n{}",
+            outcome.describe(),
+            ended.out.join("\n"),
+            ended.err.join("\n")
+        );
         ended.out
     }
 }
@@ -139,7 +154,10 @@ pub fn seconds(total: u64) -> Limits {
 /// Asserts that each line of a probe is `name answer` with one of the answers.
 pub fn assert_all(lines: &[String], answers: &[&str], at_least: usize) {
     assert!(lines.len() >= at_least, "only {} attempts: {lines:?}", lines.len());
-    let other: Vec<_> = lines.iter().filter(|line| !line.rsplit_once(' ').is_some_and(|(_, answer)| answers.contains(&answer))).collect();
+    let other: Vec<_> = lines
+        .iter()
+        .filter(|line| !line.rsplit_once(' ').is_some_and(|(_, answer)| answers.contains(&answer)))
+        .collect();
     assert!(other.is_empty(), "{other:?}");
 }
 
@@ -176,28 +194,46 @@ pub fn fingerprint(directory: &Path, depth: usize) -> BTreeMap<PathBuf, String> 
 }
 
 /// Runs `body` in a thread with a new mount namespace and the given propagation of mounts.
-pub fn in_mount_namespace<T: Send>(propagation: nix::mount::MsFlags, body: impl FnOnce() -> T + Send) -> T {
+pub fn in_mount_namespace<T: Send>(
+    propagation: nix::mount::MsFlags,
+    body: impl FnOnce() -> T + Send,
+) -> T {
     let apart = || {
-        #[expect(clippy::disallowed_methods, reason = "the thread's own namespace, which ends with it")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the thread's own namespace, which ends with it"
+        )]
         {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("a mount namespace");
             for flags in [nix::mount::MsFlags::MS_PRIVATE, propagation] {
-                nix::mount::mount(None::<&str>, "/", None::<&str>, nix::mount::MsFlags::MS_REC | flags, None::<&str>).expect("propagation");
+                nix::mount::mount(
+                    None::<&str>,
+                    "/",
+                    None::<&str>,
+                    nix::mount::MsFlags::MS_REC | flags,
+                    None::<&str>,
+                )
+                .expect("propagation");
             }
         }
         body()
     };
-    std::thread::scope(|scope| scope.spawn(apart).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    std::thread::scope(|scope| scope.spawn(apart).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Mounts inside [`in_mount_namespace`].
 pub fn mount(source: &str, target: &Path, kind: &str, flags: nix::mount::MsFlags) {
     assert_ne!(
         std::fs::read_link("/proc/thread-self/ns/mnt").expect("namespace"),
-        std::fs::read_link(format!("/proc/{}/ns/mnt", std::os::unix::process::parent_id())).expect("the parent's namespace"),
+        std::fs::read_link(format!("/proc/{}/ns/mnt", std::os::unix::process::parent_id()))
+            .expect("the parent's namespace"),
         "tests never mount in the host's namespace"
     );
-    #[expect(clippy::disallowed_methods, reason = "the thread's own namespace, which ends with it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the thread's own namespace, which ends with it"
+    )]
     nix::mount::mount(Some(source), target, Some(kind), flags, None::<&str>).expect("mounting");
 }
 
@@ -210,7 +246,10 @@ pub struct NamedCopy {
 
 impl NamedCopy {
     pub fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("osimg-copy-").tempdir_in("/var/tmp").expect("a directory");
+        let dir = tempfile::Builder::new()
+            .prefix("osimg-copy-")
+            .tempdir_in("/var/tmp")
+            .expect("a directory");
         let program = dir.path().join("osimg");
         std::fs::copy(OSIMG, &program).expect("a copy of osimg");
         Self { program, _dir: dir }
@@ -220,10 +259,14 @@ impl NamedCopy {
     pub fn processes(&self, marker: &str) -> Vec<(i32, String)> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc").expect("proc").flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok())
+            else {
+                continue;
+            };
             let arguments = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
-            let ours = std::fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == self.program);
+            let ours =
+                std::fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == self.program);
             if ours || arguments.contains(marker) {
                 found.push((pid, arguments));
             }
@@ -247,7 +290,13 @@ impl NamedCopy {
     /// `osimg shell` on the workdir, with its output in pipes.
     pub fn shell(&self, workdir: &Workdir, argv: &[&str]) -> Command {
         let mut command = program(&self.program);
-        command.arg("shell").arg(workdir.path()).args(argv).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .arg("shell")
+            .arg(workdir.path())
+            .args(argv)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 }

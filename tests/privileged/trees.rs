@@ -45,7 +45,12 @@ impl Drop for StopOnDrop<'_> {
 
 /// Runs `work` repeatedly during an attack: for a second and a half, and on a slow machine until
 /// there were that many rounds and swaps and `work` returns true.
-fn run_under_attack(path: &Path, link: &Path, (rounds, swaps): (u64, u64), mut work: impl FnMut() -> bool) {
+fn run_under_attack(
+    path: &Path,
+    link: &Path,
+    (rounds, swaps): (u64, u64),
+    mut work: impl FnMut() -> bool,
+) {
     let (stop, swapped) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         // Even if `work` fails: the scope waits for the attacker.
@@ -55,10 +60,17 @@ fn run_under_attack(path: &Path, link: &Path, (rounds, swaps): (u64, u64), mut w
         for round in 1.. {
             let content = work();
             let swapped = swapped.load(Ordering::Relaxed);
-            if content && round >= rounds && swapped >= swaps && began.elapsed() > Duration::from_millis(1500) {
+            if content
+                && round >= rounds
+                && swapped >= swaps
+                && began.elapsed() > Duration::from_millis(1500)
+            {
                 break;
             }
-            assert!(began.elapsed() < Duration::from_secs(120), "{round} rounds against {swapped} swaps are not an attack");
+            assert!(
+                began.elapsed() < Duration::from_secs(120),
+                "{round} rounds against {swapped} swaps are not an attack"
+            );
         }
     });
 }
@@ -152,14 +164,20 @@ fn a_mount_in_the_tree_stops_removal_and_keeps_its_content() {
             assert_eq!(mount_below(&tree).expect("mounts"), Some(at.clone()));
             let error = remove_tree(&tree).expect_err("a mount is below");
             assert!(error.to_string().contains("is still mounted"), "{error:#}");
-            assert_eq!(fs::read_to_string(workdir.path().join("tree/a/file")).expect("untouched"), "x");
+            assert_eq!(
+                fs::read_to_string(workdir.path().join("tree/a/file")).expect("untouched"),
+                "x"
+            );
             // The second protection, which needs no mount table: opening a directory does not cross
             // a mount.
             let root = InstallRoot::open(workdir.path()).expect("root");
             let error = root.remove(Path::new("tree")).expect_err("a mount is below");
             assert!(format!("{error:#}").contains("is a mount: it is left alone"), "{error:#}");
             assert_eq!(fs::read_to_string(at.join("file")).expect("the mount's file"), "precious");
-            assert_eq!(fs::read_to_string(victim.join("etc/machine-id")).expect("victim"), "precious");
+            assert_eq!(
+                fs::read_to_string(victim.join("etc/machine-id")).expect("victim"),
+                "precious"
+            );
             #[expect(clippy::disallowed_methods, reason = "the thread's own namespace")]
             nix::mount::umount(&at).expect("unmounted");
             remove_tree(&tree).expect("nothing is mounted any more");
@@ -173,16 +191,29 @@ fn deep_trees_and_odd_names_are_removed_whole() {
     let tree = dir.path().join("tree");
     fs::create_dir(&tree).expect("tree");
     // Deeper than the longest path, the usual limit on descriptors and a former limit of osimg.
-    let script = "import os, sys\nos.chdir(sys.argv[1])\nfor _ in range(5000):\n  os.mkdir('directory'); os.chdir('directory')\nopen('file', 'w').close()";
-    assert!(program("/usr/bin/python3").args(["-c", script]).arg(&tree).status().expect("python").success());
+    let script = "import os, sys\nos.chdir(sys.argv[1])\nfor _ in range(5000):\n  \
+                  os.mkdir('directory'); os.chdir('directory')\nopen('file', 'w').close()";
+    assert!(
+        program("/usr/bin/python3")
+            .args(["-c", script])
+            .arg(&tree)
+            .status()
+            .expect("python")
+            .success()
+    );
     for name in ["new\nline", "\u{1b}[31m", "-rf", " ", "*", "\\", &"x".repeat(255)] {
         fs::create_dir(tree.join(name)).expect(name);
         fs::write(tree.join(name).join(name), "").expect(name);
     }
     use std::os::unix::ffi::OsStrExt;
     fs::write(tree.join(std::ffi::OsStr::from_bytes(b"\xff\xfe")), "").expect("no text");
-    nix::unistd::mkfifo(&tree.join("fifo"), nix::sys::stat::Mode::from_bits_truncate(0o600)).expect("fifo");
-    fs::set_permissions(tree.join("new\nline"), std::os::unix::fs::PermissionsExt::from_mode(0o000)).expect("mode");
+    nix::unistd::mkfifo(&tree.join("fifo"), nix::sys::stat::Mode::from_bits_truncate(0o600))
+        .expect("fifo");
+    fs::set_permissions(
+        tree.join("new\nline"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o000),
+    )
+    .expect("mode");
     remove_tree(&tree).expect("removed");
     assert!(!tree.exists());
 }

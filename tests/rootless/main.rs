@@ -1,6 +1,10 @@
 //! Builds by an ordinary user: the same bytes and the same sandbox as root's, nothing left over,
 //! and a clear message if a build is not possible.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by a panic, and runs the programs that judge"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -34,8 +38,8 @@ fn odd(repo: Repo) -> Repo {
             .link("/usr/share/dangling", "/no/such/place")
             .scriptlet(
                 When::Post,
-                "mkdir -p /var/lib/locked/deep && echo secret > /var/lib/locked/deep/file\n\
-                 chmod 000 /var/lib/locked/deep/file /var/lib/locked/deep /var/lib/locked\n",
+                "mkdir -p /var/lib/locked/deep && echo secret > /var/lib/locked/deep/file\nchmod \
+                 000 /var/lib/locked/deep/file /var/lib/locked/deep /var/lib/locked\n",
             ),
     )
 }
@@ -44,8 +48,9 @@ fn odd(repo: Repo) -> Repo {
 fn with_giver(repo: Repo) -> Repo {
     odd(repo).package(Package::named("giver").requires("odd").scriptlet(
         When::Post,
-        "busybox mkdir -p /var/lib/given/deep; echo x > /var/lib/given/file; busybox chown -R 998:997 /var/lib/given\n\
-         busybox chown 65534 /etc/os-release; chmod 700 /var/lib/given/deep /var/lib/given\n",
+        "busybox mkdir -p /var/lib/given/deep; echo x > /var/lib/given/file; busybox chown -R \
+         998:997 /var/lib/given\nbusybox chown 65534 /etc/os-release; chmod 700 \
+         /var/lib/given/deep /var/lib/given\n",
     ))
 }
 
@@ -69,33 +74,40 @@ fn a_user_with_subordinate_ids_builds_the_same_tarball_as_root() {
         ("drwx------", "998/997", "./var/lib/given/deep/"),
         ("-rw-r--r--", "65534/0", "./etc/os-release"),
     ] {
-        let found = listed.iter().any(|line| line.starts_with(mode) && line.contains(owners) && line.ends_with(name));
+        let found = listed
+            .iter()
+            .any(|line| line.starts_with(mode) && line.contains(owners) && line.ends_with(name));
         assert!(found, "{mode} {owners} {name}: {listed:#?}");
     }
     assert_eq!(members(&in_memory), listed);
     assert_eq!((digest(&in_memory), digest(&on_disk)), (digest(&roots), digest(&roots)));
     assert_eq!(in_memory.metadata().unwrap().uid(), user.uid, "the artifact is the user's own");
-    assert!(user.path().join(".cache/osimg").is_dir(), "packages are kept in the user's own directory");
+    assert!(
+        user.path().join(".cache/osimg").is_dir(),
+        "packages are kept in the user's own directory"
+    );
     user.nothing_is_left();
 }
 
 /// Every way in which a scriptlet can change the owner of a file, and what it sees afterwards.
-const GIVEAWAYS: &str = "set -e\n\
-    busybox mkdir -p /var/lib/all/real /var/lib/all/moved; cd /var/lib/all; busybox ln -s real via; busybox ln -s /var/lib/all/real /var/lib/abs\n\
-    for name in one two three four five six setuid; do echo $name > real/$name; done\n\
-    busybox chown 901 via/one; busybox chown :902 /var/lib/abs/two; busybox chown -h 903:904 via; busybox chown 905:906 ./real/../real/three\n\
-    exec 3< real/four; busybox chown 907:908 /proc/self/fd/3; exec 3<&-\n\
-    busybox chmod 4755 real/setuid; busybox chown 909:910 real/setuid\n\
-    busybox cp -p real/three copied; busybox ln real/three linked; busybox mv real/two moved/two\n\
-    busybox chown 911:912 real/five; busybox chown 0 real/five; busybox chown 913 real/six; busybox chown 0:0 real/six\n\
-    i=0; while test $i -lt 50; do echo x > gone; busybox chown 914:915 gone; busybox rm gone; echo y > fresh$i; i=$((i+1)); done\n\
-    if busybox chown 916 /no/such/file 2>/dev/null; then echo no error > reported; fi\n\
-    busybox mkdir -p lists; (cd lists; busybox chown -R 917:918 .; echo later > later)\n\
-    busybox stat -c '%u:%g %a %n' real/* via copied linked moved/two lists lists/later /etc/os-release > seen\n";
+const GIVEAWAYS: &str = "set -e\nbusybox mkdir -p /var/lib/all/real /var/lib/all/moved; cd /var/lib/all; busybox ln \
+     -s real via; busybox ln -s /var/lib/all/real /var/lib/abs\nfor name in one two three four \
+     five six setuid; do echo $name > real/$name; done\nbusybox chown 901 via/one; busybox chown \
+     :902 /var/lib/abs/two; busybox chown -h 903:904 via; busybox chown 905:906 \
+     ./real/../real/three\nexec 3< real/four; busybox chown 907:908 /proc/self/fd/3; exec \
+     3<&-\nbusybox chmod 4755 real/setuid; busybox chown 909:910 real/setuid\nbusybox cp -p \
+     real/three copied; busybox ln real/three linked; busybox mv real/two moved/two\nbusybox \
+     chown 911:912 real/five; busybox chown 0 real/five; busybox chown 913 real/six; busybox \
+     chown 0:0 real/six\ni=0; while test $i -lt 50; do echo x > gone; busybox chown 914:915 gone; \
+     busybox rm gone; echo y > fresh$i; i=$((i+1)); done\nif busybox chown 916 /no/such/file \
+     2>/dev/null; then echo no error > reported; fi\nbusybox mkdir -p lists; (cd lists; busybox \
+     chown -R 917:918 .; echo later > later)\nbusybox stat -c '%u:%g %a %n' real/* via copied \
+     linked moved/two lists lists/later /etc/os-release > seen\n";
 
 /// The packages of [`odd`], and one with [`GIVEAWAYS`].
 fn with_all_giveaways(repo: Repo) -> Repo {
-    with_giver(repo).package(Package::named("generous").requires("giver").scriptlet(When::Post, GIVEAWAYS))
+    with_giver(repo)
+        .package(Package::named("generous").requires("giver").scriptlet(When::Post, GIVEAWAYS))
 }
 
 /// Accounts, and files of several owners.
@@ -152,7 +164,9 @@ fn customizations_have_the_same_bytes_for_root_and_for_users_with_many_ids_and_w
             ("-rw-r-----", if scripted { "0/0" } else { "998/997" }, "./usr/share/owned"),
             ("-rw-------", "1000/100 ", "./home/jane/.ssh/authorized_keys"),
         ] {
-            let found = listed.iter().any(|line| line.starts_with(mode) && line.contains(owners) && line.ends_with(name));
+            let found = listed.iter().any(|line| {
+                line.starts_with(mode) && line.contains(owners) && line.ends_with(name)
+            });
             assert!(found, "{mode} {owners} {name}: {listed:#?}");
         }
         let (own, _) = user.build("own", RECIPE, &[]);
@@ -170,16 +184,29 @@ fn a_user_with_a_single_id_builds_the_same_tarball_as_root() {
     let work = user.path().join("work");
     let recipe = "install generous\nts run\n";
     let roots = user.build_as_root("root", recipe);
-    let seen = String::from_utf8(run(Command::new("tar").arg("-xOf").arg(&roots).arg("./var/lib/all/seen"))).unwrap();
+    let seen = String::from_utf8(run(Command::new("tar")
+        .arg("-xOf")
+        .arg(&roots)
+        .arg("./var/lib/all/seen")))
+    .unwrap();
     // The scriptlet sees this in a build by root, so the test is not empty.
-    for line in ["901:0 644 real/one", "905:906 644 copied", "909:910 755 real/setuid", "0:902 644 moved/two", "0:912 644 real/five"] {
+    for line in [
+        "901:0 644 real/one",
+        "905:906 644 copied",
+        "909:910 755 real/setuid",
+        "0:902 644 moved/two",
+        "0:912 644 real/five",
+    ] {
         assert!(seen.lines().any(|found| found == line), "{line}: {seen}");
     }
     // On a file system that reuses inode numbers, and on one that does not.
     for (name, words) in [("disk", &["--workdir", work.to_str().unwrap()][..]), ("memory", &[])] {
         let (single, stderr) = user.build(name, recipe, words);
         assert!(stderr.contains("warning: building without root and with a single id"), "{stderr}");
-        assert!(!stderr.contains("not root:app") && !stderr.contains("not app:"), "the owners of the packages exist: {stderr}");
+        assert!(
+            !stderr.contains("not root:app") && !stderr.contains("not app:"),
+            "the owners of the packages exist: {stderr}"
+        );
         assert_eq!(members(&single), members(&roots), "{name}");
         assert_eq!(digest(&single), digest(&roots), "{name}");
     }
@@ -196,15 +223,21 @@ fn a_signal_that_cannot_be_passed_on_to_a_traced_process_ends_the_build_with_a_c
     if !require_root() {
         return;
     }
-    let user =
-        User::new(Subordinate::Nothing, |repo| odd(repo).package(Package::named("loud").scriptlet(When::Post, "busybox kill -40 $$\n")));
+    let user = User::new(Subordinate::Nothing, |repo| {
+        odd(repo).package(Package::named("loud").scriptlet(When::Post, "busybox kill -40 $$\n"))
+    });
     let (image, words) = user.words("loud", "install loud\nts run\n", &[]);
     let program = user.path().join("osimg");
-    let all: Vec<&str> = [program.to_str().unwrap()].into_iter().chain(words.iter().map(String::as_str)).collect();
+    let all: Vec<&str> =
+        [program.to_str().unwrap()].into_iter().chain(words.iter().map(String::as_str)).collect();
     let output = user.command(&all).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(7), "{stderr}");
-    assert!(stderr.contains("a process was sent the signal 40") && stderr.contains("hint: with subordinate ids"), "{stderr}");
+    assert!(
+        stderr.contains("a process was sent the signal 40")
+            && stderr.contains("hint: with subordinate ids"),
+        "{stderr}"
+    );
     assert!(!image.exists());
     user.nothing_is_left();
 }
@@ -219,11 +252,30 @@ fn without_tracing_the_packages_decide_the_owners_and_a_warning_is_shown() {
     let build = |name: &str, recipe: &str| {
         let (image, words) = user.words(name, recipe, &[]);
         let program = user.path().join("osimg");
-        let traced = ["strace", "-f", "-qq", "-e", "trace=none", "-o", "/dev/null", program.to_str().unwrap()];
-        let output = user.command(&traced.into_iter().chain(words.iter().map(String::as_str)).collect::<Vec<_>>()).output().unwrap();
+        let traced = [
+            "strace",
+            "-f",
+            "-qq",
+            "-e",
+            "trace=none",
+            "-o",
+            "/dev/null",
+            program.to_str().unwrap(),
+        ];
+        let output = user
+            .command(
+                &traced.into_iter().chain(words.iter().map(String::as_str)).collect::<Vec<_>>(),
+            )
+            .output()
+            .unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{stderr}");
-        assert!(stderr.contains("warning: tracing is not possible on this host: owners are taken from the packages"), "{stderr}");
+        assert!(
+            stderr.contains(
+                "warning: tracing is not possible on this host: owners are taken from the packages"
+            ),
+            "{stderr}"
+        );
         image
     };
     assert_eq!(
@@ -234,9 +286,16 @@ fn without_tracing_the_packages_decide_the_owners_and_a_warning_is_shown() {
     let recipe = "install giver\nts run\n";
     let roots = members(&user.build_as_root("given-root", recipe));
     let given = members(&build("given", recipe));
-    let differing: Vec<String> =
-        given.iter().zip(&roots).filter(|(a, b)| a != b).map(|(a, _)| a.rsplit(' ').next().unwrap().to_owned()).collect();
-    assert_eq!(differing, ["./etc/os-release", "./var/lib/given/", "./var/lib/given/deep/", "./var/lib/given/file"]);
+    let differing: Vec<String> = given
+        .iter()
+        .zip(&roots)
+        .filter(|(a, b)| a != b)
+        .map(|(a, _)| a.rsplit(' ').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        differing,
+        ["./etc/os-release", "./var/lib/given/", "./var/lib/given/deep/", "./var/lib/given/file"]
+    );
 }
 
 #[test]
@@ -246,24 +305,28 @@ fn scriptlets_in_a_build_by_a_user_are_confined_as_in_a_build_by_root() {
     }
     let canary = tempfile::NamedTempFile::new_in("/var/tmp").unwrap();
     let probe = format!(
-        "exec > /etc/probe\n\
-         busybox grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status\n\
-         busybox mount -t tmpfs none /mnt 2>/dev/null && echo mounted\n\
-         busybox unshare -U true 2>/dev/null && echo unshared\n\
-         busybox mknod /disk b 7 0 2>/dev/null && echo made a device\n\
-         test -e /proc/1/root{canary} && echo the host is seen\n\
-         busybox ls /sys/class/net /proc/sys/kernel/hostname /dev | busybox tr '\\n' ' '\n\
-         echo x > /proc/sys/kernel/hostname 2>/dev/null && echo wrote\n\
-         true\n",
+        "exec > /etc/probe\nbusybox grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' \
+         /proc/self/status\nbusybox mount -t tmpfs none /mnt 2>/dev/null && echo mounted\nbusybox \
+         unshare -U true 2>/dev/null && echo unshared\nbusybox mknod /disk b 7 0 2>/dev/null && \
+         echo made a device\ntest -e /proc/1/root{canary} && echo the host is seen\nbusybox ls \
+         /sys/class/net /proc/sys/kernel/hostname /dev | busybox tr '\\n' ' '\necho x > \
+         /proc/sys/kernel/hostname 2>/dev/null && echo wrote\ntrue\n",
         canary = canary.path().display()
     );
-    let user = User::new(Subordinate::Range, |repo| repo.package(Package::named("odd").scriptlet(When::Post, &probe)));
+    let user = User::new(Subordinate::Range, |repo| {
+        repo.package(Package::named("odd").scriptlet(When::Post, &probe))
+    });
     let roots = user.build_as_root("root", RECIPE);
     let (image, _) = user.build("user", RECIPE, &[]);
-    let read = |image: &Path| String::from_utf8(run(Command::new("tar").arg("-xOf").arg(image).arg("./etc/probe"))).unwrap();
+    let read = |image: &Path| {
+        String::from_utf8(run(Command::new("tar").arg("-xOf").arg(image).arg("./etc/probe")))
+            .unwrap()
+    };
     let found = read(&image);
     assert_eq!(found, read(&roots), "the same view as root's");
-    for line in ["CapEff:\t00000000800400df", "CapBnd:\t00000000800400df", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+    for line in
+        ["CapEff:\t00000000800400df", "CapBnd:\t00000000800400df", "NoNewPrivs:\t1", "Seccomp:\t2"]
+    {
         assert!(found.contains(line), "{found}");
     }
     for line in ["mounted", "unshared", "made a device", "the host is seen", "wrote"] {
@@ -279,8 +342,9 @@ fn a_scriptlet_that_leaves_the_chroot_cannot_change_the_user_s_files() {
     for ids in [Subordinate::Range, Subordinate::Nothing] {
         let user = User::new(ids, |repo| repo.package(breakout::package()));
         user.build("first", "install shell\nts run\n", &[]);
-        let shared =
-            [".cache/osimg", "repo"].map(|name| user.path().join(name)).map(|directory| (breakout::snapshot(&directory), directory));
+        let shared = [".cache/osimg", "repo"]
+            .map(|name| user.path().join(name))
+            .map(|directory| (breakout::snapshot(&directory), directory));
         let (image, _) = user.build("second", "install breakout\nts run\n", &[]);
         let report = run(Command::new("tar").arg("-xOf").arg(&image).arg(breakout::REPORT));
         breakout::judge(&String::from_utf8(report).unwrap());
@@ -295,14 +359,20 @@ fn files_left_by_a_killed_build_of_a_user_are_removed_whatever_their_owner() {
         return;
     }
     let user = User::new(Subordinate::Range, |repo| {
-        with_giver(repo).package(Package::named("slow").requires_first("giver").scriptlet(When::Post, "sleep 1000"))
+        with_giver(repo).package(
+            Package::named("slow").requires_first("giver").scriptlet(When::Post, "sleep 1000"),
+        )
     });
     let work = user.path().join("work");
-    let (_, words) = user.words("image", "install slow\nts run\n", &["--workdir", work.to_str().unwrap()]);
+    let (_, words) =
+        user.words("image", "install slow\nts run\n", &["--workdir", work.to_str().unwrap()]);
     let program = user.path().join("osimg");
-    let all: Vec<&str> = [program.to_str().unwrap()].into_iter().chain(words.iter().map(String::as_str)).collect();
+    let all: Vec<&str> =
+        [program.to_str().unwrap()].into_iter().chain(words.iter().map(String::as_str)).collect();
     let mut child = user.command(&all).spawn().unwrap();
-    let foreign = |root: &Path| root.join("var/lib/given/file").symlink_metadata().is_ok_and(|m| m.uid() > 1_000_000_000);
+    let foreign = |root: &Path| {
+        root.join("var/lib/given/file").symlink_metadata().is_ok_and(|m| m.uid() > 1_000_000_000)
+    };
     let workdir = wait_for("the scriptlets' files", || {
         let entry = fs::read_dir(&work).ok()?.flatten().next()?.path();
         // The last scriptlet runs after the previous one has changed the owner of its files.
@@ -311,7 +381,10 @@ fn files_left_by_a_killed_build_of_a_user_are_removed_whatever_their_owner() {
     child.kill().unwrap();
     child.wait().unwrap();
     wait_for("the end of the sandbox", || (!sleeps(&program)).then_some(()));
-    fs::File::open(&workdir).unwrap().set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    fs::File::open(&workdir)
+        .unwrap()
+        .set_modified(SystemTime::now() - Duration::from_secs(3600))
+        .unwrap();
     // Removal must not cross mounts: the user's directory next to it must still exist.
     let output = user.osimg(&["doctor", "--clean", "--workdir", work.to_str().unwrap()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -360,15 +433,23 @@ fn missing_user_namespaces_are_reported_with_reason_and_fix() {
         return;
     }
     let user = User::new(Subordinate::Nothing, odd);
-    let (image, words) = user.words("image", RECIPE, &["--cache", user.path().join("c").to_str().unwrap()]);
+    let (image, words) =
+        user.words("image", RECIPE, &["--cache", user.path().join("c").to_str().unwrap()]);
     // A limit of this one namespace: the host's is not touched.
-    let line = "echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set -sys_admin --inh-caps -sys_admin -- \"$@\"";
+    let line = "echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set \
+                -sys_admin --inh-caps -sys_admin -- \"$@\"";
     let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "sh", "-c", line, "sh"]).arg(user.path().join("osimg"));
+    command
+        .args(["--user", "--map-root-user", "sh", "-c", line, "sh"])
+        .arg(user.path().join("osimg"));
     let output = command.args(&words).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{stderr}");
-    assert!(stderr.contains("making a user namespace") && stderr.contains("hint: allow some: sysctl user.max_user_namespaces"), "{stderr}");
+    assert!(
+        stderr.contains("making a user namespace")
+            && stderr.contains("hint: allow some: sysctl user.max_user_namespaces"),
+        "{stderr}"
+    );
     assert!(!image.exists());
 }
 
@@ -379,18 +460,29 @@ fn doctor_creates_a_real_user_namespace_and_names_missing_subordinate_ids() {
     }
     let findings = |user: &User| -> serde_json::Value {
         let output = user.osimg(&["doctor", "--json"]);
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)))
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)))
     };
     let of = |all: &serde_json::Value, check: &str| {
-        all["findings"].as_array().unwrap().iter().find(|f| f["check"] == check).unwrap_or_else(|| panic!("{check}: {all}")).clone()
+        all["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|f| f["check"] == check)
+            .unwrap_or_else(|| panic!("{check}: {all}"))
+            .clone()
     };
     let rich = findings(&User::new(Subordinate::Range, odd));
-    for check in ["privilege", "subordinate ids", "foreign owners", "file capabilities", "sandbox"] {
+    for check in ["privilege", "subordinate ids", "foreign owners", "file capabilities", "sandbox"]
+    {
         assert_eq!(of(&rich, check)["works"], true, "{rich}");
     }
     assert!(of(&rich, "foreign owners")["found"].as_str().unwrap().contains("65534"));
     let poor = findings(&User::new(Subordinate::Nothing, odd));
-    assert!(of(&poor, "subordinate ids")["fix"].as_str().unwrap().contains("--add-subuids"), "{poor}");
+    assert!(
+        of(&poor, "subordinate ids")["fix"].as_str().unwrap().contains("--add-subuids"),
+        "{poor}"
+    );
     assert_eq!(of(&poor, "sandbox")["works"], true, "{poor}");
 }
 
@@ -399,22 +491,31 @@ fn the_demo_distribution_built_by_a_user_is_byte_identical_to_root_s() {
     if !require_root() {
         return;
     }
-    let directory =
-        std::env::var_os("OSIMG_DEMO_REPO").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".demo/repo"), PathBuf::from);
+    let directory = std::env::var_os("OSIMG_DEMO_REPO")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".demo/repo"), PathBuf::from);
     let settings = directory.join("osimg-demo.toml");
     if !settings.exists() {
         skip(&format!("there is no demo distribution in {}: make demo", directory.display()));
         return;
     }
-    let recipe = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("baremetal.yum")).unwrap();
+    let recipe =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("baremetal.yum")).unwrap();
     let of = |user: &User, name: &str| {
-        let (image, mut words) = user.words(name, &recipe, &["--level", "fast", "--cache", user.path().join(name).to_str().unwrap()]);
+        let (image, mut words) = user.words(
+            name,
+            &recipe,
+            &["--level", "fast", "--cache", user.path().join(name).to_str().unwrap()],
+        );
         let at = words.iter().position(|word| word == "--settings").unwrap();
         words[at + 1] = settings.to_str().unwrap().to_owned();
         (image, words)
     };
     let rich = User::new(Subordinate::Range, odd);
-    if rich.command(&["test", "-r", settings.to_str().unwrap()]).status().is_ok_and(|s| !s.success()) {
+    if rich
+        .command(&["test", "-r", settings.to_str().unwrap()])
+        .status()
+        .is_ok_and(|s| !s.success())
+    {
         skip("the demo distribution is in a directory that only root can read");
         return;
     }
@@ -427,7 +528,8 @@ fn the_demo_distribution_built_by_a_user_is_byte_identical_to_root_s() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         if digest(&image) != digest(&roots) {
             let roots = members(&roots);
-            let differing: Vec<String> = members(&image).into_iter().filter(|line| !roots.contains(line)).collect();
+            let differing: Vec<String> =
+                members(&image).into_iter().filter(|line| !roots.contains(line)).collect();
             panic!("{ids}: {differing:#?}");
         }
         assert!(members(&image).len() > 20_000);

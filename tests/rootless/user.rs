@@ -35,15 +35,38 @@ impl User {
         // Not below the tests' own directory: perhaps only root can read that.
         let home = tempfile::Builder::new().prefix("rootless-").tempdir_in("/var/tmp").unwrap();
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let name = format!("osimg-{}", home.path().file_name().unwrap().to_string_lossy().rsplit('-').next().unwrap().to_lowercase());
+        let name = format!(
+            "osimg-{}",
+            home.path()
+                .file_name()
+                .unwrap()
+                .to_string_lossy()
+                .rsplit('-')
+                .next()
+                .unwrap()
+                .to_lowercase()
+        );
         let _guard = ACCOUNTS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // System accounts get no subordinate ids automatically.
-        run(Command::new("useradd").args(["--system", "--no-create-home", "--shell", "/bin/sh", "--home-dir"]).arg(home.path()).arg(&name));
-        let uid: u32 = String::from_utf8(run(Command::new("id").args(["-u", &name]))).unwrap().trim().parse().unwrap();
+        run(Command::new("useradd")
+            .args(["--system", "--no-create-home", "--shell", "/bin/sh", "--home-dir"])
+            .arg(home.path())
+            .arg(&name));
+        let uid: u32 = String::from_utf8(run(Command::new("id").args(["-u", &name])))
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
         if subordinate == Subordinate::Range {
             let first = 1_000_000_000 + u64::from(uid) * 65_536;
             let range = format!("{first}-{}", first + 65_535);
-            run(Command::new("usermod").args(["--add-subuids", &range, "--add-subgids", &range, &name]));
+            run(Command::new("usermod").args([
+                "--add-subuids",
+                &range,
+                "--add-subgids",
+                &range,
+                &name,
+            ]));
         }
         let user = Self { name, home, uid };
         fs::copy(env!("CARGO_BIN_EXE_osimg"), user.path().join("osimg")).unwrap();
@@ -63,15 +86,22 @@ impl User {
     /// A command as this user, with only HOME from our environment.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("setpriv");
-        command.args(["--reuid", &self.name, "--regid", &self.name, "--init-groups", "--"]).args(words);
-        command.env_clear().env("HOME", self.path()).env("PATH", "/usr/bin:/usr/sbin:/bin:/sbin").current_dir(self.path());
+        command
+            .args(["--reuid", &self.name, "--regid", &self.name, "--init-groups", "--"])
+            .args(words);
+        command
+            .env_clear()
+            .env("HOME", self.path())
+            .env("PATH", "/usr/bin:/usr/sbin:/bin:/sbin")
+            .current_dir(self.path());
         command
     }
 
     /// `osimg` with these arguments, as this user.
     pub fn osimg(&self, words: &[&str]) -> Output {
         let program = self.path().join("osimg");
-        let words: Vec<&str> = [program.to_str().unwrap()].into_iter().chain(words.iter().copied()).collect();
+        let words: Vec<&str> =
+            [program.to_str().unwrap()].into_iter().chain(words.iter().copied()).collect();
         self.command(&words).output().unwrap()
     }
 
@@ -99,13 +129,23 @@ impl User {
         fs::write(&file, recipe).unwrap();
         let image = self.path().join(format!("out/{name}.tar"));
         let settings = self.path().join("repo/settings.toml");
-        let own = ["build", file.to_str().unwrap(), "--settings", settings.to_str().unwrap(), "-o", image.to_str().unwrap()];
+        let own = [
+            "build",
+            file.to_str().unwrap(),
+            "--settings",
+            settings.to_str().unwrap(),
+            "-o",
+            image.to_str().unwrap(),
+        ];
         (image.clone(), own.iter().chain(words).map(|word| (*word).to_owned()).collect())
     }
 
     /// Fails if anything is left in the user's directory of workdirs.
     pub fn nothing_is_left(&self) {
-        let left: Vec<_> = fs::read_dir(self.path().join("work")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let left: Vec<_> = fs::read_dir(self.path().join("work"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         assert!(left.is_empty(), "left: {left:?}");
     }
 }
@@ -121,17 +161,30 @@ impl Drop for User {
 /// Runs a program that must succeed and returns its stdout.
 pub fn run(command: &mut Command) -> Vec<u8> {
     let output = command.output().unwrap_or_else(|e| panic!("starting {command:?}: {e}"));
-    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     output.stdout
 }
 
 /// A digest computed by sha256sum.
 pub fn digest(file: &Path) -> String {
-    String::from_utf8(run(Command::new("sha256sum").arg(file))).unwrap().split(' ').next().unwrap().to_owned()
+    String::from_utf8(run(Command::new("sha256sum").arg(file)))
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap()
+        .to_owned()
 }
 
 /// Every member with its mode, owners, size and name, as GNU tar lists them.
 pub fn members(file: &Path) -> Vec<String> {
-    let text = String::from_utf8(run(Command::new("tar").args(["--numeric-owner", "--full-time", "-tvf"]).arg(file))).unwrap();
+    let text = String::from_utf8(run(Command::new("tar")
+        .args(["--numeric-owner", "--full-time", "-tvf"])
+        .arg(file)))
+    .unwrap();
     text.lines().map(str::to_owned).collect()
 }

@@ -23,10 +23,17 @@ pub fn package() -> Package {
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("breakout");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/breakout.c");
-    let output = Command::new("gcc").args(["-static", "-O1", "-o"]).arg(&program).arg(source).output().unwrap();
+    let output = Command::new("gcc")
+        .args(["-static", "-O1", "-o"])
+        .arg(&program)
+        .arg(source)
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let script = format!("/usr/libexec/breakout /var/breakout {}\n", count());
-    Package::named("breakout").file("/usr/libexec/breakout", fs::read(&program).unwrap(), 0o755, "root:root").scriptlet(When::Post, &script)
+    Package::named("breakout")
+        .file("/usr/libexec/breakout", fs::read(&program).unwrap(), 0o755, "root:root")
+        .scriptlet(When::Post, &script)
 }
 
 /// The mounts in which a build may write: the image, the package manager's data of this build, and
@@ -37,7 +44,8 @@ fn is_private(point: &str, root: &str, kind: &str) -> bool {
     }
     let name = point.strip_prefix("/buildroot").unwrap_or(point);
     let ours = match kind {
-        "tmpfs" => ["/tmp", "/var", "/osimg/cache", "/osimg/scratch", "/run", "/dev", "/dev/shm"].contains(&name),
+        "tmpfs" => ["/tmp", "/var", "/osimg/cache", "/osimg/scratch", "/run", "/dev", "/dev/shm"]
+            .contains(&name),
         "devpts" => name == "/dev/pts",
         _ => false,
     };
@@ -50,7 +58,9 @@ pub fn judge(report: &str) {
     let lines: Vec<Vec<&str>> = report.lines().map(|line| line.split(' ').collect()).collect();
     // If several mounts have the same mount point, the last one hides the others.
     let mounts = lines.iter().filter_map(|words| match words[..] {
-        ["mount", point, root, kind, options] => Some((point, (is_private(point, root, kind), kind, options))),
+        ["mount", point, root, kind, options] => {
+            Some((point, (is_private(point, root, kind), kind, options)))
+        }
         _ => None,
     });
     let mounts: BTreeMap<&str, (bool, &str, &str)> = mounts.collect();
@@ -69,7 +79,9 @@ pub fn judge(report: &str) {
         let [operation, point, path, result] = words[..] else { panic!("{words:?}") };
         attempts += 1;
         // The top directory of a proc belongs to its mount; nothing below it does.
-        let allowed = mounts.get(point).is_some_and(|(private, ..)| *private) || path == "/proc" || path == "/buildroot/proc";
+        let allowed = mounts.get(point).is_some_and(|(private, ..)| *private)
+            || path == "/proc"
+            || path == "/buildroot/proc";
         if result == "DONE" && !allowed {
             wrong.push(words.join(" "));
         }
@@ -93,9 +105,15 @@ pub fn snapshot(directory: &Path) -> BTreeMap<PathBuf, String> {
         let mut text = format!("{:o} {}:{}", meta.mode(), meta.uid(), meta.gid());
         if meta.is_file() {
             // librepo records there when it checked a file's checksum.
-            let names = xattr::list(path).unwrap().filter(|name| !name.to_string_lossy().starts_with("user.Librepo."));
-            let attributes: Vec<_> = names.map(|name| (xattr::get(path, &name).unwrap(), name)).collect();
-            text.push_str(&format!(" {} {attributes:?}", hex::encode(Sha256::digest(fs::read(path).unwrap()))));
+            let names = xattr::list(path)
+                .unwrap()
+                .filter(|name| !name.to_string_lossy().starts_with("user.Librepo."));
+            let attributes: Vec<_> =
+                names.map(|name| (xattr::get(path, &name).unwrap(), name)).collect();
+            text.push_str(&format!(
+                " {} {attributes:?}",
+                hex::encode(Sha256::digest(fs::read(path).unwrap()))
+            ));
         }
         found.insert(path.to_owned(), text);
     }
@@ -105,10 +123,17 @@ pub fn snapshot(directory: &Path) -> BTreeMap<PathBuf, String> {
 /// Fails if anything in the snapshot has changed.
 pub fn unchanged(before: &BTreeMap<PathBuf, String>, directory: &Path) {
     let after = snapshot(directory);
-    let changed: Vec<_> =
-        before.iter().filter(|(path, was)| after.get(*path) != Some(was)).map(|(path, was)| (path, was, after.get(path))).collect();
+    let changed: Vec<_> = before
+        .iter()
+        .filter(|(path, was)| after.get(*path) != Some(was))
+        .map(|(path, was)| (path, was, after.get(path)))
+        .collect();
     assert!(changed.is_empty(), "{changed:#?}");
-    let special: Vec<_> =
-        after.iter().filter(|(_, state)| u32::from_str_radix(state.split(' ').next().unwrap(), 8).unwrap() & 0o7000 != 0).collect();
+    let special: Vec<_> = after
+        .iter()
+        .filter(|(_, state)| {
+            u32::from_str_radix(state.split(' ').next().unwrap(), 8).unwrap() & 0o7000 != 0
+        })
+        .collect();
     assert!(special.is_empty(), "{special:#?}");
 }

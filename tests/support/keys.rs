@@ -1,6 +1,8 @@
 //! Signing keys. Every run of the tests makes new ones, and no secret key is stored.
 
-use pgp::composed::{ArmorOptions, Deserializable, KeyType, SecretKeyParamsBuilder, SignedSecretKey};
+use pgp::composed::{
+    ArmorOptions, Deserializable, KeyType, SecretKeyParamsBuilder, SignedSecretKey,
+};
 use pgp::types::KeyDetails;
 use std::sync::OnceLock;
 

@@ -32,7 +32,8 @@ impl Servers {
     /// Reports why they do not run, with the last lines of the scripts' output.
     pub fn start(services: &str, settings: &[(&str, &str)]) -> Result<Self, String> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/openstack/run");
-        let log = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).map_err(|e| e.to_string())?;
+        let log = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR"))
+            .map_err(|e| e.to_string())?;
         let mut runner = Command::new("bash")
             .arg(script)
             .env("OSIMG_OS_SERVICES", services)
@@ -53,10 +54,17 @@ impl Servers {
             let mut text = String::new();
             let _ = File::open(log.path()).and_then(|mut f| f.read_to_string(&mut text));
             let tail: Vec<&str> = text.lines().rev().take(12).collect();
-            return Err(format!("the OpenStack servers do not start: {}", tail.into_iter().rev().collect::<Vec<_>>().join("\n")));
+            return Err(format!(
+                "the OpenStack servers do not start: {}",
+                tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+            ));
         };
-        let base =
-            data.to_string_lossy().rsplit('-').next().and_then(|n| n.parse().ok()).ok_or("a directory named after its first port")?;
+        let base = data
+            .to_string_lossy()
+            .rsplit('-')
+            .next()
+            .and_then(|n| n.parse().ok())
+            .ok_or("a directory named after its first port")?;
         Ok(Self { runner, data, base })
     }
 
@@ -113,17 +121,23 @@ impl Servers {
 
     /// A service's process id.
     pub fn pid(&self, service: &str) -> i32 {
-        let text = std::fs::read_to_string(self.data.join(format!("run/{service}.pid"))).expect("a pid file");
+        let text = std::fs::read_to_string(self.data.join(format!("run/{service}.pid")))
+            .expect("a pid file");
         text.trim().parse().expect("a process id")
     }
 
     /// `osimg` with this instance's clouds.yaml and without the user's own clouds.
     pub fn osimg(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_osimg"));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OS_")) {
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OS_"))
+        {
             command.env_remove(name);
         }
-        command.env("OS_CLIENT_CONFIG_FILE", self.clouds_yaml()).env("HOME", &self.data).args(arguments);
+        command
+            .env("OS_CLIENT_CONFIG_FILE", self.clouds_yaml())
+            .env("HOME", &self.data)
+            .args(arguments);
         command
     }
 }
@@ -151,11 +165,13 @@ pub struct Api {
 impl Api {
     /// Logs in to a cloud of the instance's clouds.yaml by password.
     pub fn login(servers: &Servers, cloud: &str) -> Self {
-        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().into();
+        let agent: ureq::Agent =
+            ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build().into();
         let cloud = servers.cloud(cloud);
         if cloud["auth_type"] == "none" {
             let image = cloud["image_endpoint_override"].as_str().expect("an endpoint").to_owned();
-            let metal = cloud["baremetal_endpoint_override"].as_str().expect("an endpoint").to_owned();
+            let metal =
+                cloud["baremetal_endpoint_override"].as_str().expect("an endpoint").to_owned();
             return Self {
                 agent,
                 token: None,
@@ -173,14 +189,28 @@ impl Api {
         let body = serde_json::json!({ "auth": { "identity": { "methods": ["password"], "password": { "user": {
             "name": auth["username"], "domain": { "name": "Default" }, "password": auth["password"] } } }, "scope": scope } });
         let url = format!("{}/auth/tokens", auth["auth_url"].as_str().expect("a URL"));
-        let mut answer = agent.post(&url).content_type("application/json").send(body.to_string()).expect("Keystone answers");
-        let token = answer.headers().get("x-subject-token").and_then(|t| t.to_str().ok()).expect("a token").to_owned();
-        let body: Value = serde_json::from_str(&answer.body_mut().read_to_string().expect("an answer")).expect("JSON");
+        let mut answer = agent
+            .post(&url)
+            .content_type("application/json")
+            .send(body.to_string())
+            .expect("Keystone answers");
+        let token = answer
+            .headers()
+            .get("x-subject-token")
+            .and_then(|t| t.to_str().ok())
+            .expect("a token")
+            .to_owned();
+        let body: Value =
+            serde_json::from_str(&answer.body_mut().read_to_string().expect("an answer"))
+                .expect("JSON");
         let mut endpoints = BTreeMap::new();
         for service in body["token"]["catalog"].as_array().into_iter().flatten() {
             for endpoint in service["endpoints"].as_array().into_iter().flatten() {
                 if endpoint["interface"] == "public" && endpoint["region"] == "RegionOne" {
-                    let (kind, url) = (service["type"].as_str().expect("a type"), endpoint["url"].as_str().expect("a URL"));
+                    let (kind, url) = (
+                        service["type"].as_str().expect("a type"),
+                        endpoint["url"].as_str().expect("a URL"),
+                    );
                     endpoints.insert(kind.to_owned(), url.to_owned());
                 }
             }
@@ -195,9 +225,18 @@ impl Api {
     }
 
     /// One call to a service. Returns the status and the body, null if the body is not JSON.
-    pub fn call(&self, method: &str, service: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+    pub fn call(
+        &self,
+        method: &str,
+        service: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> (u16, Value) {
         let url = format!("{}{path}", self.endpoints.get(service).expect("a service"));
-        let mut request = ureq::http::Request::builder().method(method).uri(&url).header("accept", "application/json");
+        let mut request = ureq::http::Request::builder()
+            .method(method)
+            .uri(&url)
+            .header("accept", "application/json");
         if let Some(token) = &self.token {
             request = request.header("x-auth-token", token);
         }

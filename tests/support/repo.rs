@@ -159,7 +159,11 @@ impl Package {
 
     /// A file; `owner` is `USER:GROUP`.
     pub fn file(mut self, path: &str, content: impl Into<Vec<u8>>, mode: u16, owner: &str) -> Self {
-        let node = Node::File { content: content.into(), caps: None, doc: path.starts_with("/usr/share/doc/") };
+        let node = Node::File {
+            content: content.into(),
+            caps: None,
+            doc: path.starts_with("/usr/share/doc/"),
+        };
         self.entries.push(Entry { path: path.into(), node, mode, owner: owner.into() });
         self
     }
@@ -174,12 +178,22 @@ impl Package {
     }
 
     pub fn directory(mut self, path: &str, mode: u16) -> Self {
-        self.entries.push(Entry { path: path.into(), node: Node::Directory, mode, owner: "root:root".into() });
+        self.entries.push(Entry {
+            path: path.into(),
+            node: Node::Directory,
+            mode,
+            owner: "root:root".into(),
+        });
         self
     }
 
     pub fn link(mut self, path: &str, target: impl Into<String>) -> Self {
-        self.entries.push(Entry { path: path.into(), node: Node::Link(target.into()), mode: 0o777, owner: "root:root".into() });
+        self.entries.push(Entry {
+            path: path.into(),
+            node: Node::Link(target.into()),
+            mode: 0o777,
+            owner: "root:root".into(),
+        });
         self
     }
 
@@ -227,12 +241,23 @@ impl Package {
     }
 
     pub fn write(&self, directory: &Path) -> PathBuf {
-        let mut builder =
-            rpm::PackageBuilder::new(&self.name, &self.version, &self.license, "noarch", &format!("The package {}", self.name));
+        let mut builder = rpm::PackageBuilder::new(
+            &self.name,
+            &self.version,
+            &self.license,
+            "noarch",
+            &format!("The package {}", self.name),
+        );
         // Bytes to be edited must not be compressed.
-        let compression = if self.edits.is_empty() { CompressionWithLevel::Gzip(1) } else { CompressionWithLevel::None };
+        let compression = if self.edits.is_empty() {
+            CompressionWithLevel::Gzip(1)
+        } else {
+            CompressionWithLevel::None
+        };
         builder
-            .using_config((self.config)().compression(compression).source_date(BUILT).reserved_space(None))
+            .using_config(
+                (self.config)().compression(compression).source_date(BUILT).reserved_space(None),
+            )
             .release("1")
             .description("A package of the tests.")
             .vendor("Tests & Sons")
@@ -309,7 +334,11 @@ fn edited(package: &rpm::Package, edits: &[(Vec<u8>, Vec<u8>)]) -> rpm::Package 
     };
     let before = digests(package);
     for (from, to) in edits {
-        assert!(replace(&mut bytes, from, to) > 0, "{} is nowhere in the package", from.escape_ascii());
+        assert!(
+            replace(&mut bytes, from, to) > 0,
+            "{} is nowhere in the package",
+            from.escape_ascii()
+        );
     }
     for part in 0..2 {
         let now = digests(&parse(&bytes));
@@ -343,12 +372,18 @@ fn sum(tool: &str, bytes: &[u8]) -> String {
 impl Entry {
     fn add(&self, builder: &mut rpm::PackageBuilder) {
         let (user, group) = self.owner.split_once(':').unwrap_or((&self.owner, &self.owner));
-        let ours = |options: rpm::FileOptionsBuilder| options.user(user).group(group).modified_at(BUILT.into());
+        let ours = |options: rpm::FileOptionsBuilder| {
+            options.user(user).group(group).modified_at(BUILT.into())
+        };
         let done = match &self.node {
-            Node::Directory => builder.with_dir_entry(ours(FileOptions::dir(&self.path).mode(FileMode::dir(self.mode)))),
-            Node::Link(target) => builder.with_symlink(ours(FileOptions::symlink(&self.path, target))),
+            Node::Directory => builder
+                .with_dir_entry(ours(FileOptions::dir(&self.path).mode(FileMode::dir(self.mode)))),
+            Node::Link(target) => {
+                builder.with_symlink(ours(FileOptions::symlink(&self.path, target)))
+            }
             Node::File { content, caps, doc } => {
-                let mut options = ours(FileOptions::new(&self.path).mode(FileMode::regular(self.mode)));
+                let mut options =
+                    ours(FileOptions::new(&self.path).mode(FileMode::regular(self.mode)));
                 if let Some(caps) = caps {
                     options = options.caps(*caps).unwrap();
                 }
@@ -367,10 +402,27 @@ pub fn base() -> Package {
     // The name by which the rpm crate requests rpm's built-in Lua.
     let mut package = Package::named("base")
         .provides("<lua>")
-        .file("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\napp:x:998:997:app:/:/sbin/nologin\n", 0o644, "root:root")
+        .file(
+            "/etc/passwd",
+            "root:x:0:0:root:/root:/bin/sh\napp:x:998:997:app:/:/sbin/nologin\n",
+            0o644,
+            "root:root",
+        )
         .file("/etc/group", "root:x:0:\napp:x:997:\n", 0o644, "root:root")
-        .file("/etc/os-release", "ID=tiny\nVERSION_ID=\"1\"\nPRETTY_NAME=\"Tiny 1\"\n", 0o644, "root:root");
-    for (path, mode) in [("/boot", 0o755), ("/etc", 0o755), ("/usr", 0o755), ("/usr/bin", 0o755), ("/usr/sbin", 0o755), ("/var", 0o755)] {
+        .file(
+            "/etc/os-release",
+            "ID=tiny\nVERSION_ID=\"1\"\nPRETTY_NAME=\"Tiny 1\"\n",
+            0o644,
+            "root:root",
+        );
+    for (path, mode) in [
+        ("/boot", 0o755),
+        ("/etc", 0o755),
+        ("/usr", 0o755),
+        ("/usr/bin", 0o755),
+        ("/usr/sbin", 0o755),
+        ("/var", 0o755),
+    ] {
         package = package.directory(path, mode);
     }
     package.link("/bin", "usr/bin").link("/sbin", "usr/sbin")
@@ -378,12 +430,18 @@ pub fn base() -> Package {
 
 /// A shell with the usual small tools: the host's static busybox.
 pub fn shell() -> Package {
-    let busybox = fs::read("/usr/bin/busybox").expect("reading /usr/bin/busybox, of the package busybox-static");
-    let mut package =
-        Package::named("shell").provides("/bin/sh").requires_first("base").file("/usr/bin/busybox", busybox, 0o755, "root:root");
-    for name in
-        ["sh", "cat", "mkdir", "sleep", "echo", "touch", "rm", "ls", "dd", "env", "id", "setsid", "ln", "cp", "true", "false", "kill"]
-    {
+    let busybox = fs::read("/usr/bin/busybox")
+        .expect("reading /usr/bin/busybox, of the package busybox-static");
+    let mut package = Package::named("shell").provides("/bin/sh").requires_first("base").file(
+        "/usr/bin/busybox",
+        busybox,
+        0o755,
+        "root:root",
+    );
+    for name in [
+        "sh", "cat", "mkdir", "sleep", "echo", "touch", "rm", "ls", "dd", "env", "id", "setsid",
+        "ln", "cp", "true", "false", "kill",
+    ] {
         package = package.link(&format!("/usr/bin/{name}"), "busybox");
     }
     package
@@ -408,7 +466,12 @@ pub struct Repo {
 impl Repo {
     /// With the packages [`base`] and [`shell`].
     pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), packages: vec![base(), shell()], groups: Vec::new(), environments: Vec::new() }
+        Self {
+            directory: directory.to_owned(),
+            packages: vec![base(), shell()],
+            groups: Vec::new(),
+            environments: Vec::new(),
+        }
     }
 
     pub fn package(mut self, package: Package) -> Self {
@@ -418,19 +481,28 @@ impl Repo {
 
     /// A group of mandatory packages.
     pub fn group(mut self, id: &str, name: &str, packages: &[&str]) -> Self {
-        let packages = packages.iter().map(|package| ("mandatory", (*package).to_owned())).collect();
+        let packages =
+            packages.iter().map(|package| ("mandatory", (*package).to_owned())).collect();
         self.groups.push(Group { id: id.into(), name: name.into(), packages });
         self
     }
 
     /// Adds a package to the last group; `kind` is `default` or `optional`.
     pub fn member(mut self, kind: &'static str, package: &str) -> Self {
-        self.groups.last_mut().expect("a group before its members").packages.push((kind, package.into()));
+        self.groups
+            .last_mut()
+            .expect("a group before its members")
+            .packages
+            .push((kind, package.into()));
         self
     }
 
     pub fn environment(mut self, id: &str, name: &str, groups: &[&str]) -> Self {
-        self.environments.push((id.into(), name.into(), groups.iter().map(|g| (*g).to_owned()).collect()));
+        self.environments.push((
+            id.into(),
+            name.into(),
+            groups.iter().map(|g| (*g).to_owned()).collect(),
+        ));
         self
     }
 
@@ -450,18 +522,25 @@ impl Repo {
     fn comps(&self) -> String {
         let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<comps>\n");
         for Group { id, name, packages } in &self.groups {
-            let list: String =
-                packages.iter().map(|(kind, package)| format!("<packagereq type=\"{kind}\">{package}</packagereq>")).collect();
+            let list: String = packages
+                .iter()
+                .map(|(kind, package)| {
+                    format!("<packagereq type=\"{kind}\">{package}</packagereq>")
+                })
+                .collect();
             text.push_str(&format!(
-                "<group><id>{id}</id><name>{name}</name><description>{name}</description><default>false</default>\
-                 <uservisible>true</uservisible><packagelist>{list}</packagelist></group>\n"
+                "<group><id>{id}</id><name>{name}</name><description>{name}</\
+                 description><default>false</default><uservisible>true</\
+                 uservisible><packagelist>{list}</packagelist></group>\n"
             ));
         }
         for (id, name, groups) in &self.environments {
-            let list: String = groups.iter().map(|group| format!("<groupid>{group}</groupid>")).collect();
+            let list: String =
+                groups.iter().map(|group| format!("<groupid>{group}</groupid>")).collect();
             text.push_str(&format!(
-                "<environment><id>{id}</id><name>{name}</name><description>{name}</description><display_order>1</display_order>\
-                 <grouplist>{list}</grouplist></environment>\n"
+                "<environment><id>{id}</id><name>{name}</name><description>{name}</\
+                 description><display_order>1</display_order><grouplist>{list}</grouplist></\
+                 environment>\n"
             ));
         }
         text.push_str("</comps>\n");
@@ -472,7 +551,9 @@ impl Repo {
 /// Makes the metadata of the directory, or makes them again.
 pub fn index(directory: &Path) {
     let mut command = Command::new("createrepo_c");
-    command.args(["--quiet", "--no-database", "--workers", "1", "-g", "comps.xml", "."]).current_dir(directory);
+    command
+        .args(["--quiet", "--no-database", "--workers", "1", "-g", "comps.xml", "."])
+        .current_dir(directory);
     let output = command.output().expect("starting createrepo_c");
     assert!(output.status.success(), "createrepo_c: {}", String::from_utf8_lossy(&output.stderr));
 }
@@ -490,13 +571,14 @@ pub fn bomb(directory: &Path, kind: &str, head: &str) {
     let part = packed(&vec![b'a'; 64 << 20]);
     (0..70).for_each(|_| bomb.extend_from_slice(&part));
     fs::write(data.join("bomb.xml.gz"), bomb).unwrap();
-    let primary = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let primary =
+        fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let primary = primary.into_iter().find(|name| name.contains("-primary.xml")).unwrap();
     let entry = |kind: &str, name: &str| {
         let bytes = fs::read(data.join(name)).unwrap();
         format!(
-            "<data type=\"{kind}\"><checksum type=\"sha256\">{}</checksum><location href=\"repodata/{name}\"/>\
-             <timestamp>1</timestamp><size>{}</size></data>",
+            "<data type=\"{kind}\"><checksum type=\"sha256\">{}</checksum><location \
+             href=\"repodata/{name}\"/><timestamp>1</timestamp><size>{}</size></data>",
             sum("sha256sum", &bytes),
             bytes.len()
         )
@@ -542,9 +624,10 @@ impl Settings {
         let Self { baseurl, key, fingerprint, image, packages, finish, rest } = self;
         let path = directory.join("settings.toml");
         let text = format!(
-            "[image]\n{image}\n[packages]\ndbpath = \"/var/lib/rpm\"\n{packages}\n\
-             [[packages.repository]]\nid = \"tiny\"\nbaseurl = \"{baseurl}\"\n\
-             [[packages.key]]\nfile = \"{key}\"\nfingerprint = \"{fingerprint}\"\n[finish]\n{finish}\n{rest}"
+            "[image]\n{image}\n[packages]\ndbpath = \
+             \"/var/lib/rpm\"\n{packages}\n[[packages.repository]]\nid = \"tiny\"\nbaseurl = \
+             \"{baseurl}\"\n[[packages.key]]\nfile = \"{key}\"\nfingerprint = \
+             \"{fingerprint}\"\n[finish]\n{finish}\n{rest}"
         );
         fs::write(&path, text).unwrap();
         path

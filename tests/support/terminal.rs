@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 /// Foreign text that tries to control a terminal: colours, the window title, C1 controls,
 /// bidirectional overrides and isolates, zero-width characters, a backspace, a carriage return
 /// before forged words, and a forged line.
-pub const HOSTILE: &str = "evil\u{1b}[7m\u{1b}]0;owned\u{7}\u{9b}5m\u{202e}\u{2066}\u{200b}\u{7f}\u{8}\rFORGED";
+pub const HOSTILE: &str =
+    "evil\u{1b}[7m\u{1b}]0;owned\u{7}\u{9b}5m\u{202e}\u{2066}\u{200b}\u{7f}\u{8}\rFORGED";
 
 /// Runs the command in a terminal of 100 columns, without input. Returns its exit status and all
 /// its output.
@@ -27,7 +28,13 @@ fn run(mut command: Command, line: Option<&str>) -> (Option<i32>, Vec<u8>) {
     let pty = openpty(Some(&size), None).unwrap();
     let side = || Stdio::from(pty.slave.try_clone().unwrap());
     let input = if line.is_some() { side() } else { Stdio::null() };
-    let mut child = command.stdin(input).stdout(side()).stderr(side()).env("TERM", "xterm-256color").spawn().unwrap();
+    let mut child = command
+        .stdin(input)
+        .stdout(side())
+        .stderr(side())
+        .env("TERM", "xterm-256color")
+        .spawn()
+        .unwrap();
     // The command holds its own copies of the terminal's end until it is dropped.
     drop(command);
     drop(pty.slave);
@@ -54,13 +61,21 @@ fn run(mut command: Command, line: Option<&str>) -> (Option<i32>, Vec<u8>) {
 /// With `own`, carriage returns and the sequences of osimg's own progress bars and colours are
 /// allowed.
 pub fn is_harmless(bytes: &[u8], own: bool, what: &str) {
-    let text = std::str::from_utf8(bytes).unwrap_or_else(|error| panic!("{what}: {error}: {}", bytes.escape_ascii()));
+    let text = std::str::from_utf8(bytes)
+        .unwrap_or_else(|error| panic!("{what}: {error}: {}", bytes.escape_ascii()));
     let shown = || text.escape_debug().to_string();
-    assert!(!text.contains("\rFORGED") && !text.contains("\nFORGED"), "{what}: a forged line: {}", shown());
+    assert!(
+        !text.contains("\rFORGED") && !text.contains("\nFORGED"),
+        "{what}: a forged line: {}",
+        shown()
+    );
     let mut rest = text.to_owned();
     if own {
         // Erase a line or the rest of it; move up and to a column; osimg's colours.
-        for sequence in ["[2K", "[K", "[J", "[0J", "[1A", "[1B", "[0m", "[31;1m", "[32m", "[33m", "[?25l", "[?25h", "[1G"] {
+        for sequence in [
+            "[2K", "[K", "[J", "[0J", "[1A", "[1B", "[0m", "[31;1m", "[32m", "[33m", "[?25l",
+            "[?25h", "[1G",
+        ] {
             rest = rest.replace(&format!("\u{1b}{sequence}"), "");
         }
         rest = rest.replace('\r', "");

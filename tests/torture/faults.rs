@@ -19,7 +19,9 @@ fn with_an_earlier_artifact() -> (Stage, Vec<(String, usize)>) {
     let trace = format!("trace={PUBLISHING}");
     stage.build(OLD).behind(&["strace", "-o", log.to_str().unwrap(), "-e", &trace]).succeeds();
     let (mut calls, mut seen) = (Vec::new(), BTreeMap::<String, usize>::new());
-    for name in fs::read_to_string(&log).unwrap().lines().filter_map(|line| Some(line.split_once('(')?.0)) {
+    for name in
+        fs::read_to_string(&log).unwrap().lines().filter_map(|line| Some(line.split_once('(')?.0))
+    {
         let count = seen.entry(name.to_owned()).or_default();
         *count += 1;
         calls.push((name.to_owned(), *count));
@@ -38,7 +40,8 @@ fn is_whole(stage: &Stage, when: &str) {
     if out.join("image.json").exists() {
         sh(
             &out,
-            "sha256sum -c image.tgz.sha256 && sha512sum -c image.tgz.sha512 && grep -q \"$(sha256sum < image.tgz | cut -c1-64)\" image.json",
+            "sha256sum -c image.tgz.sha256 && sha512sum -c image.tgz.sha512 && grep -q \
+             \"$(sha256sum < image.tgz | cut -c1-64)\" image.json",
         );
     }
 }
@@ -69,7 +72,9 @@ fn an_error_of_any_call_of_publishing_is_reported_and_keeps_the_earlier_artifact
     }
     let (stage, calls) = with_an_earlier_artifact();
     let mut cases = Vec::new();
-    for (call, nth) in calls.iter().filter(|(call, _)| ["fsync", "linkat", "rename"].contains(&call.as_str())) {
+    for (call, nth) in
+        calls.iter().filter(|(call, _)| ["fsync", "linkat", "rename"].contains(&call.as_str()))
+    {
         cases.extend(["EIO", "ENOSPC", "EDQUOT", "EROFS"].map(|error| (call.clone(), error, *nth)));
     }
     for (call, error, nth) in some(&cases, 8) {
@@ -79,7 +84,9 @@ fn an_error_of_any_call_of_publishing_is_reported_and_keeps_the_earlier_artifact
         let case = format!("{call} fails with {error} the {nth}th time");
         assert_eq!(done.code, Some(8), "{case}: {}", done.stderr);
         // Linking the cache into this build's view comes before publishing.
-        let named = [stage.out(), stage.cache()].iter().any(|place| done.stderr.contains(&place.display().to_string()));
+        let named = [stage.out(), stage.cache()]
+            .iter()
+            .any(|place| done.stderr.contains(&place.display().to_string()));
         assert!(named, "{case}: no path is named: {}", done.stderr);
         done.does_not_report(&["panicked"]);
         stage.nothing_is_left();
@@ -102,13 +109,16 @@ fn a_power_cut_while_publishing_leaves_the_old_artifact_or_the_new_one() {
         let inject = format!("inject={call}:signal=KILL:when={nth}");
         // Data that was not synced before the kill is lost: not even the journal is flushed.
         let line = format!(
-            "cd {0}; mount -o loop disk mnt; rm -rf mnt/image*; rm -rf out; cp -a old/. mnt; sync; \
-             strace -o /dev/null -e {inject} \"$@\" || true; xfs_io -x -c shutdown mnt; umount mnt; \
-             mount -o loop disk mnt; cp -a mnt out; rm -rf out/lost+found; umount mnt",
+            "cd {0}; mount -o loop disk mnt; rm -rf mnt/image*; rm -rf out; cp -a old/. mnt; \
+             sync; strace -o /dev/null -e {inject} \"$@\" || true; xfs_io -x -c shutdown mnt; \
+             umount mnt; mount -o loop disk mnt; cp -a mnt out; rm -rf out/lost+found; umount mnt",
             stage.path().display()
         );
         let path = stage.recipe(RECIPE);
-        let run = stage.build_without_output(&path).arg("--output").arg(stage.path().join("mnt/image.tgz"));
+        let run = stage
+            .build_without_output(&path)
+            .arg("--output")
+            .arg(stage.path().join("mnt/image.tgz"));
         let done = run.behind(&["unshare", "-m", "sh", "-ec", &line, "sh"]).run();
         assert_eq!(done.code, Some(0), "{call} {nth}: {}", done.stderr);
         is_whole(&stage, &format!("power cut at {call} {nth}"));
@@ -119,7 +129,8 @@ fn a_power_cut_while_publishing_leaves_the_old_artifact_or_the_new_one() {
 /// files in it at the end.
 fn with_mount_on(stage: &Stage, directory: &Path, options: &str) -> crate::stage::Done {
     let line = format!(
-        "mount -t tmpfs -o {options} none {0}; if test {0} = {1}; then cp -a {2}/. {0} 2>/dev/null || true; fi; set +e; \"$@\"; code=$?; ls -A {0}; exit $code",
+        "mount -t tmpfs -o {options} none {0}; if test {0} = {1}; then cp -a {2}/. {0} \
+         2>/dev/null || true; fi; set +e; \"$@\"; code=$?; ls -A {0}; exit $code",
         directory.display(),
         stage.out().display(),
         stage.path().join("old").display()
@@ -133,7 +144,8 @@ fn full_disks_and_used_up_inodes_are_reported_and_nothing_incomplete_is_left() {
         return;
     }
     let (stage, _) = with_an_earlier_artifact();
-    let sizes: Vec<u32> = (0..20).map(|n| 16 << (n / 2) | if n % 2 == 1 { 8 << (n / 2) } else { 0 }).collect();
+    let sizes: Vec<u32> =
+        (0..20).map(|n| 16 << (n / 2) | if n % 2 == 1 { 8 << (n / 2) } else { 0 }).collect();
     let inodes: Vec<u32> = (0..20).map(|n| 12 + n * 7).collect();
     for directory in [stage.out(), stage.work(), stage.cache()] {
         let cases = some(&sizes, 3)
@@ -148,7 +160,11 @@ fn full_disks_and_used_up_inodes_are_reported_and_nothing_incomplete_is_left() {
                 done.reports(&["hint: "]).does_not_report(&["panicked"]);
             }
             if directory == stage.work() {
-                assert!(!done.stdout.lines().any(|line| line.starts_with("osimg-")), "{case}: {}", done.stdout);
+                assert!(
+                    !done.stdout.lines().any(|line| line.starts_with("osimg-")),
+                    "{case}: {}",
+                    done.stdout
+                );
             }
             assert!(!done.stdout.contains(".part"), "{case}: {}", done.stdout);
             stage.nothing_runs();
@@ -165,7 +181,10 @@ fn an_output_that_cannot_be_written_to_is_reported_before_any_work() {
     }
     let stage = Stage::new(small);
     sh(stage.path(), "cp -a out old");
-    let line = format!("mount --bind {0} {0}; mount -o remount,bind,ro {0}; exec \"$@\"", stage.out().display());
+    let line = format!(
+        "mount --bind {0} {0}; mount -o remount,bind,ro {0}; exec \"$@\"",
+        stage.out().display()
+    );
     let done = stage.build(RECIPE).behind(&["unshare", "-m", "sh", "-ec", &line, "sh"]).run();
     assert_eq!(done.code, Some(8), "{}", done.stderr);
     done.reports(&["out"]).does_not_report(&["installing", "panicked"]);

@@ -94,26 +94,38 @@ fn repository_file(name: &str) -> Vec<u8> {
 
 #[test]
 fn damaged_recipes_are_read_or_refused_quickly() {
-    let seeds = [repository_file("baremetal.yum"), b"repo enable x\ngroup install 'Minimal Install'\ninstall a b-1.0\nts run\n".to_vec()];
+    let seeds = [
+        repository_file("baremetal.yum"),
+        b"repo enable x\ngroup install 'Minimal Install'\ninstall a b-1.0\nts run\n".to_vec(),
+    ];
     fuzz("recipe", &seeds, parsers::recipe);
 }
 
 #[test]
 fn damaged_settings_are_read_or_refused_quickly() {
-    let seeds = [repository_file("baremetal.toml"), repository_file("recipes/centos-stream-9.toml")];
+    let seeds =
+        [repository_file("baremetal.toml"), repository_file("recipes/centos-stream-9.toml")];
     fuzz("settings", &seeds, parsers::settings);
 }
 
 #[test]
 fn damaged_locks_are_read_or_refused_quickly() {
     let names = ["small.lock", "rpms.lock.yaml", "packages.manifest.yaml"];
-    fuzz("lock", &names.map(|name| repository_file(&format!("fixtures/locks/{name}"))), parsers::lock);
+    fuzz(
+        "lock",
+        &names.map(|name| repository_file(&format!("fixtures/locks/{name}"))),
+        parsers::lock,
+    );
 }
 
 #[test]
 fn damaged_treeinfos_are_read_or_refused_quickly() {
     let names = ["centos-stream-9.treeinfo", "general-only.treeinfo"];
-    fuzz("treeinfo", &names.map(|name| repository_file(&format!("fixtures/treeinfo/{name}"))), parsers::treeinfo);
+    fuzz(
+        "treeinfo",
+        &names.map(|name| repository_file(&format!("fixtures/treeinfo/{name}"))),
+        parsers::treeinfo,
+    );
 }
 
 #[test]
@@ -124,18 +136,23 @@ fn damaged_policies_are_read_or_refused_quickly() {
 #[test]
 fn damaged_archives_are_read_or_refused_quickly() {
     let directory = tempfile::tempdir().unwrap();
-    let make = "mkdir -p t/d; echo content > t/d/file; ln t/d/file t/hard; ln -s d/file t/soft; truncate -s 1M t/sparse; mkfifo t/fifo; \
-        setfattr -n user.x -v y t/d/file 2>/dev/null || true; tar -C t --xattrs --format=pax -S -cf x.tar .; gzip -k x.tar; xz -k x.tar; bzip2 -k x.tar";
+    let make = "mkdir -p t/d; echo content > t/d/file; ln t/d/file t/hard; ln -s d/file t/soft; \
+                truncate -s 1M t/sparse; mkfifo t/fifo; setfattr -n user.x -v y t/d/file \
+                2>/dev/null || true; tar -C t --xattrs --format=pax -S -cf x.tar .; gzip -k \
+                x.tar; xz -k x.tar; bzip2 -k x.tar";
     crate::stage::sh(directory.path(), make);
-    let seeds: Vec<Vec<u8>> =
-        ["x.tar", "x.tar.gz", "x.tar.xz", "x.tar.bz2"].map(|name| std::fs::read(directory.path().join(name)).unwrap()).into();
+    let seeds: Vec<Vec<u8>> = ["x.tar", "x.tar.gz", "x.tar.xz", "x.tar.bz2"]
+        .map(|name| std::fs::read(directory.path().join(name)).unwrap())
+        .into();
     fuzz("archive", &seeds, parsers::archive);
 }
 
 #[test]
 fn damaged_packages_are_read_or_refused_quickly() {
     let directory = tempfile::tempdir().unwrap();
-    let path = crate::support::repo::Package::named("odd").file("/usr/share/odd", "content", 0o644, "root:root").write(directory.path());
+    let path = crate::support::repo::Package::named("odd")
+        .file("/usr/share/odd", "content", 0o644, "root:root")
+        .write(directory.path());
     let seeds = [std::fs::read(path).unwrap()];
     let file = directory.path().join("damaged.rpm");
     fuzz("package", &seeds, |bytes| parsers::package(bytes, &file));
@@ -144,7 +161,11 @@ fn damaged_packages_are_read_or_refused_quickly() {
 #[test]
 fn damaged_keys_are_refused_quickly() {
     let armored = &crate::support::keys::ours().public;
-    let body: String = armored.lines().skip_while(|line| !line.is_empty()).take_while(|line| !line.starts_with(['=', '-'])).collect();
+    let body: String = armored
+        .lines()
+        .skip_while(|line| !line.is_empty())
+        .take_while(|line| !line.starts_with(['=', '-']))
+        .collect();
     let bytes = base64::engine::general_purpose::STANDARD.decode(body).unwrap();
     fuzz("keys", &[armored.clone().into_bytes(), bytes], parsers::keys);
 }

@@ -1,6 +1,10 @@
 //! Torture tests for a builder that runs as root, with faults of users and machines: the table of
 //! all cases, and the cases that no other tier covers.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by a panic, and runs the programs that judge")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by a panic, and runs the programs that judge"
+)]
 
 #[path = "../e2e/server.rs"]
 #[allow(dead_code, reason = "other tiers use the rest of it")]
@@ -39,8 +43,10 @@ pub fn some<T: Clone>(all: &[T], reduced: usize) -> Vec<T> {
 
 /// Two small packages with a scriptlet and files with owners other than root.
 pub fn small(repo: Repo) -> Repo {
-    let one = Package::named("one").requires("base").file("/usr/share/one", "one", 0o640, "app:app");
-    repo.package(one).package(Package::named("two").requires("one").scriptlet(When::Post, "echo two > /etc/two"))
+    let one =
+        Package::named("one").requires("base").file("/usr/share/one", "one", 0o640, "app:app");
+    repo.package(one)
+        .package(Package::named("two").requires("one").scriptlet(When::Post, "echo two > /etc/two"))
 }
 
 /// Installs both packages of [`small`].

@@ -34,10 +34,14 @@ fn a_mirror_that_responds_429_is_asked_later() {
         if !path.contains("one-1.0") {
             return Answer::File;
         }
-        let end = *until.lock().unwrap().get_or_insert_with(|| Instant::now() + Duration::from_secs(3));
+        let end =
+            *until.lock().unwrap().get_or_insert_with(|| Instant::now() + Duration::from_secs(3));
         if Instant::now() < end { Answer::StatusLine(busy) } else { Answer::File }
     });
-    stage.build(RECIPE).succeeds().reports(&["asks to be left alone for 3 s", "trying again in 3 s"]);
+    stage
+        .build(RECIPE)
+        .succeeds()
+        .reports(&["asks to be left alone for 3 s", "trying again in 3 s"]);
 }
 
 #[test]
@@ -46,7 +50,9 @@ fn a_mirror_with_a_redirect_loop_is_an_error() {
         return;
     }
     let circle = "302 Found\r\nLocation: /repodata/repomd.xml";
-    let (stage, server) = served(move |path, _| if path.ends_with("repomd.xml") { Answer::StatusLine(circle) } else { Answer::File });
+    let (stage, server) = served(move |path, _| {
+        if path.ends_with("repomd.xml") { Answer::StatusLine(circle) } else { Answer::File }
+    });
     let done = stage.build(RECIPE).fails(5);
     done.reports(&["tiny", "redirect", "hint: "]);
     assert!(done.took < Duration::from_secs(120), "{:?}", done.took);
@@ -86,17 +92,24 @@ fn an_expired_certificate_is_reported_as_such_and_a_valid_one_is_accepted() {
         let tls = stage.path().join("tls");
         fs::create_dir(&tls).unwrap();
         let make = format!(
-            "faketime '{time}' openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=127.0.0.1 \
-             -addext subjectAltName=IP:127.0.0.1 -keyout server.key -out server.pem 2>&1"
+            "faketime '{time}' openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 \
+             -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout \
+             server.key -out server.pem 2>&1"
         );
         sh(&tls, &make);
         let mut command = Command::new("/usr/bin/python3");
-        command.args(["-I", "-c", TLS]).current_dir(&tls).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(["-I", "-c", TLS])
+            .current_dir(&tls)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let _server = Tls(command.spawn().unwrap());
         wait_until("the server's port", Duration::from_secs(60), || tls.join("port").exists());
         let port = fs::read_to_string(tls.join("port")).unwrap();
         stage.settings(|settings| {
-            settings.baseurl = format!("https://127.0.0.1:{port}/\"\nca = \"{}", tls.join("server.pem").display());
+            settings.baseurl =
+                format!("https://127.0.0.1:{port}/\"\nca = \"{}", tls.join("server.pem").display());
         });
         if code == 0 {
             stage.build(RECIPE).succeeds();
@@ -112,7 +125,11 @@ fn an_expired_certificate_is_reported_as_such_and_a_valid_one_is_accepted() {
 
 /// `osimg lock` of the recipe next to it.
 fn lock(stage: &Stage, recipe: &str) {
-    let run = stage.osimg(OSIMG, &["lock"]).arg(stage.recipe(recipe)).arg("--settings").arg(stage.repo().join("settings.toml"));
+    let run = stage
+        .osimg(OSIMG, &["lock"])
+        .arg(stage.recipe(recipe))
+        .arg("--settings")
+        .arg(stage.repo().join("settings.toml"));
     run.arg("--cache").arg(stage.cache()).arg("--workdir").arg(stage.work()).succeeds();
 }
 
@@ -123,7 +140,12 @@ fn older_metadata_do_not_change_a_locked_build_and_are_reported_by_any_other() {
     }
     let hello = |version: &str| {
         let content = format!("{version}\n");
-        Package::named("hello").version(version).requires_first("base").file("/usr/share/hello", content, 0o644, "root:root")
+        Package::named("hello").version(version).requires_first("base").file(
+            "/usr/share/hello",
+            content,
+            0o644,
+            "root:root",
+        )
     };
     let recipe = "install hello\nts run\n";
     let stage = Stage::new(|repo| repo.package(hello("1.0")));
@@ -136,7 +158,9 @@ fn older_metadata_do_not_change_a_locked_build_and_are_reported_by_any_other() {
     // Revisions have a resolution of one second.
     wait_until("another second", Duration::from_secs(60), || {
         index(&stage.repo());
-        let revision = |directory: &str| sh(stage.path(), &format!("grep -o '<revision>[0-9]*' {directory}/repodata/repomd.xml"));
+        let revision = |directory: &str| {
+            sh(stage.path(), &format!("grep -o '<revision>[0-9]*' {directory}/repodata/repomd.xml"))
+        };
         revision("repo") != revision("older")
     });
     stage.build(recipe).succeeds().does_not_report(&["older than before"]);
@@ -149,13 +173,20 @@ fn older_metadata_do_not_change_a_locked_build_and_are_reported_by_any_other() {
     assert_eq!(stage.digest(), good);
     // The locked packages are nowhere; no other package is used instead.
     sh(stage.path(), "mv cache warm; mkdir cache");
-    stage.build(recipe).arg("--locked").fails(5).reports(&["no longer in their repositories", "hello-2.0-1.noarch", "osimg lock"]);
+    stage.build(recipe).arg("--locked").fails(5).reports(&[
+        "no longer in their repositories",
+        "hello-2.0-1.noarch",
+        "osimg lock",
+    ]);
     // Without a lock the older package is acceptable, and osimg warns.
     sh(stage.path(), "rm -rf cache; mv warm cache; rm -f out/*");
     let done = stage.build(recipe).succeeds();
     done.reports(&["warning: the metadata of repository 'tiny' are older than before"]);
     assert_eq!(stage.content("./usr/share/hello"), "1.0\n");
-    assert!(stage.manifest()["warnings"].to_string().contains("older than before") || done.stderr.contains("older than before"));
+    assert!(
+        stage.manifest()["warnings"].to_string().contains("older than before")
+            || done.stderr.contains("older than before")
+    );
     // A new cache has nothing to compare with.
     fresh(&stage, &stage.cache());
     stage.build(recipe).succeeds().does_not_report(&["older than before"]);
@@ -169,17 +200,25 @@ fn concurrent_builds_with_one_cache_succeed_and_fetch_every_package_once() {
     for round in 0..rounds(2, 20) {
         let (stage, server) = served(|_, _| Answer::File);
         let recipe = stage.recipe(RECIPE);
-        let start = |name: &str| stage.build_without_output(&recipe).arg("-o").arg(stage.out().join(name)).start();
+        let start = |name: &str| {
+            stage.build_without_output(&recipe).arg("-o").arg(stage.out().join(name)).start()
+        };
         let builds = [start("a.tgz"), start("b.tgz")];
         for done in builds.map(crate::stage::Started::wait) {
             assert_eq!(done.code, Some(0), "round {round}: {}", done.stderr);
         }
         sh(&stage.out(), "cmp a.tgz b.tgz");
-        let mut fetched: Vec<String> = server.requests().into_iter().filter(|path| path.ends_with(".rpm")).collect();
+        let mut fetched: Vec<String> =
+            server.requests().into_iter().filter(|path| path.ends_with(".rpm")).collect();
         let all = fetched.len();
         fetched.sort();
         fetched.dedup();
-        assert_eq!(fetched.len(), all, "round {round}: a package was requested twice: {:?}", server.requests());
+        assert_eq!(
+            fetched.len(),
+            all,
+            "round {round}: a package was requested twice: {:?}",
+            server.requests()
+        );
         stage.nothing_is_left();
     }
 }

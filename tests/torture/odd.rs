@@ -27,21 +27,35 @@ for n in range(names):
         with open(path, 'w') as file: file.write(f'content {n}' * 100)
     else: os.link(first, path)
 ";
-    crate::stage::run(std::process::Command::new("/usr/bin/python3").args(["-I", "-c", script]).arg(&tree).arg(names.to_string()));
+    crate::stage::run(
+        std::process::Command::new("/usr/bin/python3")
+            .args(["-I", "-c", script])
+            .arg(&tree)
+            .arg(names.to_string()),
+    );
     let image = stage.out().join("x.tar");
     let time = [
         "/usr/bin/python3",
         "-I",
         "-c",
         "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:]); \
-        print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)",
+         print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)",
     ];
-    let done = stage.osimg(OSIMG, &["pack", "--selinux", "none"]).arg(&tree).arg("-o").arg(&image).behind(&time).run();
+    let done = stage
+        .osimg(OSIMG, &["pack", "--selinux", "none"])
+        .arg(&tree)
+        .arg("-o")
+        .arg(&image)
+        .behind(&time)
+        .run();
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     let most: u64 = done.stdout.lines().last().unwrap().parse().unwrap();
     println!("{names} names, {most} KiB");
     assert!(most < 200 << 10, "{most} KiB");
-    let listed = sh(&stage.out(), "tar -tvf x.tar | awk '/^h/ { links++ } /^-/ { files++ } END { print files, links }'");
+    let listed = sh(
+        &stage.out(),
+        "tar -tvf x.tar | awk '/^h/ { links++ } /^-/ { files++ } END { print files, links }'",
+    );
     let files = names.div_ceil(60_000);
     assert_eq!(listed.trim(), format!("{files} {}", names - files));
 }
@@ -68,13 +82,28 @@ fn immutable_files_are_packed_and_reported_if_they_cannot_be_removed() {
     fs::write(dead.join("root/etc/fixed"), "content").unwrap();
     crate::links::mark(&dead);
     let marked = Immutable(dead.clone());
-    let supported = std::process::Command::new("chattr").args(["+i", "root/etc/fixed"]).current_dir(&dead).output().unwrap();
+    let supported = std::process::Command::new("chattr")
+        .args(["+i", "root/etc/fixed"])
+        .current_dir(&dead)
+        .output()
+        .unwrap();
     if !supported.status.success() {
-        println!("NOT RUN: this file system has no such attribute: {}", String::from_utf8_lossy(&supported.stderr));
+        println!(
+            "NOT RUN: this file system has no such attribute: {}",
+            String::from_utf8_lossy(&supported.stderr)
+        );
         return;
     }
-    fs::File::open(&dead).unwrap().set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
-    let pack = stage.osimg(OSIMG, &["pack", "--selinux", "none"]).arg(dead.join("root")).arg("-o").arg(stage.out().join("x.tar")).run();
+    fs::File::open(&dead)
+        .unwrap()
+        .set_modified(SystemTime::now() - Duration::from_secs(3600))
+        .unwrap();
+    let pack = stage
+        .osimg(OSIMG, &["pack", "--selinux", "none"])
+        .arg(dead.join("root"))
+        .arg("-o")
+        .arg(stage.out().join("x.tar"))
+        .run();
     assert_eq!(pack.code, Some(0), "{}", pack.stderr);
     let clean = || stage.osimg(OSIMG, &["doctor", "--clean", "--workdir"]).arg(stage.work()).run();
     let done = clean();
@@ -82,7 +111,10 @@ fn immutable_files_are_packed_and_reported_if_they_cannot_be_removed() {
     done.reports(&["marked as immutable", "fixed", "chattr -R -ia"]);
     // The command in the hint fixes it.
     drop(marked);
-    fs::File::open(&dead).unwrap().set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    fs::File::open(&dead)
+        .unwrap()
+        .set_modified(SystemTime::now() - Duration::from_secs(3600))
+        .unwrap();
     assert_eq!(clean().code, Some(0));
     assert!(!dead.exists());
 }

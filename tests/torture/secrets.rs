@@ -17,11 +17,20 @@ impl Server {
     fn start(stage: &Stage) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new("python3");
-        command.args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string()]).current_dir(stage.repo());
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        command
+            .args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string()])
+            .current_dir(stage.repo());
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         // Before the wait, so that the server is ended even if it is never reached.
         let server = Self(child, port);
-        crate::stage::wait_until("the server", Duration::from_secs(60), || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        crate::stage::wait_until("the server", Duration::from_secs(60), || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
         server
     }
 }
@@ -52,8 +61,9 @@ fn stage() -> Stage {
     Stage::new(|repo| {
         repo.package(Package::named("nosy").scriptlet(
             When::Post,
-            "exec > /etc/seen 2>&1; busybox env; busybox cat /proc/*/environ /proc/*/cmdline; cat /osimg/* /etc/dnf/* /etc/yum.repos.d/*; \
-             busybox grep -r c4n4ry /etc /var /tmp /run /osimg; true",
+            "exec > /etc/seen 2>&1; busybox env; busybox cat /proc/*/environ /proc/*/cmdline; cat \
+             /osimg/* /etc/dnf/* /etc/yum.repos.d/*; busybox grep -r c4n4ry /etc /var /tmp /run \
+             /osimg; true",
         ))
     })
 }
@@ -70,7 +80,11 @@ fn no_secret_of_settings_or_environment_is_printed_recorded_or_shown_to_scriptle
     let password = stage.write("password", format!("{CANARY}-in-a-file\n"));
     stage.write("key.pem", format!("{CANARY}-private-key\n"));
     stage.settings(|settings| {
-        settings.baseurl = format!("http://127.0.0.1:{}/\"\nusername = \"ann\"\npassword_file = \"{}", server.1, password.display());
+        settings.baseurl = format!(
+            "http://127.0.0.1:{}/\"\nusername = \"ann\"\npassword_file = \"{}",
+            server.1,
+            password.display()
+        );
     });
     let environment = [
         ("OS_PASSWORD", format!("{CANARY}-password")),
@@ -80,19 +94,29 @@ fn no_secret_of_settings_or_environment_is_printed_recorded_or_shown_to_scriptle
         ("https_proxy", format!("http://ann:{CANARY}-proxy@127.0.0.1:9")),
     ];
     for words in [&["-v"] as &[&str], &["-v", "--json"]] {
-        let run = environment.iter().fold(stage.build(RECIPE), |run, (name, value)| run.env(name, value));
+        let run =
+            environment.iter().fold(stage.build(RECIPE), |run, (name, value)| run.env(name, value));
         let done = run.args(words).run();
         assert_eq!(done.code, Some(0), "{}", done.stderr);
         is_nowhere(&stage, &done, "a build that succeeds");
-        let seen = sh(&stage.out(), &format!("tar -xzOf image.tgz ./etc/seen | grep -ac {CANARY} || true"));
+        let seen = sh(
+            &stage.out(),
+            &format!("tar -xzOf image.tgz ./etc/seen | grep -ac {CANARY} || true"),
+        );
         assert_eq!(seen.trim(), "0", "a scriptlet sees a secret");
     }
     // Download errors mention addresses and proxies.
-    for baseurl in [format!("http://127.0.0.1:{}/missing/", server.1), "https://127.0.0.1:9/".to_owned()] {
+    for baseurl in
+        [format!("http://127.0.0.1:{}/missing/", server.1), "https://127.0.0.1:9/".to_owned()]
+    {
         stage.settings(|settings| {
-            settings.baseurl = format!("{baseurl}\"\nusername = \"ann\"\npassword_file = \"{}", password.display());
+            settings.baseurl = format!(
+                "{baseurl}\"\nusername = \"ann\"\npassword_file = \"{}",
+                password.display()
+            );
         });
-        let run = environment.iter().fold(stage.build(RECIPE), |run, (name, value)| run.env(name, value));
+        let run =
+            environment.iter().fold(stage.build(RECIPE), |run, (name, value)| run.env(name, value));
         let done = run.arg("-v").run();
         assert_eq!(done.code, Some(5), "{}", done.stderr);
         is_nowhere(&stage, &done, &baseurl);
@@ -114,14 +138,20 @@ fn a_password_in_an_address_is_refused_without_being_repeated() {
         });
         for verb in ["build", "plan"] {
             let settings = stage.repo().join("settings.toml");
-            let done = stage.osimg(crate::stage::OSIMG, &[verb]).arg(stage.recipe(RECIPE)).arg("--settings").arg(settings).run();
+            let done = stage
+                .osimg(crate::stage::OSIMG, &[verb])
+                .arg(stage.recipe(RECIPE))
+                .arg("--settings")
+                .arg(settings)
+                .run();
             assert_eq!(done.code, Some(3), "{}", done.stderr);
             done.reports(&["password_file"]);
             is_nowhere(&stage, &done, name);
         }
     }
     stage.settings(|_| {});
-    let done = stage.build(RECIPE).arg("--repo").arg(format!("x=https://ann:{CANARY}@127.0.0.1/")).run();
+    let done =
+        stage.build(RECIPE).arg("--repo").arg(format!("x=https://ann:{CANARY}@127.0.0.1/")).run();
     assert_eq!(done.code, Some(2), "{}", done.stderr);
     is_nowhere(&stage, &done, "--repo");
 }
@@ -134,9 +164,15 @@ fn parameters_of_a_mirror_list_are_not_repeated() {
     let stage = stage();
     let settings = fs::read_to_string(stage.repo().join("settings.toml")).unwrap();
     let list = format!("mirrorlist = \"http://127.0.0.1:9/list?arch=x86_64&token={CANARY}\"");
-    fs::write(stage.repo().join("settings.toml"), settings.replace("baseurl = \"./\"", &list)).unwrap();
+    fs::write(stage.repo().join("settings.toml"), settings.replace("baseurl = \"./\"", &list))
+        .unwrap();
     let settings = stage.repo().join("settings.toml");
-    let plan = stage.osimg(crate::stage::OSIMG, &["plan"]).arg(stage.recipe(RECIPE)).arg("--settings").arg(&settings).run();
+    let plan = stage
+        .osimg(crate::stage::OSIMG, &["plan"])
+        .arg(stage.recipe(RECIPE))
+        .arg("--settings")
+        .arg(&settings)
+        .run();
     is_nowhere(&stage, &plan, "plan");
 }
 
@@ -155,25 +191,40 @@ fn a_secret_that_equals_a_word_of_a_document_does_not_change_it() {
     let password = stage.path().join("password");
     fs::write(&password, "").unwrap();
     stage.settings(|settings| {
-        settings.baseurl = format!("http://127.0.0.1:{}/\"\nusername = \"ann\"\npassword_file = \"{}", server.1, password.display());
+        settings.baseurl = format!(
+            "http://127.0.0.1:{}/\"\nusername = \"ann\"\npassword_file = \"{}",
+            server.1,
+            password.display()
+        );
     });
     let mut first: Option<(Vec<String>, Vec<String>)> = None;
     // The first secret is harmless; the others are words of the documents.
-    for secret in ["no-word-of-theirs", "packages", "sha256", "tarballs", "manifest_version", "127.0.0.1"] {
+    for secret in
+        ["no-word-of-theirs", "packages", "sha256", "tarballs", "manifest_version", "127.0.0.1"]
+    {
         fs::write(&password, secret).unwrap();
         // A variable that osimg does not use. Its value is not a secret of osimg, and it must
         // appear nowhere.
-        let run = stage.build(recipe).env("DB_PASSWORD", secret).env("https_proxy", &format!("http://u:{secret}@127.0.0.1:9"));
+        let run = stage
+            .build(recipe)
+            .env("DB_PASSWORD", secret)
+            .env("https_proxy", &format!("http://u:{secret}@127.0.0.1:9"));
         let done = run.env("no_proxy", "127.0.0.1").args(&["-v", "--json"]).run();
         assert_eq!(done.code, Some(0), "{secret}: {}", done.stderr);
         let manifest = fs::read_to_string(stage.out().join("image.json")).unwrap();
         let spdx = fs::read_to_string(stage.out().join("image.spdx.json")).unwrap();
-        for (name, text) in [("stdout", &done.stdout), ("the manifest", &manifest), ("the SBOM", &spdx)] {
+        for (name, text) in
+            [("stdout", &done.stdout), ("the manifest", &manifest), ("the SBOM", &spdx)]
+        {
             assert!(!text.contains("***"), "{secret} is concealed in {name}: {text}");
         }
         let found = (keys(&manifest), keys(&done.stdout));
         assert_eq!(first.get_or_insert_with(|| found.clone()), &found, "{secret}");
-        let digest = serde_json::from_str::<serde_json::Value>(&manifest).unwrap()["tarballs"][0]["sha256"].as_str().unwrap().to_owned();
+        let digest =
+            serde_json::from_str::<serde_json::Value>(&manifest).unwrap()["tarballs"][0]["sha256"]
+                .as_str()
+                .unwrap()
+                .to_owned();
         assert_eq!(digest, stage.digest(), "{secret}");
     }
 }
@@ -189,19 +240,29 @@ fn echo(status: &'static str) -> u16 {
         for mut stream in listener.incoming().flatten() {
             let (mut asked, mut window) = (Vec::new(), [0; 4096]);
             let length = |head: &str| {
-                let value = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(str::to_owned));
+                let value = head.lines().find_map(|line| {
+                    line.to_ascii_lowercase().strip_prefix("content-length:").map(str::to_owned)
+                });
                 value.and_then(|value| value.trim().parse::<usize>().ok()).unwrap_or(0)
             };
             while let Ok(count @ 1..) = stream.read(&mut window) {
                 asked.extend_from_slice(&window[..count]);
                 let text = String::from_utf8_lossy(&asked).into_owned();
-                if text.split_once("\r\n\r\n").is_some_and(|(head, body)| body.len() >= length(head)) {
+                if text
+                    .split_once("\r\n\r\n")
+                    .is_some_and(|(head, body)| body.len() >= length(head))
+                {
                     break;
                 }
             }
-            let body = serde_json::json!({ "message": String::from_utf8_lossy(&asked) }).to_string();
+            let body =
+                serde_json::json!({ "message": String::from_utf8_lossy(&asked) }).to_string();
             // It does not matter if the client disconnects.
-            let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
         }
     });
     port
@@ -214,7 +275,8 @@ fn a_password_that_a_service_repeats_is_not_printed() {
     stage.write(
         "clouds.yaml",
         format!(
-            "clouds:\n  lab:\n    auth: {{auth_url: 'http://127.0.0.1:{port}/v3', username: ann, password: {CANARY}-cloud, project_name: p}}\n"
+            "clouds:\n  lab:\n    auth: {{auth_url: 'http://127.0.0.1:{port}/v3', username: ann, \
+             password: {CANARY}-cloud, project_name: p}}\n"
         ),
     );
     let clouds = stage.path().join("clouds.yaml").display().to_string();
@@ -231,9 +293,11 @@ fn a_password_that_a_service_repeats_is_not_printed() {
         vec!["doctor".to_owned(), "--cloud".into(), "lab".into()],
     ] {
         for more in [&[] as &[&str], &["--json"]] {
-            let words: Vec<&str> = words.iter().map(String::as_str).chain(more.iter().copied()).collect();
+            let words: Vec<&str> =
+                words.iter().map(String::as_str).chain(more.iter().copied()).collect();
             let run = stage.osimg(crate::stage::OSIMG, &words);
-            let done = run.env("OS_CLIENT_CONFIG_FILE", &clouds).env("REGISTRY_AUTH_FILE", &config).run();
+            let done =
+                run.env("OS_CLIENT_CONFIG_FILE", &clouds).env("REGISTRY_AUTH_FILE", &config).run();
             assert_ne!(done.code, Some(0), "{words:?}: {}", done.stdout);
             is_nowhere(&stage, &done, &words.join(" "));
         }

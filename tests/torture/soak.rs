@@ -16,8 +16,14 @@ fn many_builds_leave_no_more_files_mounts_and_loop_devices_than_one() {
         let files = sh(stage.path(), "find cache work out | wc -l; du -sb cache work | cut -f1");
         // Only of this stage: other tests run at the same time.
         let mark = stage.path().display().to_string();
-        let backing = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("loop/backing_file")).ok();
-        let loops = fs::read_dir("/sys/block").unwrap().flatten().filter_map(backing).filter(|file| file.contains(&mark)).count();
+        let backing =
+            |entry: fs::DirEntry| fs::read_to_string(entry.path().join("loop/backing_file")).ok();
+        let loops = fs::read_dir("/sys/block")
+            .unwrap()
+            .flatten()
+            .filter_map(backing)
+            .filter(|file| file.contains(&mark))
+            .count();
         (files, mountinfo(), loops)
     };
     stage.build(RECIPE).succeeds();

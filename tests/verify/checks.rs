@@ -15,8 +15,15 @@ const CHANGES: &[(&[&str], &str)] = &[
     (&["kernel"], "rm boot/vmlinuz-6.1"),
     (&["kernel"], ": > boot/vmlinuz-6.1"),
     (&["kernel"], "mv boot/vmlinuz-6.1 boot/vmlinuz-0-rescue-6.1"),
-    (&["one-kernel"], "cp -a boot/vmlinuz-6.1 boot/vmlinuz-6.2; cp -a usr/lib/modules/6.1 usr/lib/modules/6.2"),
-    (&["kernel-names"], "mkdir usr/lib/ostree-boot; l usr/lib/ostree-boot; cp -a boot/vmlinuz-6.1 usr/lib/ostree-boot/vmlinuz-6.1"),
+    (
+        &["one-kernel"],
+        "cp -a boot/vmlinuz-6.1 boot/vmlinuz-6.2; cp -a usr/lib/modules/6.1 usr/lib/modules/6.2",
+    ),
+    (
+        &["kernel-names"],
+        "mkdir usr/lib/ostree-boot; l usr/lib/ostree-boot; cp -a boot/vmlinuz-6.1 \
+         usr/lib/ostree-boot/vmlinuz-6.1",
+    ),
     (&["kernel-modules"], "rm usr/lib/modules/6.1/modules.dep"),
     (&["kernel-modules"], "mv usr/lib/modules/6.1 usr/lib/modules/6.2"),
     (&["efi-loader"], "rm boot/efi/EFI/tiny/shimx64.efi"),
@@ -37,7 +44,11 @@ const CHANGES: &[(&[&str], &str)] = &[
     (&["hard-link-partitions"], "ln boot/vmlinuz-6.1 usr/copy"),
     (&["selinux-policy"], "rm etc/selinux/targeted/contexts/files/file_contexts"),
     (&["selinux-policy"], "rm etc/selinux/targeted/policy/policy.33"),
-    (&["selinux-policy"], "echo '/a(?=b) system_u:object_r:a_t:s0' >> etc/selinux/targeted/contexts/files/file_contexts"),
+    (
+        &["selinux-policy"],
+        "echo '/a(?=b) system_u:object_r:a_t:s0' >> \
+         etc/selinux/targeted/contexts/files/file_contexts",
+    ),
     (&["unlabelled"], "setfattr -h -x security.selinux usr/bin/curl"),
     (&["labels"], "l usr/bin/curl bin_t"),
     (&["labels", "foreign-labels"], "l usr/bin/curl container_file_t"),
@@ -50,7 +61,10 @@ const CHANGES: &[(&[&str], &str)] = &[
         &["rpmdb-unread"],
         r"rm var/lib/rpm/*; printf '\0\0\0\0\0\0\0\0\1\0\0\0\141\25\6\0junk' > var/lib/rpm/Packages; l var/lib/rpm/Packages",
     ),
-    (&["rpmdb-unread"], "rm var/lib/rpm/*; echo RpmP > var/lib/rpm/Packages.db; l var/lib/rpm/Packages.db"),
+    (
+        &["rpmdb-unread"],
+        "rm var/lib/rpm/*; echo RpmP > var/lib/rpm/Packages.db; l var/lib/rpm/Packages.db",
+    ),
     (&["rpmdb-locks"], "echo > var/lib/rpm/__db.001; l var/lib/rpm/__db.001"),
     (&["rpm-missing"], "rm usr/bin/tool"),
     (&["rpm-types"], "rm usr/bin/tool; mkdir usr/bin/tool; l usr/bin/tool"),
@@ -71,23 +85,33 @@ const CHANGES: &[(&[&str], &str)] = &[
     (&["world-writable"], "mkdir opt/open; chmod 777 opt/open; l opt/open"),
     (
         &["cloud-init-source"],
-        "mkdir -p etc/cloud; : > etc/cloud/cloud-init.disabled; l etc/cloud etc_t; l etc/cloud/cloud-init.disabled etc_t",
+        "mkdir -p etc/cloud; : > etc/cloud/cloud-init.disabled; l etc/cloud etc_t; l \
+         etc/cloud/cloud-init.disabled etc_t",
     ),
     (
         &["cloud-init-source"],
-        "mkdir -p etc/cloud; echo 'datasource_list: [ Ec2, None ]' > etc/cloud/cloud.cfg; l etc/cloud etc_t; l etc/cloud/cloud.cfg etc_t",
+        "mkdir -p etc/cloud; echo 'datasource_list: [ Ec2, None ]' > etc/cloud/cloud.cfg; l \
+         etc/cloud etc_t; l etc/cloud/cloud.cfg etc_t",
     ),
     (&["setuid"], "setcap cap_net_raw=ep usr/bin/curl"),
     (&["resolv-conf"], "echo nameserver 192.0.2.1 > etc/resolv.conf"),
-    (&["ssh-host-keys"], "echo key > etc/ssh/ssh_host_ed25519_key; l etc/ssh/ssh_host_ed25519_key etc_t"),
+    (
+        &["ssh-host-keys"],
+        "echo key > etc/ssh/ssh_host_ed25519_key; l etc/ssh/ssh_host_ed25519_key etc_t",
+    ),
     (&["shell-history"], "echo ls > root/.bash_history; l root/.bash_history"),
     (&["package-cache"], "echo > var/cache/dnf/x.solv; l var/cache/dnf/x.solv"),
     (&["random-seed"], "echo > var/lib/systemd/random-seed; l var/lib/systemd/random-seed"),
-    (&["identities"], "mkdir etc/nvme; echo nqn > etc/nvme/hostnqn; l etc/nvme etc_t; l etc/nvme/hostnqn etc_t"),
+    (
+        &["identities"],
+        "mkdir etc/nvme; echo nqn > etc/nvme/hostnqn; l etc/nvme etc_t; l etc/nvme/hostnqn etc_t",
+    ),
     (&["identities"], "echo root > etc/shadow-; l etc/shadow- etc_t"),
     (
         &["identities"],
-        "mkdir -p var/lib/cloud/instances/i-1; echo x > var/lib/cloud/instances/i-1/boot-finished; find var/lib/cloud | while read -r f; do l $f; done",
+        "mkdir -p var/lib/cloud/instances/i-1; echo x > \
+         var/lib/cloud/instances/i-1/boot-finished; find var/lib/cloud | while read -r f; do l \
+         $f; done",
     ),
     (&["hostname"], "echo node1 > etc/hostname"),
 ];
@@ -101,21 +125,33 @@ const PACKINGS: &[(&[&str], &str)] = &[
     (&["member-names", "root-member"], "cd $T; $TAR -czf $O *"),
     (
         &["member-names", "member-names-unpacked", "machine-id"],
-        "echo 0123456789abcdef0123456789abcdef > $T/etc/machine-id; $TAR --transform='s,^\\./etc/machine-id$,etc/machine-id,' -czf $O .",
+        "echo 0123456789abcdef0123456789abcdef > $T/etc/machine-id; $TAR \
+         --transform='s,^\\./etc/machine-id$,etc/machine-id,' -czf $O .",
     ),
     (&["upward-names"], "$TAR -P --transform='s,^\\./etc/hosts$,./etc/../etc/hosts2,' -czf $O ."),
-    (&["absolute-names", "member-names"], "$TAR -P --transform='s,^\\./etc/hosts$,/etc/hosts,' -czf $O ."),
+    (
+        &["absolute-names", "member-names"],
+        "$TAR -P --transform='s,^\\./etc/hosts$,/etc/hosts,' -czf $O .",
+    ),
     (&["duplicate-names"], "$TAR -cf a.tar .; $TAR -rf a.tar ./etc/hosts; gzip -c a.tar > $O"),
-    (&["dangling-hard-links"], "ln $T/etc/hosts $T/etc/zz; $TAR --transform='s,^\\./etc/hosts$,./etc/other,H' -czf $O ."),
-    (&["trailing-bytes"], "$TAR -cf a.tar .; head -c 1024 /dev/zero | tr '\\0' x >> a.tar; gzip -c a.tar > $O"),
+    (
+        &["dangling-hard-links"],
+        "ln $T/etc/hosts $T/etc/zz; $TAR --transform='s,^\\./etc/hosts$,./etc/other,H' -czf $O .",
+    ),
+    (
+        &["trailing-bytes"],
+        "$TAR -cf a.tar .; head -c 1024 /dev/zero | tr '\\0' x >> a.tar; gzip -c a.tar > $O",
+    ),
     (
         &["acl-records"],
-        "setfacl -m u:998:r $T/etc/hosts; tar --format=posix --numeric-owner --xattrs --xattrs-include='*' --selinux -C $T -czf $O .",
+        "setfacl -m u:998:r $T/etc/hosts; tar --format=posix --numeric-owner --xattrs \
+         --xattrs-include='*' --selinux -C $T -czf $O .",
     ),
     (&["acl-names"], "setfacl -m u:1:r $T/etc/hosts; $TAR -czf $O ."),
     (
         &["owner-names"],
-        "chown 1:1 $T/etc/hosts; $TAR --no-same-owner -czf a.tgz .; tar --format=posix --acls --xattrs --xattrs-include='*' --selinux -C $T -czf $O .",
+        "chown 1:1 $T/etc/hosts; $TAR --no-same-owner -czf a.tgz .; tar --format=posix --acls \
+         --xattrs --xattrs-include='*' --selinux -C $T -czf $O .",
     ),
     (
         &["two-labels"],
@@ -123,7 +159,8 @@ const PACKINGS: &[(&[&str], &str)] = &[
 import tarfile
 with tarfile.open('a.tar', 'a', format=tarfile.PAX_FORMAT) as t:
     m = tarfile.TarInfo('./opt/two'); m.type = tarfile.DIRTYPE; m.mode = 0o755
-    m.pax_headers = {'RHT.security.selinux': 'system_u:object_r:usr_t:s0', 'SCHILY.xattr.security.selinux': 'system_u:object_r:bin_t:s0'}
+    m.pax_headers = {'RHT.security.selinux': 'system_u:object_r:usr_t:s0', \
+         'SCHILY.xattr.security.selinux': 'system_u:object_r:bin_t:s0'}
     t.addfile(m)\"; gzip -c a.tar > $O",
     ),
     (
@@ -139,7 +176,8 @@ with tarfile.open('a.tar', 'a', format=tarfile.PAX_FORMAT) as t:
         "$TAR -cf a.tar .; python3 -c \"
 import tarfile
 with tarfile.open('a.tar', 'a', format=tarfile.PAX_FORMAT) as t:
-    m = tarfile.TarInfo('./opt' + '/x' * 2100); m.pax_headers = {'RHT.security.selinux': 'system_u:object_r:usr_t:s0'}
+    m = tarfile.TarInfo('./opt' + '/x' * 2100); m.pax_headers = {'RHT.security.selinux': \
+         'system_u:object_r:usr_t:s0'}
     t.addfile(m)\"; gzip -c a.tar > $O",
     ),
 ];
@@ -149,12 +187,23 @@ const HARMLESS: &[&str] = &[
     "chmod 555 .",
     "chmod 755 .",
     // As authselect does.
-    "mv etc/tool.conf etc/tool.real; ln -s tool.real etc/tool.conf; l etc/tool.real etc_t; l etc/tool.conf etc_t",
+    "mv etc/tool.conf etc/tool.real; ln -s tool.real etc/tool.conf; l etc/tool.real etc_t; l \
+     etc/tool.conf etc_t",
 ];
 
 /// Checks that other tests cover: they need a server, a damaged file, or an option.
-const ELSEWHERE: [&str; 10] =
-    ["image-file", "disk-space", "url-status", "url-query", "url-length", "url-encoding", "damaged", "checksum-file", "size", "initramfs"];
+const ELSEWHERE: [&str; 10] = [
+    "image-file",
+    "disk-space",
+    "url-status",
+    "url-query",
+    "url-length",
+    "url-encoding",
+    "damaged",
+    "checksum-file",
+    "size",
+    "initramfs",
+];
 
 fn expected(names: &[&'static str]) -> BTreeSet<&'static str> {
     names.iter().copied().collect()
@@ -167,12 +216,19 @@ fn a_valid_tree_has_no_finding() {
     assert_eq!(findings.findings, []);
     assert_eq!((findings.packages, findings.profile), (1, Consumer::AnacondaEl9));
     for (format, flag) in [("tbz", "j"), ("txz", "J"), ("tar", "")] {
-        let tarball = Tarball::from_change("", &format!("$TAR -c{flag}f os.{format} .; echo os.{format}")).unwrap();
+        let tarball =
+            Tarball::from_change("", &format!("$TAR -c{flag}f os.{format} .; echo os.{format}"))
+                .unwrap();
         assert_eq!(tarball.verify(&Options::default()).findings, [], "{format}");
     }
     // As a tree, with its existing labels.
     let tree = SOUND.as_ref().unwrap().path().join("tree");
-    assert_eq!(osimg::verify::tree(&tree, &osimg::archive::FromTree, &Options::default()).unwrap().findings, []);
+    assert_eq!(
+        osimg::verify::tree(&tree, &osimg::archive::FromTree, &Options::default())
+            .unwrap()
+            .findings,
+        []
+    );
     let without = osimg::verify::tree(&tree, &NoLabels, &Options::default()).unwrap();
     assert_eq!(names(&without), expected(&["unlabelled"]));
 }
@@ -185,7 +241,12 @@ fn every_change_to_the_tree_is_reported_by_the_expected_check() {
     for (names_expected, change) in CHANGES {
         let pack = TGZ.replace("-czf", "-S -czf");
         let findings = Tarball::from_change(change, &pack).unwrap().verify(&Options::default());
-        assert_eq!(names(&findings), expected(names_expected), "{change}: {:#?}", findings.findings);
+        assert_eq!(
+            names(&findings),
+            expected(names_expected),
+            "{change}: {:#?}",
+            findings.findings
+        );
     }
 }
 
@@ -218,15 +279,24 @@ fn every_missing_program_is_found_by_its_name() {
     }
     for name in osimg::verify::names() {
         let Some(program) = name.strip_prefix("program-") else { continue };
-        let findings = Tarball::from_change(&format!("rm usr/*bin/{program}"), TGZ).unwrap().verify(&Options::default());
+        let findings = Tarball::from_change(&format!("rm usr/*bin/{program}"), TGZ)
+            .unwrap()
+            .verify(&Options::default());
         assert_eq!(names(&findings), expected(&[name]), "{program}");
     }
 }
 
 #[test]
 fn options_decide_which_checks_run_and_which_findings_count() {
-    let Some(tarball) = Tarball::from_change("rm usr/sbin/gen_grub_cfgstub usr/bin/kernel-install usr/bin/locale", TGZ) else { return };
-    let with = |profile| names(&tarball.verify(&Options { consumers: vec![profile], ..Options::default() }));
+    let Some(tarball) = Tarball::from_change(
+        "rm usr/sbin/gen_grub_cfgstub usr/bin/kernel-install usr/bin/locale",
+        TGZ,
+    ) else {
+        return;
+    };
+    let with = |profile| {
+        names(&tarball.verify(&Options { consumers: vec![profile], ..Options::default() }))
+    };
     let newer = expected(&["program-gen_grub_cfgstub", "program-kernel-install", "program-locale"]);
     assert_eq!(with(Consumer::AnacondaEl8), expected(&["program-kernel-install"]));
     for profile in [Consumer::AnacondaEl9, Consumer::AnacondaEl10, Consumer::Fedora] {
@@ -238,17 +308,32 @@ fn options_decide_which_checks_run_and_which_findings_count() {
     assert!(small.contains("size") && small.contains("disk-space"), "{small:?}");
     let allow = newer.iter().map(|name| (*name).to_owned()).collect();
     let findings = tarball.verify(&Options { allow, ..Options::default() });
-    assert!(findings.fit() && findings.findings.len() == 3 && findings.findings.iter().all(|f| f.allowed), "{findings:?}");
+    assert!(
+        findings.fit()
+            && findings.findings.len() == 3
+            && findings.findings.iter().all(|f| f.allowed),
+        "{findings:?}"
+    );
     let unknown = Options { allow: ["kernels".to_owned()].into(), ..Options::default() };
-    assert_eq!(osimg::error::exit_code(&osimg::verify::tarball(&tarball.path, &unknown).unwrap_err()), osimg::error::ExitCode::Usage);
+    assert_eq!(
+        osimg::error::exit_code(&osimg::verify::tarball(&tarball.path, &unknown).unwrap_err()),
+        osimg::error::ExitCode::Usage
+    );
     std::fs::remove_file(tarball.path.with_extension("tgz.sha256")).unwrap();
     assert!(names(&tarball.verify(&Options::default())).contains("checksum-file"));
 }
 
 #[test]
 fn every_check_has_a_test() {
-    let tested: BTreeSet<&str> = CHANGES.iter().chain(PACKINGS).flat_map(|(names, _)| names.iter().copied()).chain(ELSEWHERE).collect();
-    let all: BTreeSet<&str> = osimg::verify::names().into_iter().filter(|name| !name.starts_with("program-")).collect();
-    let tested: BTreeSet<&str> = tested.into_iter().filter(|name| !name.starts_with("program-")).collect();
+    let tested: BTreeSet<&str> = CHANGES
+        .iter()
+        .chain(PACKINGS)
+        .flat_map(|(names, _)| names.iter().copied())
+        .chain(ELSEWHERE)
+        .collect();
+    let all: BTreeSet<&str> =
+        osimg::verify::names().into_iter().filter(|name| !name.starts_with("program-")).collect();
+    let tested: BTreeSet<&str> =
+        tested.into_iter().filter(|name| !name.starts_with("program-")).collect();
     assert_eq!(all, tested);
 }

@@ -39,7 +39,11 @@ fn damaged_anywhere(format: &str) {
     assert!(!is_noticed(&verify(&tarball.path)), "{:?}", verify(&tarball.path));
     for length in spread(sound.len()) {
         std::fs::write(&tarball.path, &sound[..length]).unwrap();
-        assert!(is_noticed(&verify(&tarball.path)), "{format} truncated at {length} of {}", sound.len());
+        assert!(
+            is_noticed(&verify(&tarball.path)),
+            "{format} truncated at {length} of {}",
+            sound.len()
+        );
     }
     for at in spread(sound.len()) {
         let mut changed = sound.clone();
@@ -78,7 +82,10 @@ fn a_truncated_tarball_is_found_without_a_checksum() {
         for length in spread(sound.len()).step_by(20) {
             std::fs::write(&tarball.path, &sound[..length]).unwrap();
             let outcome = verify(&tarball.path);
-            assert!(outcome.as_ref().is_ok_and(|f| f.findings.iter().any(|f| f.name == "damaged")), "{format} at {length}: {outcome:?}");
+            assert!(
+                outcome.as_ref().is_ok_and(|f| f.findings.iter().any(|f| f.name == "damaged")),
+                "{format} at {length}: {outcome:?}"
+            );
         }
     }
 }
@@ -91,14 +98,18 @@ fn an_rpmdb_with_any_byte_changed_is_read_or_refused() {
     let dbpath = directory.path().join("var/lib/rpm");
     std::fs::create_dir_all(&dbpath).unwrap();
     // The package's header is in the middle, between mostly empty pages.
-    let begin = database.windows(4).position(|bytes| bytes == b"tool").unwrap_or(0).saturating_sub(2000);
-    let places = spread(database.len()).step_by(4).chain((begin..database.len().min(begin + 4000)).step_by(7));
+    let begin =
+        database.windows(4).position(|bytes| bytes == b"tool").unwrap_or(0).saturating_sub(2000);
+    let places = spread(database.len())
+        .step_by(4)
+        .chain((begin..database.len().min(begin + 4000)).step_by(7));
     let (mut read, mut refused) = (0, 0);
     for at in places {
         let mut changed = database.clone();
         changed[at] ^= 0x81;
         std::fs::write(dbpath.join("rpmdb.sqlite"), &changed).unwrap();
-        let contents = Contents::of_tree(directory.path(), &NoLabels, &contents::Options::default()).unwrap();
+        let contents =
+            Contents::of_tree(directory.path(), &NoLabels, &contents::Options::default()).unwrap();
         match contents.packages {
             Packages::Read { .. } => read += 1,
             Packages::Unreadable { .. } => refused += 1,
@@ -114,7 +125,8 @@ fn an_archive_with_endless_member_metadata_is_refused_with_little_memory() {
     // Seven hundred members with a megabyte of attributes each, in a file of 3 MB.
     let program = "
 import tarfile, gzip, sys
-with gzip.open(sys.argv[1], 'wb', 1) as g, tarfile.open(fileobj=g, mode='w', format=tarfile.PAX_FORMAT) as t:
+with gzip.open(sys.argv[1], 'wb', 1) as g, tarfile.open(fileobj=g, mode='w', \
+                   format=tarfile.PAX_FORMAT) as t:
     for n in range(700):
         m = tarfile.TarInfo('./%d' % n)
         m.pax_headers = {'SCHILY.xattr.user.%d' % k: 'x' * 65000 for k in range(16)}
@@ -122,7 +134,11 @@ with gzip.open(sys.argv[1], 'wb', 1) as g, tarfile.open(fileobj=g, mode='w', for
     let made = Command::new("python3").args(["-c", program]).arg(&tarball.path).status().unwrap();
     assert!(made.success());
     let limited = "ulimit -v 1200000; exec \"$0\" verify --json \"$1\"";
-    let done = Command::new("sh").args(["-c", limited, env!("CARGO_BIN_EXE_osimg")]).arg(&tarball.path).output().unwrap();
+    let done = Command::new("sh")
+        .args(["-c", limited, env!("CARGO_BIN_EXE_osimg")])
+        .arg(&tarball.path)
+        .output()
+        .unwrap();
     let message = String::from_utf8_lossy(&done.stdout);
     assert_eq!(done.status.code(), Some(10), "{message}{}", String::from_utf8_lossy(&done.stderr));
     assert!(message.contains("takes more than 512 MiB"), "{message}");

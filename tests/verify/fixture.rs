@@ -11,7 +11,8 @@ use tempfile::TempDir;
 use crate::support::{require_root, skip};
 
 /// Packs as in Ironic's documentation, with numeric owners.
-pub const TAR: &str = "tar --format=posix --sort=name --numeric-owner --acls --xattrs --xattrs-include='*' --selinux -C $T";
+pub const TAR: &str = "tar --format=posix --sort=name --numeric-owner --acls --xattrs \
+                       --xattrs-include='*' --selinux -C $T";
 /// The usual tarball.
 pub const TGZ: &str = "$TAR -czf $O .";
 
@@ -73,14 +74,32 @@ pub fn sh(directory: &Path, script: &str, tree: &Path, output: &Path) -> String 
 /// A package that owns the files of the tree.
 fn package(directory: &Path) -> PathBuf {
     let mut builder = rpm::PackageBuilder::new("tool", "1.0", "MIT", "noarch", "A tool");
-    builder.using_config(BuildConfig::v4().compression(CompressionWithLevel::Gzip(1)).source_date(1_700_000_000)).release("1");
-    let file = |path: &str, mode: u16| FileOptions::new(path).mode(FileMode::regular(mode)).user("root").group("root");
+    builder
+        .using_config(
+            BuildConfig::v4().compression(CompressionWithLevel::Gzip(1)).source_date(1_700_000_000),
+        )
+        .release("1");
+    let file = |path: &str, mode: u16| {
+        FileOptions::new(path).mode(FileMode::regular(mode)).user("root").group("root")
+    };
     builder.with_file_contents("tool\n", file("/usr/bin/tool", 0o755)).unwrap();
-    builder.with_file_contents("ping\n", file("/usr/bin/ping", 0o755).caps("cap_net_raw=ep").unwrap()).unwrap();
+    builder
+        .with_file_contents("ping\n", file("/usr/bin/ping", 0o755).caps("cap_net_raw=ep").unwrap())
+        .unwrap();
     builder.with_file_contents("as shipped\n", file("/etc/tool.conf", 0o644).config()).unwrap();
-    builder.with_symlink(FileOptions::symlink("/bin/tool-link", "tool").user("root").group("root")).unwrap();
-    builder.with_dir_entry(FileOptions::dir("/var/lib/tool").mode(FileMode::dir(0o750)).user("app").group("app")).unwrap();
-    builder.with_dir_entry(FileOptions::dir("/bin").mode(FileMode::dir(0o755)).user("root").group("root")).unwrap();
+    builder
+        .with_symlink(FileOptions::symlink("/bin/tool-link", "tool").user("root").group("root"))
+        .unwrap();
+    builder
+        .with_dir_entry(
+            FileOptions::dir("/var/lib/tool").mode(FileMode::dir(0o750)).user("app").group("app"),
+        )
+        .unwrap();
+    builder
+        .with_dir_entry(
+            FileOptions::dir("/bin").mode(FileMode::dir(0o755)).user("root").group("root"),
+        )
+        .unwrap();
     builder.with_file_contents("", file("/run/tool.pid", 0o644)).unwrap();
     let path = directory.join("tool.rpm");
     builder.build().unwrap().write_file(&path).unwrap();
@@ -98,16 +117,37 @@ pub static SOUND: LazyLock<Option<TempDir>> = LazyLock::new(|| {
             return None;
         }
     }
-    let directory = tempfile::Builder::new().prefix("verify-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let directory =
+        tempfile::Builder::new().prefix("verify-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let tree = directory.path().join("tree");
     std::fs::create_dir(&tree).unwrap();
     sh(&tree, TREE, &tree, Path::new("/dev/null"));
     let dbpath = tree.join("var/lib/rpm");
-    let flags = ["-i", "--justdb", "--nodeps", "--nosignature", "--nodigest", "--ignorearch", "--force", "--nocaps"];
-    let out = Command::new("rpm").arg("--dbpath").arg(&dbpath).args(flags).arg(package(directory.path())).output().unwrap();
+    let flags = [
+        "-i",
+        "--justdb",
+        "--nodeps",
+        "--nosignature",
+        "--nodigest",
+        "--ignorearch",
+        "--force",
+        "--nocaps",
+    ];
+    let out = Command::new("rpm")
+        .arg("--dbpath")
+        .arg(&dbpath)
+        .args(flags)
+        .arg(package(directory.path()))
+        .output()
+        .unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     // Closed, as a finished build leaves it.
-    sh(&tree, "cd var/lib/rpm; rm -f .rpm.lock rpmdb.sqlite-shm rpmdb.sqlite-wal; l rpmdb.sqlite", &tree, Path::new("/dev/null"));
+    sh(
+        &tree,
+        "cd var/lib/rpm; rm -f .rpm.lock rpmdb.sqlite-shm rpmdb.sqlite-wal; l rpmdb.sqlite",
+        &tree,
+        Path::new("/dev/null"),
+    );
     Some(directory)
 });
 
@@ -124,12 +164,19 @@ impl Tarball {
     /// file that it prints as its last line.
     pub fn from_change(change: &str, pack: &str) -> Option<Self> {
         let sound = SOUND.as_ref()?.path().join("tree");
-        let directory = tempfile::Builder::new().prefix("verify-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let directory = tempfile::Builder::new()
+            .prefix("verify-")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .unwrap();
         let (tree, output) = (directory.path().join("tree"), directory.path().join("os.tgz"));
         sh(directory.path(), &format!("cp -a {} tree", sound.display()), &tree, &output);
         sh(&tree, change, &tree, &output);
         let printed = sh(directory.path(), pack, &tree, &output);
-        let path = printed.lines().last().filter(|line| !line.is_empty()).map_or(output, |name| directory.path().join(name));
+        let path = printed
+            .lines()
+            .last()
+            .filter(|line| !line.is_empty())
+            .map_or(output, |name| directory.path().join(name));
         sh(directory.path(), "[ -e $O.sha256 ] || sha256sum < $O > $O.sha256", &tree, &path);
         Some(Self { directory, path })
     }

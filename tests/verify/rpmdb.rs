@@ -12,8 +12,8 @@ use crate::support::skip;
 /// A root that contains only an rpmdb. rpm has recorded the packages of the demo distribution in
 /// it.
 static ROOT: LazyLock<Option<TempDir>> = LazyLock::new(|| {
-    let directory =
-        std::env::var_os("OSIMG_DEMO_REPO").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".demo/repo"), PathBuf::from);
+    let directory = std::env::var_os("OSIMG_DEMO_REPO")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".demo/repo"), PathBuf::from);
     let packages: Vec<PathBuf> = packages_in(&directory.join("Packages"));
     if packages.is_empty() {
         skip(&format!("there is no demo distribution in {}: make demo", directory.display()));
@@ -22,8 +22,24 @@ static ROOT: LazyLock<Option<TempDir>> = LazyLock::new(|| {
     let tree = tempfile::tempdir().unwrap();
     let dbpath = tree.path().join("var/lib/rpm");
     std::fs::create_dir_all(&dbpath).unwrap();
-    let flags = ["-i", "--justdb", "--nodeps", "--nosignature", "--nodigest", "--noscripts", "--notriggers", "--ignorearch", "--force"];
-    let out = Command::new("rpm").arg("--dbpath").arg(&dbpath).args(flags).args(&packages).output().expect("rpm runs");
+    let flags = [
+        "-i",
+        "--justdb",
+        "--nodeps",
+        "--nosignature",
+        "--nodigest",
+        "--noscripts",
+        "--notriggers",
+        "--ignorearch",
+        "--force",
+    ];
+    let out = Command::new("rpm")
+        .arg("--dbpath")
+        .arg(&dbpath)
+        .args(flags)
+        .args(&packages)
+        .output()
+        .expect("rpm runs");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     Some(tree)
 });
@@ -43,8 +59,14 @@ fn database() -> Option<&'static Path> {
 
 fn rpm(tree: &Path, arguments: &[&str]) -> Vec<String> {
     let dbpath = tree.join("var/lib/rpm");
-    let out =
-        Command::new("rpm").arg("--dbpath").arg(&dbpath).args(arguments).env("LC_ALL", "C").env("TZ", "UTC").output().expect("rpm runs");
+    let out = Command::new("rpm")
+        .arg("--dbpath")
+        .arg(&dbpath)
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .env("TZ", "UTC")
+        .output()
+        .expect("rpm runs");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8_lossy(&out.stdout).lines().map(str::to_owned).collect()
 }
@@ -52,8 +74,15 @@ fn rpm(tree: &Path, arguments: &[&str]) -> Vec<String> {
 #[test]
 fn every_package_and_file_is_as_rpm_reports() {
     let Some(tree) = database() else { return };
-    let contents = Contents::of_tree(tree, &NoLabels, &Options { digests: Digests::None, ..Options::default() }).unwrap();
-    let Packages::Read { packages, .. } = &contents.packages else { panic!("{:?}", contents.packages) };
+    let contents = Contents::of_tree(
+        tree,
+        &NoLabels,
+        &Options { digests: Digests::None, ..Options::default() },
+    )
+    .unwrap();
+    let Packages::Read { packages, .. } = &contents.packages else {
+        panic!("{:?}", contents.packages)
+    };
     let mut found: Vec<String> = packages
         .iter()
         .map(|p| {
@@ -78,13 +107,18 @@ fn every_package_and_file_is_as_rpm_reports() {
         })
         .collect();
     found.sort();
-    let format = "%{NAME}-%{EPOCHNUM}:%{VERSION}-%{RELEASE}.%{ARCH}|%{LICENSE}|%{SOURCERPM}|%{VENDOR}|%{LONGSIZE}|%{BUILDTIME}|\
-%{INSTALLTIME}|%{URL}|%{FILENAMES:arraysize}|%{SUMMARY}|%|RSAHEADER?{%{RSAHEADER:pgpsig}}:{none}||%{SHA256HEADER}|%{CHANGELOGNAME}\n";
+    let format = "%{NAME}-%{EPOCHNUM}:%{VERSION}-%{RELEASE}.%{ARCH}|%{LICENSE}|%{SOURCERPM}|%\
+                  {VENDOR}|%{LONGSIZE}|%{BUILDTIME}|%{INSTALLTIME}|%{URL}|%{FILENAMES:arraysize}|%\
+                  {SUMMARY}|%|RSAHEADER?{%{RSAHEADER:pgpsig}}:{none}||%{SHA256HEADER}|%\
+                  {CHANGELOGNAME}\n";
     let mut expected: Vec<String> = rpm(tree, &["-qa", "--qf", format])
         .into_iter()
         .filter(|line| !line.starts_with("gpg-pubkey"))
         .map(|line| {
-            let fields: Vec<String> = line.split('|').map(|f| f.rsplit_once("Key ID ").map_or(f, |(_, id)| id).to_owned()).collect();
+            let fields: Vec<String> = line
+                .split('|')
+                .map(|f| f.rsplit_once("Key ID ").map_or(f, |(_, id)| id).to_owned())
+                .collect();
             fields.join("|").replace("(none)", "")
         })
         .collect();
@@ -98,7 +132,12 @@ fn every_package_and_file_is_as_rpm_reports() {
 #[test]
 fn files_have_rpms_modes_owners_digests_and_flags() {
     let Some(tree) = database() else { return };
-    let contents = Contents::of_tree(tree, &NoLabels, &Options { digests: Digests::None, ..Options::default() }).unwrap();
+    let contents = Contents::of_tree(
+        tree,
+        &NoLabels,
+        &Options { digests: Digests::None, ..Options::default() },
+    )
+    .unwrap();
     let mut found: Vec<String> = contents
         .packages
         .list()
@@ -128,14 +167,16 @@ fn files_have_rpms_modes_owners_digests_and_flags() {
         })
         .collect();
     found.sort();
-    let format = "[%{FILENAMES}|%{FILEMODES:octal}|%{FILEUSERNAME}|%{FILEGROUPNAME}|%{FILESIZES}|%{FILEMTIMES}|%{FILEDIGESTS}|%{FILELINKTOS}|\
-%{FILEFLAGS}|%{FILEVERIFYFLAGS}|%{FILECAPS}|%{FILESTATES}\n]";
+    let format = "[%{FILENAMES}|%{FILEMODES:octal}|%{FILEUSERNAME}|%{FILEGROUPNAME}|%{FILESIZES}|%\
+                  {FILEMTIMES}|%{FILEDIGESTS}|%{FILELINKTOS}|%{FILEFLAGS}|%{FILEVERIFYFLAGS}|%\
+                  {FILECAPS}|%{FILESTATES}\n]";
     let states = |line: &str| match line.strip_suffix(['3', '4']) {
         Some(start) => format!("{start}2"),
         None => line.to_owned(),
     };
     let answer = rpm(tree, &["-qa", "--qf", format]);
-    let mut expected: Vec<String> = answer.iter().map(|line| states(&line.replace("(none)", ""))).collect();
+    let mut expected: Vec<String> =
+        answer.iter().map(|line| states(&line.replace("(none)", ""))).collect();
     expected.sort();
     assert_eq!(found.len(), expected.len());
     for (found, expected) in found.iter().zip(&expected) {

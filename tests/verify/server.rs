@@ -8,7 +8,10 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 /// Serves one file. `answer` gives the head for a method and a path, and whether the body follows.
-fn serve(body: Vec<u8>, answer: impl Fn(&str, &str, usize) -> (String, bool) + Send + 'static) -> String {
+fn serve(
+    body: Vec<u8>,
+    answer: impl Fn(&str, &str, usize) -> (String, bool) + Send + 'static,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let body = Arc::new(body);
@@ -26,7 +29,8 @@ fn serve(body: Vec<u8>, answer: impl Fn(&str, &str, usize) -> (String, bool) + S
             let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
             let (head, with_body) = answer(method, path, body.len());
             // The client may have disconnected.
-            let _ = stream.write_all(format!("HTTP/1.1 {head}Connection: close\r\n\r\n").as_bytes());
+            let _ =
+                stream.write_all(format!("HTTP/1.1 {head}Connection: close\r\n\r\n").as_bytes());
             if with_body && method == "GET" {
                 let _ = stream.write_all(&body);
             }
@@ -71,12 +75,17 @@ fn problems_that_anaconda_would_meet_are_found() {
     assert!(found(&format!("{no_head}/os.tgz")).contains("url-status"));
     let no_length = serve(body.clone(), |_, _, _| ("200 OK\r\n".into(), true));
     assert_eq!(found(&format!("{no_length}/os.tgz")), ["url-length"].into());
-    let encoded = serve(body.clone(), |_, _, length| (format!("200 OK\r\nContent-Length: {length}\r\nContent-Encoding: x-gzip\r\n"), true));
+    let encoded = serve(body.clone(), |_, _, length| {
+        (format!("200 OK\r\nContent-Length: {length}\r\nContent-Encoding: x-gzip\r\n"), true)
+    });
     assert_eq!(found(&format!("{encoded}/os.tgz")), ["url-encoding"].into());
-    let missing = serve(body.clone(), |_, _, _| ("404 Not Found\r\nContent-Length: 0\r\n".into(), false));
+    let missing =
+        serve(body.clone(), |_, _, _| ("404 Not Found\r\nContent-Length: 0\r\n".into(), false));
     assert_eq!(found(&format!("{missing}/os.tgz")), ["url-status"].into());
     // Its Content-Length is larger than the body.
-    let short = serve(body, |_, _, length| (format!("200 OK\r\nContent-Length: {}\r\n", length + 100), true));
+    let short = serve(body, |_, _, length| {
+        (format!("200 OK\r\nContent-Length: {}\r\n", length + 100), true)
+    });
     let cut = osimg::verify::address(&format!("{short}/os.tgz"), &Options::default());
     assert!(cut.is_err() || names(&cut.unwrap()).contains("damaged"));
 }
@@ -84,6 +93,7 @@ fn problems_that_anaconda_would_meet_are_found() {
 #[test]
 fn an_address_without_a_server_is_a_network_error() {
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let error = osimg::verify::address(&format!("http://{gone}/os.tgz"), &Options::default()).unwrap_err();
+    let error =
+        osimg::verify::address(&format!("http://{gone}/os.tgz"), &Options::default()).unwrap_err();
     assert_eq!(osimg::error::exit_code(&error), osimg::error::ExitCode::Repository);
 }

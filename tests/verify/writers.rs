@@ -10,7 +10,12 @@ const TREE: &str = "setfacl -m u:1:r etc/hosts; chown 1:1 etc/ssh";
 fn is(pack: &str, expected: &[&'static str]) {
     let Some(tarball) = Tarball::from_change(TREE, pack) else { return };
     let findings = tarball.verify(&Options::default());
-    assert_eq!(names(&findings), expected.iter().copied().collect(), "{pack}: {:#?}", findings.findings);
+    assert_eq!(
+        names(&findings),
+        expected.iter().copied().collect(),
+        "{pack}: {:#?}",
+        findings.findings
+    );
 }
 
 #[test]
@@ -24,23 +29,33 @@ fn tarballs_of_osimg_have_no_finding() {
 fn the_documented_tar_writes_names_of_the_build_host_into_acls() {
     // The options of diskimage-builder, lorax and shell pipelines. --numeric-owner does not affect
     // ACLs before GNU tar 1.35.
-    is("tar --numeric-owner --acls --xattrs --xattrs-include='*' --selinux -C $T -czf $O .", &["acl-names"]);
-    is("tar --acls --xattrs --xattrs-include='*' --selinux -C $T -czf $O .", &["acl-names", "owner-names"]);
+    is(
+        "tar --numeric-owner --acls --xattrs --xattrs-include='*' --selinux -C $T -czf $O .",
+        &["acl-names"],
+    );
+    is(
+        "tar --acls --xattrs --xattrs-include='*' --selinux -C $T -czf $O .",
+        &["acl-names", "owner-names"],
+    );
 }
 
 #[test]
 fn mkosis_tar_writes_names_too() {
-    let flags =
-        "--format=pax --numeric-owner --acls --selinux --xattrs --sparse --sort=name --pax-option=delete=atime,delete=ctime,delete=mtime";
+    let flags = "--format=pax --numeric-owner --acls --selinux --xattrs --sparse --sort=name \
+                 --pax-option=delete=atime,delete=ctime,delete=mtime";
     is(&format!("tar -C $T {flags} -czf $O ."), &["acl-names"]);
     // Anaconda does not support its default compression.
-    is(&format!("tar -C $T {flags} -cf - . | zstd -q > os.tar.zst; echo os.tar.zst"), &["damaged", "suffix"]);
+    is(
+        &format!("tar -C $T {flags} -cf - . | zstd -q > os.tar.zst; echo os.tar.zst"),
+        &["damaged", "suffix"],
+    );
 }
 
 #[test]
 fn kiwis_tar_loses_acls_and_its_names_match_no_exclude() {
     is(
-        "cd $T; tar --xattrs --xattrs-include='*' --numeric-owner -c -J -f ../os.tar.xz *; echo os.tar.xz",
+        "cd $T; tar --xattrs --xattrs-include='*' --numeric-owner -c -J -f ../os.tar.xz *; echo \
+         os.tar.xz",
         &["acl-records", "member-names", "root-member"],
     );
 }

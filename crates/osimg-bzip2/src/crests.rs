@@ -14,7 +14,11 @@ pub(crate) fn read(text: &[u8], at: usize) -> u128 {
 
 /// Calls `found` with the bounds of each run of two or more keys that differ only in their lowest
 /// `bits` bits.
-pub(crate) fn each_group<K: Copy + PartialEq + std::ops::Shr<u32, Output = K>>(keys: &[K], bits: u32, mut found: impl FnMut(usize, usize)) {
+pub(crate) fn each_group<K: Copy + PartialEq + std::ops::Shr<u32, Output = K>>(
+    keys: &[K],
+    bits: u32,
+    mut found: impl FnMut(usize, usize),
+) {
     let mut start = 0;
     for end in 1..=keys.len() {
         if keys.get(end).is_none_or(|key| *key >> bits != keys[start] >> bits) {
@@ -46,13 +50,20 @@ impl Crests<'_> {
     /// so far differ only after that.
     fn reach(&self, number: usize) -> usize {
         let place = self.places[number] as usize;
-        let next = self.places.get(number + 1).map_or(self.places[0] as usize + self.n, |next| *next as usize);
+        let next = self
+            .places
+            .get(number + 1)
+            .map_or(self.places[0] as usize + self.n, |next| *next as usize);
         next - place + 2
     }
 
     /// Sorts the open groups (start, end, number of equal bytes) until the crests of no group
     /// differ before the next crest. Returns the groups that are still equal.
-    pub fn sort_by_bytes(&self, keys: &mut [u64], mut open: Vec<(usize, usize, usize)>) -> Vec<(usize, usize)> {
+    pub fn sort_by_bytes(
+        &self,
+        keys: &mut [u64],
+        mut open: Vec<(usize, usize, usize)>,
+    ) -> Vec<(usize, usize)> {
         let (mut equal, mut long) = (Vec::new(), Vec::new());
         while let Some((start, end, depth)) = open.pop() {
             let group = &mut keys[start..end];
@@ -70,14 +81,20 @@ impl Crests<'_> {
             for (key, long) in group.iter_mut().zip(&long) {
                 *key = *long as u64;
             }
-            each_group(&long, NUMBER, |from, to| open.push((start + from, start + to, depth + LATER)));
+            each_group(&long, NUMBER, |from, to| {
+                open.push((start + from, start + to, depth + LATER))
+            });
         }
         equal
     }
 }
 
 /// Sorts equal crests by the ranks of the crests that follow, doubling the distance in each round.
-pub(crate) fn sort_by_ranks(keys: &mut [u64], ranks: &mut Vec<u32>, mut equal: Vec<(usize, usize)>) {
+pub(crate) fn sort_by_ranks(
+    keys: &mut [u64],
+    ranks: &mut Vec<u32>,
+    mut equal: Vec<(usize, usize)>,
+) {
     let count = keys.len();
     ranks.clear();
     ranks.resize(count, 0);
@@ -102,7 +119,8 @@ pub(crate) fn sort_by_ranks(keys: &mut [u64], ranks: &mut Vec<u32>, mut equal: V
                 *key = u64::from(ranks[(number as usize + distance) % count]) << NUMBER | number;
             }
             group.sort_unstable();
-            is_split |= group.first().map(|key| key >> NUMBER) != group.last().map(|key| key >> NUMBER);
+            is_split |=
+                group.first().map(|key| key >> NUMBER) != group.last().map(|key| key >> NUMBER);
             let mut from = 0;
             for to in 1..=group.len() {
                 if group.get(to).is_none_or(|key| key >> NUMBER != group[from] >> NUMBER) {

@@ -30,7 +30,8 @@ pub(crate) fn lengths(counts: &[u32], lengths: &mut Lengths) {
         let mut merged = [0_u64; 2 * ALPHABET];
         let (mut symbol, mut package) = (0, 0);
         for at in 0..size + package_count {
-            let is_symbol = package == package_count || symbol < size && sorted[symbol].0 <= packages[package];
+            let is_symbol =
+                package == package_count || symbol < size && sorted[symbol].0 <= packages[package];
             level[at] = is_symbol;
             if is_symbol {
                 merged[at] = sorted[symbol].0;

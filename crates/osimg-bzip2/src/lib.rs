@@ -4,7 +4,10 @@
 //! The steps of the format (<https://github.com/dsnet/compress/blob/master/doc/bzip2-format.pdf>)
 //! are one module each: [`runs`], [`sort`], [`ranks`], [`tables`] of [`huffman`] codes.
 #![doc = include_str!("../README.md")]
-#![allow(rustdoc::private_intra_doc_links, reason = "the overview is for readers of the source as well")]
+#![allow(
+    rustdoc::private_intra_doc_links,
+    reason = "the overview is for readers of the source as well"
+)]
 
 mod crests;
 mod huffman;
@@ -106,7 +109,11 @@ impl Encoder {
         bits.put(24, origin.into());
         put_used(&used, bits);
         put_tables(&tables, self.symbols.alphabet, bits);
-        let codes: Vec<_> = tables.lengths.iter().map(|lengths| huffman::codes(&lengths[..self.symbols.alphabet])).collect();
+        let codes: Vec<_> = tables
+            .lengths
+            .iter()
+            .map(|lengths| huffman::codes(&lengths[..self.symbols.alphabet]))
+            .collect();
         for (group, selector) in self.symbols.list.chunks(GROUP).zip(&tables.selectors) {
             let codes = &codes[usize::from(*selector)];
             for symbol in group {
@@ -120,7 +127,9 @@ impl Encoder {
 /// Writes which bytes occur, in two levels: the ranges of sixteen that have any, then the bytes
 /// within those ranges.
 fn put_used(used: &[bool; 256], bits: &mut Bits<'_>) {
-    let flags = |flags: &mut dyn Iterator<Item = bool>| flags.fold(0, |sum, flag| sum << 1 | u64::from(flag));
+    let flags = |flags: &mut dyn Iterator<Item = bool>| {
+        flags.fold(0, |sum, flag| sum << 1 | u64::from(flag))
+    };
     bits.put(16, flags(&mut used.chunks(16).map(|part| part.contains(&true))));
     for part in used.chunks(16).filter(|part| part.contains(&true)) {
         bits.put(16, flags(&mut part.iter().copied()));
@@ -180,7 +189,8 @@ impl Bits<'_> {
     fn finish(self) {
         if self.count > 0 {
             let left = (self.pending << (64 - self.count)).to_be_bytes();
-            self.packed.extend_from_slice(left.get(..self.count.div_ceil(8) as usize).unwrap_or_default());
+            self.packed
+                .extend_from_slice(left.get(..self.count.div_ceil(8) as usize).unwrap_or_default());
         }
     }
 }
@@ -204,7 +214,9 @@ mod tests {
     fn noise(size: usize) -> Vec<u8> {
         let mut state = 1_u64;
         let step = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 56) as u8
         };
         std::iter::repeat_with(step).take(size).collect()

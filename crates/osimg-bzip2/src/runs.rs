@@ -14,7 +14,10 @@ pub(crate) fn pack(plain: &[u8], limit: usize, packed: &mut Vec<u8>) -> usize {
         && !rest.is_empty()
     {
         let room = limit - packed.len();
-        let flat = rest.windows(4).take(room).position(|four| four[0] == four[1] && four[1] == four[2] && four[2] == four[3]);
+        let flat = rest
+            .windows(4)
+            .take(room)
+            .position(|four| four[0] == four[1] && four[1] == four[2] && four[2] == four[3]);
         let Some(flat) = flat else {
             let count = room.min(rest.len());
             packed.extend_from_slice(&rest[..count]);

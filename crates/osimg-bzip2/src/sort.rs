@@ -123,7 +123,9 @@ impl Sorter {
         for end in next.iter().map(|end| *end as usize) {
             if end > start + 1 {
                 keys[start..end].sort_unstable();
-                each_group(&keys[start..end], NUMBER, |from, to| open.push((start + from, start + to, 2 + FIRST)));
+                each_group(&keys[start..end], NUMBER, |from, to| {
+                    open.push((start + from, start + to, 2 + FIRST))
+                });
             }
             start = end;
         }
@@ -153,7 +155,9 @@ impl Sorter {
             for second in first..256 {
                 let pair = first << 8 | second;
                 let crests_here = counts[2 * PAIRS + pair] as usize;
-                for (slot, number) in order[at as usize..].iter_mut().zip(&keys[key..key + crests_here]) {
+                for (slot, number) in
+                    order[at as usize..].iter_mut().zip(&keys[key..key + crests_here])
+                {
                     let place = crests[(number & u64::from(PLACE)) as usize];
                     *slot = entry(text, place, |before| usize::from(before) > first);
                 }
@@ -209,7 +213,12 @@ fn earlier(found: u32, n: usize) -> u32 {
 /// two different bytes.
 fn rises(block: &[u8], place: usize) -> bool {
     let byte = block[place];
-    block.iter().cycle().skip(place + 1).find(|other| **other != byte).is_some_and(|other| byte < *other)
+    block
+        .iter()
+        .cycle()
+        .skip(place + 1)
+        .find(|other| **other != byte)
+        .is_some_and(|other| byte < *other)
 }
 
 #[cfg(test)]
@@ -263,12 +272,29 @@ mod tests {
 
     #[test]
     fn small_and_periodic_blocks_are_sorted_like_their_rotations() {
-        for block in ["", "a", "aa", "ab", "ba", "aba", "abab", "banana", "mississippi", "abcabcabc", "aab", "baa"] {
+        for block in [
+            "",
+            "a",
+            "aa",
+            "ab",
+            "ba",
+            "aba",
+            "abab",
+            "banana",
+            "mississippi",
+            "abcabcabc",
+            "aab",
+            "baa",
+        ] {
             check(block.as_bytes());
         }
         for period in 1..60 {
             for size in [period, 2 * period, 5 * period, 5 * period + 1, 7 * period - 1] {
-                check(&(0..size).map(|at| ((at % period) * (at % period) % 7) as u8).collect::<Vec<_>>());
+                check(
+                    &(0..size)
+                        .map(|at| ((at % period) * (at % period) % 7) as u8)
+                        .collect::<Vec<_>>(),
+                );
             }
         }
         for size in [1, 2, 13, 100, 987, 2584, 3000] {

@@ -31,11 +31,17 @@ pub(crate) fn choose(symbols: &Symbols) -> Tables {
         1200..2400 => 5,
         _ => TABLES,
     };
-    let mut tables = Tables { lengths: first(list, *alphabet, count), selectors: Vec::with_capacity(list.len().div_ceil(GROUP)) };
+    let mut tables = Tables {
+        lengths: first(list, *alphabet, count),
+        selectors: Vec::with_capacity(list.len().div_ceil(GROUP)),
+    };
     for _ in 0..ROUNDS {
         let mut costs = [0_u64; 512];
         for (symbol, cost) in costs.iter_mut().enumerate().take(*alphabet) {
-            *cost = tables.lengths.iter().zip(0..).fold(0, |sum, (lengths, table)| sum | u64::from(lengths[symbol]) << (table * SUM));
+            *cost =
+                tables.lengths.iter().zip(0..).fold(0, |sum, (lengths, table)| {
+                    sum | u64::from(lengths[symbol]) << (table * SUM)
+                });
         }
         let mut counts = vec![[0_u32; 512]; count];
         tables.selectors.clear();
@@ -46,7 +52,8 @@ pub(crate) fn choose(symbols: &Symbols) -> Tables {
             // The selection also costs bits, and the fewest if the previous table is selected
             // again.
             let whole = |table: usize| cost(table) + if table == last { 0 } else { OTHER };
-            let best = (1..count).fold(0, |best, table| if whole(table) < whole(best) { table } else { best });
+            let best = (1..count)
+                .fold(0, |best, table| if whole(table) < whole(best) { table } else { best });
             last = best;
             tables.selectors.push(best as u8);
             let counts = &mut counts[best];

@@ -1,6 +1,8 @@
 //! Runs a command with a directory as its `/`: `run ROOT COMMAND...`.
 
-use osimg_sandbox::{CommandLine, Devices, Error, Limits, Network, Owners, Plan, Sandbox, Stream, Terminal, View};
+use osimg_sandbox::{
+    CommandLine, Devices, Error, Limits, Network, Owners, Plan, Sandbox, Stream, Terminal, View,
+};
 use std::path::PathBuf;
 use std::process::ExitCode;
 

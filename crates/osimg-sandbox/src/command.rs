@@ -40,7 +40,11 @@ impl CommandLine {
 #[must_use]
 pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,^".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// Where a program of that name is on this host: only the usual directories count, not the
@@ -50,7 +54,9 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     ["/usr/bin", "/usr/sbin", "/usr/libexec", "/usr/local/bin", "/usr/local/sbin"]
         .iter()
         .map(|directory| Path::new(directory).join(name))
-        .find(|path| path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0))
+        .find(|path| {
+            path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+        })
 }
 
 /// The last lines that a program printed, within a fixed budget of memory.
@@ -99,8 +105,19 @@ mod tests {
 
     #[test]
     fn words_are_quoted_only_where_a_shell_needs_it() {
-        let line = CommandLine::new(["dnf", "--setopt=best=1", "group", "install", "Minimal Install", "it's", ""]);
-        assert_eq!(line.quoted(), r"dnf --setopt=best=1 group install 'Minimal Install' 'it'\''s' ''");
+        let line = CommandLine::new([
+            "dnf",
+            "--setopt=best=1",
+            "group",
+            "install",
+            "Minimal Install",
+            "it's",
+            "",
+        ]);
+        assert_eq!(
+            line.quoted(),
+            r"dnf --setopt=best=1 group install 'Minimal Install' 'it'\''s' ''"
+        );
     }
 
     #[test]

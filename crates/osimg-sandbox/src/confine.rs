@@ -3,7 +3,10 @@
 
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
 use std::collections::BTreeMap;
 
 use super::plan::Network;
@@ -53,7 +56,8 @@ fn drop_capabilities() -> Result<()> {
     let kept: CapsHashSet = KEPT.into_iter().collect();
     for capability in caps::runtime::thread_all_supported() {
         if !kept.contains(&capability) {
-            caps::drop(None, CapSet::Bounding, capability).with_context(|| format!("dropping {capability} from the bounding set"))?;
+            caps::drop(None, CapSet::Bounding, capability)
+                .with_context(|| format!("dropping {capability} from the bounding set"))?;
         }
     }
     let held = caps::read(None, CapSet::Permitted).context("reading capabilities")?;
@@ -82,7 +86,8 @@ mod number {
 
 fn filters(chown: ChownCalls) -> Result<Vec<BpfProgram>> {
     use nix::libc as c;
-    let arch: TargetArch = std::env::consts::ARCH.try_into().context("choosing the system call filter")?;
+    let arch: TargetArch =
+        std::env::consts::ARCH.try_into().context("choosing the system call filter")?;
     let denied: Vec<i64> = vec![
         c::SYS_mount,
         c::SYS_umount2,
@@ -129,11 +134,23 @@ fn filters(chown: ChownCalls) -> Result<Vec<BpfProgram>> {
         c::SYS_syslog,
         c::SYS_vhangup,
     ];
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = denied.into_iter().map(|call| (call, Vec::new())).collect();
-    let new_user = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(CLONE_NEWUSER), CLONE_NEWUSER)
-        .context("writing the rule on user namespaces")?;
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        denied.into_iter().map(|call| (call, Vec::new())).collect();
+    let new_user = SeccompCondition::new(
+        0,
+        SeccompCmpArgLen::Qword,
+        SeccompCmpOp::MaskedEq(CLONE_NEWUSER),
+        CLONE_NEWUSER,
+    )
+    .context("writing the rule on user namespaces")?;
     for call in [c::SYS_unshare, c::SYS_clone] {
-        rules.insert(call, vec![SeccompRule::new(vec![new_user.clone()]).context("writing the rule on user namespaces")?]);
+        rules.insert(
+            call,
+            vec![
+                SeccompRule::new(vec![new_user.clone()])
+                    .context("writing the rule on user namespaces")?,
+            ],
+        );
     }
     // Keys pressed for whoever owns the terminal (CVE-2017-5226). The kernel reads 32 bits of the
     // number: so must we (CVE-2019-7303).
@@ -164,22 +181,31 @@ pub(super) fn apply_in_container(network: Network) -> Result<()> {
     use nix::libc as c;
     let arch = std::env::consts::ARCH.try_into().context("choosing the system call filter")?;
     // Limits of other processes.
-    let others = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, 0).context("writing a rule on an argument")?;
-    let mut parts = vec![(BTreeMap::from([(c::SYS_prlimit64, vec![rule(others)?])]), refuse(c::EPERM)?)];
+    let others = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, 0)
+        .context("writing a rule on an argument")?;
+    let mut parts =
+        vec![(BTreeMap::from([(c::SYS_prlimit64, vec![rule(others)?])]), refuse(c::EPERM)?)];
     if network == Network::None {
         let family = u64::from(c::AF_UNIX.cast_unsigned());
-        let remote =
-            SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family).context("writing a rule on an argument")?;
-        parts.push((BTreeMap::from([(c::SYS_socket, vec![rule(remote)?])]), refuse(c::EAFNOSUPPORT)?));
+        let remote = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family)
+            .context("writing a rule on an argument")?;
+        parts.push((
+            BTreeMap::from([(c::SYS_socket, vec![rule(remote)?])]),
+            refuse(c::EAFNOSUPPORT)?,
+        ));
     }
     for (rules, answer) in parts {
-        seccompiler::apply_filter(&program(rules, answer, arch)?).context("filtering system calls")?;
+        seccompiler::apply_filter(&program(rules, answer, arch)?)
+            .context("filtering system calls")?;
     }
     Ok(())
 }
 
 /// A filter whose calls by these rules are asked about; `placeholder` stands for that answer.
-pub(super) fn asking(rules: BTreeMap<i64, Vec<SeccompRule>>, placeholder: u32) -> Result<BpfProgram> {
+pub(super) fn asking(
+    rules: BTreeMap<i64, Vec<SeccompRule>>,
+    placeholder: u32,
+) -> Result<BpfProgram> {
     let arch = std::env::consts::ARCH.try_into().context("choosing the system call filter")?;
     program(rules, SeccompAction::Trace(placeholder), arch)
 }
@@ -200,12 +226,18 @@ fn equals(index: u8, value: u64) -> Result<SeccompRule> {
         .context("writing a rule on an argument")
 }
 
-fn program(mut rules: BTreeMap<i64, Vec<SeccompRule>>, answer: SeccompAction, arch: TargetArch) -> Result<BpfProgram> {
+fn program(
+    mut rules: BTreeMap<i64, Vec<SeccompRule>>,
+    answer: SeccompAction,
+    arch: TargetArch,
+) -> Result<BpfProgram> {
     if matches!(arch, TargetArch::x86_64) {
-        let twins: Vec<_> = rules.iter().map(|(call, rule)| (call | X32_BIT, rule.clone())).collect();
+        let twins: Vec<_> =
+            rules.iter().map(|(call, rule)| (call | X32_BIT, rule.clone())).collect();
         rules.extend(twins);
     }
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, answer, arch).context("building the system call filter")?;
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, answer, arch)
+        .context("building the system call filter")?;
     filter.try_into().context("compiling the system call filter")
 }
 
@@ -215,7 +247,9 @@ mod tests {
 
     #[test]
     fn the_filters_compile_for_this_machine() {
-        for (chown, count) in [(ChownCalls::Real, 2), (ChownCalls::Ignored, 3), (ChownCalls::Recorded, 3)] {
+        for (chown, count) in
+            [(ChownCalls::Real, 2), (ChownCalls::Ignored, 3), (ChownCalls::Recorded, 3)]
+        {
             let filters = filters(chown).expect("filters");
             assert_eq!(filters.len(), count);
             assert!(filters.iter().all(|f| !f.is_empty()));

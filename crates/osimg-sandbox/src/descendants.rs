@@ -24,14 +24,20 @@ pub(crate) struct Process {
 impl Process {
     /// Whether a process or thread of this number is part of it.
     pub(crate) fn has_thread(&self, number: i32) -> bool {
-        self.pid == number || (self.threads > 1 && Path::new(&format!("/proc/{}/task/{number}", self.pid)).exists())
+        self.pid == number
+            || (self.threads > 1
+                && Path::new(&format!("/proc/{}/task/{number}", self.pid)).exists())
     }
 }
 
 /// The process of a thread.
 pub(crate) fn thread_group(thread: Pid) -> Option<Pid> {
     let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("Tgid:")).and_then(|number| number.trim().parse().ok()).map(Pid::from_raw)
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("Tgid:"))
+        .and_then(|number| number.trim().parse().ok())
+        .map(Pid::from_raw)
 }
 
 /// All processes that come from this one, itself left out.
@@ -44,14 +50,19 @@ pub(crate) fn descendants() -> Vec<Process> {
 
 fn all(proc: &Path) -> Vec<Process> {
     let Ok(entries) = std::fs::read_dir(proc) else { return Vec::new() };
-    let numbers = entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit));
+    let numbers = entries
+        .flatten()
+        .filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit));
     // One that ended in the meantime is left out.
-    numbers.filter_map(|entry| parse(&std::fs::read_to_string(entry.path().join("stat")).ok()?)).collect()
+    numbers
+        .filter_map(|entry| parse(&std::fs::read_to_string(entry.path().join("stat")).ok()?))
+        .collect()
 }
 
 /// The processes that come from `ancestor`, sorted by number.
 fn below(ancestor: i32, all: Vec<Process>) -> Vec<Process> {
-    let parents: BTreeMap<i32, i32> = all.iter().map(|process| (process.pid, process.parent)).collect();
+    let parents: BTreeMap<i32, i32> =
+        all.iter().map(|process| (process.pid, process.parent)).collect();
     let comes_from = |pid: i32| {
         let (mut at, mut seen) = (pid, BTreeSet::new());
         while let Some(parent) = parents.get(&at) {
@@ -66,7 +77,8 @@ fn below(ancestor: i32, all: Vec<Process>) -> Vec<Process> {
         }
         false
     };
-    let mut found: Vec<Process> = all.into_iter().filter(|process| comes_from(process.pid)).collect();
+    let mut found: Vec<Process> =
+        all.into_iter().filter(|process| comes_from(process.pid)).collect();
     found.sort_by_key(|process| process.pid);
     found
 }
@@ -105,7 +117,10 @@ mod tests {
     #[test]
     fn processes_of_others_are_not_among_the_descendants() {
         let table = [(1, 0), (5, 1), (6, 5), (7, 6), (8, 1), (9, 8), (20, 21), (21, 20)];
-        let all = table.iter().map(|(pid, parent)| parse(&stat(*pid, *parent, "x", "S")).expect("a process")).collect();
+        let all = table
+            .iter()
+            .map(|(pid, parent)| parse(&stat(*pid, *parent, "x", "S")).expect("a process"))
+            .collect();
         assert_eq!(below(5, all).iter().map(|process| process.pid).collect::<Vec<_>>(), [6, 7]);
     }
 

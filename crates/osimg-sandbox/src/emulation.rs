@@ -71,18 +71,30 @@ pub fn check_runnable(arch: &str) -> Result<()> {
 }
 
 fn check(arch: &str, host: &str, handlers: &Path) -> Result<()> {
-    const FIX: &str = "install it: apt-get install qemu-user-static binfmt-support   (or: dnf install qemu-user-static)";
-    let native = arch == host || arch == "noarch" || (host == "x86_64" && ["i386", "i486", "i586", "i686"].contains(&arch));
+    const FIX: &str = "install it: apt-get install qemu-user-static binfmt-support   (or: dnf \
+                       install qemu-user-static)";
+    let native = arch == host
+        || arch == "noarch"
+        || (host == "x86_64" && ["i386", "i486", "i586", "i686"].contains(&arch));
     if native {
         return Ok(());
     }
-    let lacking = |what: String| Error::new(ErrorKind::Host, format!("building for {arch} on this {host} host: {what}"));
+    let lacking = |what: String| {
+        Error::new(ErrorKind::Host, format!("building for {arch} on this {host} host: {what}"))
+    };
     if machine(arch).is_none() {
-        return Err(lacking("the architecture is not known".into()).with_hint("aarch64, ppc64le, riscv64, s390x and x86_64 are"));
+        return Err(lacking("the architecture is not known".into())
+            .with_hint("aarch64, ppc64le, riscv64, s390x and x86_64 are"));
     }
     if !handlers.join("register").exists() {
-        return Err(lacking(format!("the kernel's binfmt_misc is not mounted at {}", handlers.display()))
-            .with_hint("mount it: mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc   (systemd does so by itself)"));
+        return Err(lacking(format!(
+            "the kernel's binfmt_misc is not mounted at {}",
+            handlers.display()
+        ))
+        .with_hint(
+            "mount it: mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc   (systemd does \
+             so by itself)",
+        ));
     }
     let mut not_fixed = None;
     for entry in std::fs::read_dir(handlers).into_iter().flatten().filter_map(|entry| entry.ok()) {
@@ -93,10 +105,14 @@ fn check(arch: &str, host: &str, handlers: &Path) -> Result<()> {
         }
     }
     Err(match not_fixed {
-        Some(interpreter) => {
-            lacking(format!("the emulator {interpreter} is registered without the flag F, so that an image does not see it")).with_hint(FIX)
+        Some(interpreter) => lacking(format!(
+            "the emulator {interpreter} is registered without the flag F, so that an image does \
+             not see it"
+        ))
+        .with_hint(FIX),
+        None => {
+            lacking(format!("no emulator for {arch} is registered (qemu-{arch})")).with_hint(FIX)
         }
-        None => lacking(format!("no emulator for {arch} is registered (qemu-{arch})")).with_hint(FIX),
     })
 }
 
@@ -105,8 +121,9 @@ mod tests {
     use super::*;
 
     /// As the kernel prints what Debian's qemu-user-static registers.
-    const AARCH64: &str = "enabled\ninterpreter /usr/libexec/qemu-binfmt/aarch64-binfmt-P\nflags: POCF\noffset 0\n\
-        magic 7f454c460201010000000000000000000200b700\nmask ffffffffffffff00fffffffffffffffffeffffff\n";
+    const AARCH64: &str = "enabled\ninterpreter /usr/libexec/qemu-binfmt/aarch64-binfmt-P\nflags: \
+                           POCF\noffset 0\nmagic 7f454c460201010000000000000000000200b700\nmask \
+                           ffffffffffffff00fffffffffffffffffeffffff\n";
 
     fn directory(handlers: &[(&str, &str)]) -> tempfile::TempDir {
         let directory = tempfile::tempdir().expect("a temporary directory");
@@ -118,22 +135,38 @@ mod tests {
 
     #[test]
     fn an_emulator_that_the_kernel_keeps_open_will_do() {
-        let directory = directory(&[("register", ""), ("status", "enabled"), ("qemu-aarch64", AARCH64)]);
+        let directory =
+            directory(&[("register", ""), ("status", "enabled"), ("qemu-aarch64", AARCH64)]);
         assert!(check("aarch64", "x86_64", directory.path()).is_ok());
-        let other = check("s390x", "x86_64", directory.path()).expect_err("another architecture").to_string();
+        let other = check("s390x", "x86_64", directory.path())
+            .expect_err("another architecture")
+            .to_string();
         assert!(other.contains("no emulator for s390x"), "{other}");
     }
 
     #[test]
     fn each_missing_piece_is_named() {
-        let said =
-            |handlers: &[(&str, &str)]| format!("{:#}", check("aarch64", "x86_64", directory(handlers).path()).expect_err("refused"));
+        let said = |handlers: &[(&str, &str)]| {
+            format!(
+                "{:#}",
+                check("aarch64", "x86_64", directory(handlers).path()).expect_err("refused")
+            )
+        };
         assert!(said(&[]).contains("binfmt_misc is not mounted"));
         assert!(said(&[("register", "")]).contains("no emulator for aarch64"));
-        assert!(said(&[("register", ""), ("qemu-aarch64", &AARCH64.replace("enabled", "disabled"))]).contains("no emulator"));
+        assert!(
+            said(&[("register", ""), ("qemu-aarch64", &AARCH64.replace("enabled", "disabled"))])
+                .contains("no emulator")
+        );
         let open = said(&[("register", ""), ("qemu-aarch64", &AARCH64.replace("POCF", "POC"))]);
-        assert!(open.contains("/usr/libexec/qemu-binfmt/aarch64-binfmt-P") && open.contains("flag F"), "{open}");
-        assert!(format!("{:#}", check("vax", "x86_64", Path::new("/nowhere")).expect_err("refused")).contains("not known"));
+        assert!(
+            open.contains("/usr/libexec/qemu-binfmt/aarch64-binfmt-P") && open.contains("flag F"),
+            "{open}"
+        );
+        assert!(
+            format!("{:#}", check("vax", "x86_64", Path::new("/nowhere")).expect_err("refused"))
+                .contains("not known")
+        );
     }
 
     #[test]

@@ -147,7 +147,9 @@ impl<T, E: StdError + Send + Sync + 'static> Context<T> for std::result::Result<
 
     fn with_context<S: Into<String>>(self, doing: impl FnOnce() -> S) -> Result<T> {
         self.map_err(|error| {
-            let kind = (&error as &(dyn StdError + 'static)).downcast_ref().map_or(ErrorKind::System, Error::kind);
+            let kind = (&error as &(dyn StdError + 'static))
+                .downcast_ref()
+                .map_or(ErrorKind::System, Error::kind);
             Error::new(kind, doing()).because(error)
         })
     }
@@ -174,7 +176,10 @@ mod tests {
         assert_eq!(inner.as_ref().unwrap_err().kind(), ErrorKind::System);
         let outer = inner.context("making the sandbox").unwrap_err();
         assert_eq!(outer.errno(), Some(Errno::EPERM));
-        assert_eq!(outer.describe(), "making the sandbox: mounting proc: EPERM: Operation not permitted");
+        assert_eq!(
+            outer.describe(),
+            "making the sandbox: mounting proc: EPERM: Operation not permitted"
+        );
         let host: Result<()> = Err(Error::new(ErrorKind::Host, "no newuidmap"));
         assert_eq!(host.context("mapping ids").unwrap_err().kind(), ErrorKind::Host);
     }

@@ -97,7 +97,9 @@ impl Attempt {
     fn new<T>(result: &Result<T>) -> Self {
         match result {
             Ok(_) => Self { error: None, hint: None },
-            Err(error) => Self { error: Some(error.describe()), hint: error.hint().map(str::to_owned) },
+            Err(error) => {
+                Self { error: Some(error.describe()), hint: error.hint().map(str::to_owned) }
+            }
         }
     }
 }
@@ -135,7 +137,8 @@ fn steps_of(stage: &str) -> Result<(Vec<Step>, Option<i32>)> {
     let mut reports = Vec::new();
     child.stdout.take().context(READING)?.read_to_end(&mut reports).context(READING)?;
     let lines = reports.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let steps = lines.map(|line| serde_json::from_slice(line).context(READING)).collect::<Result<_>>()?;
+    let steps =
+        lines.map(|line| serde_json::from_slice(line).context(READING)).collect::<Result<_>>()?;
     // If SIGCHLD is ignored, the kernel does not tell how a child ended.
     Ok((steps, child.wait().ok().and_then(|status| status.signal())))
 }
@@ -143,7 +146,11 @@ fn steps_of(stage: &str) -> Result<(Vec<Step>, Option<i32>)> {
 /// The result where namespaces are forbidden.
 fn without_namespaces(found: Probe, attempt: Option<Attempt>) -> Probe {
     match attempt {
-        Some(Attempt { error: None, .. }) => Probe { isolation: Some(Isolation::Container), hint: Some(UNCONFINE.to_owned()), ..found },
+        Some(Attempt { error: None, .. }) => Probe {
+            isolation: Some(Isolation::Container),
+            hint: Some(UNCONFINE.to_owned()),
+            ..found
+        },
         Some(Attempt { error: Some(error), hint }) => {
             let reasons = found.reasons.into_iter().chain([error]).collect();
             Probe { reasons, hint: hint.or(found.hint), ..found }
@@ -153,8 +160,9 @@ fn without_namespaces(found: Probe, attempt: Option<Attempt>) -> Probe {
 }
 
 /// The smallest change that allows namespaces in a container.
-const UNCONFINE: &str = "for the full sandbox: docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined, \
-Kubernetes hostUsers: false with procMount: Unmasked";
+const UNCONFINE: &str = "for the full sandbox: docker run --security-opt seccomp=unconfined \
+                         --security-opt systempaths=unconfined, Kubernetes hostUsers: false with \
+                         procMount: Unmasked";
 
 /// The steps that a probe takes, for the message about one that killed it.
 const STEPS: [&str; 6] = [
@@ -167,8 +175,8 @@ const STEPS: [&str; 6] = [
 ];
 
 /// The smallest change that allows the full sandbox in a container.
-const UNMASK: &str = "for the full sandbox: docker run --security-opt systempaths=unconfined, podman run --security-opt unmask=ALL, \
-Kubernetes procMount: Unmasked";
+const UNMASK: &str = "for the full sandbox: docker run --security-opt systempaths=unconfined, \
+                      podman run --security-opt unmask=ALL, Kubernetes procMount: Unmasked";
 
 /// The isolations that need a step.
 enum NeededBy {
@@ -210,13 +218,15 @@ fn judge(steps: &[Step], signal: Option<i32>) -> Probe {
         isolation = None;
         let doing = STEPS.get(done).copied().unwrap_or_default();
         reasons.push(match signal {
-            Some(nix::libc::SIGSYS) => format!("{doing}: a seccomp filter kills the process instead of refusing the call"),
+            Some(nix::libc::SIGSYS) => {
+                format!("{doing}: a seccomp filter kills the process instead of refusing the call")
+            }
             Some(signal) => format!("{doing}: the probe was killed by signal {signal}"),
             None => format!("{doing}: the probe ended before it was done"),
         });
         hint = Some(
-            "have the filter refuse with EPERM: SystemCallErrorNumber=EPERM in a systemd unit, \"defaultAction\": \"SCMP_ACT_ERRNO\" in a \
-             container's profile"
+            "have the filter refuse with EPERM: SystemCallErrorNumber=EPERM in a systemd unit, \
+             \"defaultAction\": \"SCMP_ACT_ERRNO\" in a container's profile"
                 .to_owned(),
         );
     }
@@ -245,8 +255,14 @@ pub(crate) fn probe_main() -> Result<i32> {
         | CloneFlags::CLONE_NEWNET;
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox's probe")]
     let namespaces = nix::sched::unshare(flags).map_err(refused).and_then(|()| {
-        nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-            .context("making mounts private")
+        nix::mount::mount(
+            None::<&str>,
+            "/",
+            None::<&str>,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            None::<&str>,
+        )
+        .context("making mounts private")
     });
     report(&Step::Namespaces(Attempt::new(&namespaces)))?;
     if namespaces.is_err() {
@@ -268,8 +284,9 @@ pub(crate) fn probe_main() -> Result<i32> {
 }
 
 fn refused(errno: Errno) -> Error {
-    Error::new(ErrorKind::Host, format!("making namespaces: {errno}"))
-        .with_hint("run it as root on a host, or in a container with --security-opt seccomp=unconfined")
+    Error::new(ErrorKind::Host, format!("making namespaces: {errno}")).with_hint(
+        "run it as root on a host, or in a container with --security-opt seccomp=unconfined",
+    )
 }
 
 /// The probe's second child, the first process of its pid namespace: mounts.
@@ -283,18 +300,26 @@ pub(crate) fn probe_mounts_main() -> Result<i32> {
     }
     let inert = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     // A container's sysfs is read-only, and so must a new one be.
-    for (kind, flags, step) in [("proc", inert, Step::Proc as fn(Attempt) -> Step), ("sysfs", inert | MsFlags::MS_RDONLY, Step::Sysfs)] {
+    for (kind, flags, step) in [
+        ("proc", inert, Step::Proc as fn(Attempt) -> Step),
+        ("sysfs", inert | MsFlags::MS_RDONLY, Step::Sysfs),
+    ] {
         let directory = place.join(kind);
-        let mounted = std::fs::create_dir(&directory).context("making a directory").and_then(|()| mount(kind, &directory, flags));
+        let mounted = std::fs::create_dir(&directory)
+            .context("making a directory")
+            .and_then(|()| mount(kind, &directory, flags));
         report(&step(Attempt::new(&mounted)))?;
     }
-    report(&Step::HostName(Attempt::new(&nix::unistd::sethostname("localhost").context("setting the host name"))))?;
+    report(&Step::HostName(Attempt::new(
+        &nix::unistd::sethostname("localhost").context("setting the host name"),
+    )))?;
     Ok(0)
 }
 
 fn mount(kind: &str, target: &Path, flags: MsFlags) -> Result<()> {
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox's probe")]
-    nix::mount::mount(Some(kind), target, Some(kind), flags, None::<&str>).with_context(|| format!("mounting {kind}"))
+    nix::mount::mount(Some(kind), target, Some(kind), flags, None::<&str>)
+        .with_context(|| format!("mounting {kind}"))
 }
 
 /// The probe's child that tries what a run without namespaces takes.
@@ -311,7 +336,8 @@ fn try_container() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return lacking(
             "doing without namespaces: packages can only be installed by root".to_owned(),
-            "run the container as root, or allow user namespaces: docker run --security-opt seccomp=unconfined, Kubernetes hostUsers: false",
+            "run the container as root, or allow user namespaces: docker run --security-opt \
+             seccomp=unconfined, Kubernetes hostUsers: false",
         );
     }
     let held = caps::read(None, caps::CapSet::Effective).context("reading capabilities")?;
@@ -325,28 +351,48 @@ fn try_container() -> Result<()> {
         caps::Capability::CAP_SETUID,
         caps::Capability::CAP_SYS_CHROOT,
     ];
-    let missing: Vec<String> = needed.iter().filter(|capability| !held.contains(capability)).map(ToString::to_string).collect();
+    let missing: Vec<String> = needed
+        .iter()
+        .filter(|capability| !held.contains(capability))
+        .map(ToString::to_string)
+        .collect();
     if !missing.is_empty() {
-        let flags: Vec<String> = missing.iter().map(|name| format!("--cap-add {}", name.trim_start_matches("CAP_"))).collect();
-        return lacking(format!("doing without namespaces: the container has no {}", missing.join(", ")), &flags.join(" "));
+        let flags: Vec<String> = missing
+            .iter()
+            .map(|name| format!("--cap-add {}", name.trim_start_matches("CAP_")))
+            .collect();
+        return lacking(
+            format!("doing without namespaces: the container has no {}", missing.join(", ")),
+            &flags.join(" "),
+        );
     }
     let release = nix::sys::utsname::uname().context("asking for the kernel's release")?;
     let release = release.release().to_string_lossy().into_owned();
     let (major, minor) = ADDS_DESCRIPTORS;
     if !is_at_least(&release, ADDS_DESCRIPTORS) {
         return lacking(
-            format!("doing without namespaces: the kernel is {release}, and {major}.{minor} or later is needed"),
+            format!(
+                "doing without namespaces: the kernel is {release}, and {major}.{minor} or later \
+                 is needed"
+            ),
             "use a later kernel, or allow namespaces: docker run --security-opt seccomp=unconfined",
         );
     }
-    nix::sys::prctl::set_no_new_privs().context("doing without namespaces: forbidding new privileges")?;
-    let filter = super::confine::asking([(nix::libc::SYS_chroot, Vec::new())].into(), super::notify::PLACEHOLDER)?;
-    super::notify::install(&filter).context("doing without namespaces: having system calls answered")?;
+    nix::sys::prctl::set_no_new_privs()
+        .context("doing without namespaces: forbidding new privileges")?;
+    let filter = super::confine::asking(
+        [(nix::libc::SYS_chroot, Vec::new())].into(),
+        super::notify::PLACEHOLDER,
+    )?;
+    super::notify::install(&filter)
+        .context("doing without namespaces: having system calls answered")?;
     let mine = 7u8;
-    let found = super::process_memory::read(nix::unistd::Pid::this(), std::ptr::from_ref(&mine) as u64, 1);
+    let found =
+        super::process_memory::read(nix::unistd::Pid::this(), std::ptr::from_ref(&mine) as u64, 1);
     if found.as_deref() != Some(&[7]) {
         return lacking(
-            "doing without namespaces: reading the memory of another process is forbidden".to_owned(),
+            "doing without namespaces: reading the memory of another process is forbidden"
+                .to_owned(),
             "allow process_vm_readv and process_vm_writev in the container's seccomp profile",
         );
     }
@@ -385,11 +431,23 @@ mod tests {
 
     #[test]
     fn the_best_isolation_that_works_is_chosen() {
-        assert_eq!(judge(&all(None), None), Probe { isolation: Some(Isolation::Full), reasons: Vec::new(), hint: None, killed: false });
+        assert_eq!(
+            judge(&all(None), None),
+            Probe {
+                isolation: Some(Isolation::Full),
+                reasons: Vec::new(),
+                hint: None,
+                killed: false
+            }
+        );
         let masked = judge(&all(Some("mounting proc: EPERM: Operation not permitted")), None);
         assert_eq!(masked.isolation, Some(Isolation::UserNamespace));
         assert_eq!(masked.reasons, ["mounting proc: EPERM: Operation not permitted"]);
-        assert!(masked.hint.is_some_and(|hint| hint.contains("unmask=ALL") && !hint.contains("privileged")));
+        assert!(
+            masked
+                .hint
+                .is_some_and(|hint| hint.contains("unmask=ALL") && !hint.contains("privileged"))
+        );
         let refused = judge(&[Step::Root(attempt(Some("making a user namespace: EPERM")))], None);
         assert_eq!((refused.isolation, refused.reasons.len()), (None, 1));
     }
@@ -398,7 +456,10 @@ mod tests {
     fn a_filter_that_kills_is_named_with_the_step() {
         let killed = judge(&all(None)[..3], Some(nix::libc::SIGSYS));
         assert_eq!(killed.isolation, None);
-        assert_eq!(killed.reasons, ["mounting proc: a seccomp filter kills the process instead of refusing the call"]);
+        assert_eq!(
+            killed.reasons,
+            ["mounting proc: a seccomp filter kills the process instead of refusing the call"]
+        );
     }
 
     #[test]

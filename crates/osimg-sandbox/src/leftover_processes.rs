@@ -7,7 +7,8 @@ use std::path::Path;
 pub fn end_processes_in(root: &Path) {
     let Ok(entries) = std::fs::read_dir("/proc") else { return };
     for entry in entries.flatten() {
-        let number = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+        let number =
+            entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
         let Some(pid) = number else { continue };
         // The handle first: its process stays the same one, whatever its number becomes.
         let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { continue };

@@ -65,7 +65,9 @@ pub use leftover_processes::end_processes_in;
 pub use lines::{OnLine, Stream};
 pub use outcome::{NotStarted, Outcome};
 pub use owned_file::OwnedFile;
-pub use plan::{API_FILE_SYSTEMS, Access, BUILD_ROOT, Devices, Mount, Network, Owners, Plan, Terminal, View};
+pub use plan::{
+    API_FILE_SYSTEMS, Access, BUILD_ROOT, Devices, Mount, Network, Owners, Plan, Terminal, View,
+};
 pub use remove::{mount_below, remove_content, remove_tree};
 pub use root::{InstallRoot, Kind, Status};
 pub use run::{Sandbox, Turns};
@@ -73,5 +75,9 @@ pub use shifted_clock::Clock;
 pub use stages::enter_if_asked;
 pub use time_limits::Limits;
 pub use tools::ToolRoot;
-pub use user_namespace::{APPARMOR_FIX, Ids, SubordinateIds, USUAL_IDS, become_root, drop_host_privileges};
-pub use workspace::{Backing, enter_private_mounts, mount_memory, pin, unmount_memory, unpin, with_hostname};
+pub use user_namespace::{
+    APPARMOR_FIX, Ids, SubordinateIds, USUAL_IDS, become_root, drop_host_privileges,
+};
+pub use workspace::{
+    Backing, enter_private_mounts, mount_memory, pin, unmount_memory, unpin, with_hostname,
+};

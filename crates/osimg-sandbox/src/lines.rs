@@ -55,13 +55,21 @@ impl Lines {
                 }
                 Ok(count) => {
                     any = true;
-                    for piece in buffer.get(..count).unwrap_or_default().split_inclusive(|b| *b == b'\n' || *b == b'\r') {
+                    for piece in buffer
+                        .get(..count)
+                        .unwrap_or_default()
+                        .split_inclusive(|b| *b == b'\n' || *b == b'\r')
+                    {
                         self.take(piece, on_line)?;
                     }
                 }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => break,
-                Err(error) => return Err(Error::from(error).doing("reading the output of the sandbox").into()),
+                Err(error) => {
+                    return Err(Error::from(error)
+                        .doing("reading the output of the sandbox")
+                        .into());
+                }
             }
         }
         Ok(any)
@@ -75,7 +83,11 @@ impl Lines {
         let room = LINE_LIMIT.saturating_sub(self.partial.len());
         self.overlong |= text.len() > room;
         self.partial.extend_from_slice(text.get(..room.min(text.len())).unwrap_or_default());
-        if complete && (!self.partial.is_empty() || self.overlong) { self.emit(on_line) } else { Ok(()) }
+        if complete && (!self.partial.is_empty() || self.overlong) {
+            self.emit(on_line)
+        } else {
+            Ok(())
+        }
     }
 
     fn emit<E>(&mut self, on_line: &mut OnLine<'_, E>) -> Result<(), E> {

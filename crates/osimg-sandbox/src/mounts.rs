@@ -42,8 +42,14 @@ pub(super) fn apply(plan: &Plan, isolation: Isolation) -> Result<()> {
             for mount in &plan.mounts {
                 place(new, mount).with_context(|| format!("preparing the sandbox: {mount:?}"))?;
             }
-            mount(None, new, None, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV, None)
-                .context("making the sandbox's own root read-only")?;
+            mount(
+                None,
+                new,
+                None,
+                MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+                None,
+            )
+            .context("making the sandbox's own root read-only")?;
         }
         View::Image => {
             bind_root(&plan.root, new)?;
@@ -51,7 +57,10 @@ pub(super) fn apply(plan: &Plan, isolation: Isolation) -> Result<()> {
             for mount in &plan.mounts {
                 // On our own tmpfs no package can have put a link in the way.
                 if !mount.target().starts_with("/run") {
-                    return Err(invalid(format!("preparing the sandbox: only /run of an image is the sandbox's own: {mount:?}")));
+                    return Err(invalid(format!(
+                        "preparing the sandbox: only /run of an image is the sandbox's own: \
+                         {mount:?}"
+                    )));
                 }
                 place(new, mount).with_context(|| format!("preparing the sandbox: {mount:?}"))?;
             }
@@ -78,12 +87,15 @@ fn api_file_systems(root: &Path, plan: &Plan, isolation: Isolation) -> Result<()
     // Our own nodes are bound from the host's: mknod is not allowed in a user namespace.
     let nodes = host_nodes()?;
     let null = &nodes.first().context("opening the host's devices")?.1;
-    let [proc, sys, dev, run] = at.as_slice() else { return Err(invalid("four API file systems are expected")) };
+    let [proc, sys, dev, run] = at.as_slice() else {
+        return Err(invalid("four API file systems are expected"));
+    };
     mount_proc(proc, isolation)?;
     mask_proc(&root.join("proc"), null)?;
     mount_sys(sys, &root.join("sys"), plan.network, isolation)?;
     hide_firmware(&root.join("sys/firmware"))?;
-    mount_on(run, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(RUN_OPTIONS)).context("mounting run")?;
+    mount_on(run, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(RUN_OPTIONS))
+        .context("mounting run")?;
     match plan.devices {
         Devices::Private => private_dev(dev, &root.join("dev"), &nodes),
         Devices::Host => host_dev(dev, &root.join("dev")),
@@ -108,7 +120,10 @@ fn mount_proc(at: &OwnedFd, isolation: Isolation) -> Result<()> {
 
 /// A new sysfs, else the container's own, read-only, else an empty directory.
 fn mount_sys(at: &OwnedFd, path: &Path, network: Network, isolation: Isolation) -> Result<()> {
-    let empty = || mount_on(at, Some("tmpfs"), INERT | MsFlags::MS_RDONLY, Some("mode=0555,size=4k")).context("mounting sys");
+    let empty = || {
+        mount_on(at, Some("tmpfs"), INERT | MsFlags::MS_RDONLY, Some("mode=0555,size=4k"))
+            .context("mounting sys")
+    };
     if !sysfs_is_ours(network)? {
         return empty();
     }
@@ -128,13 +143,21 @@ fn mount_sys(at: &OwnedFd, path: &Path, network: Network, isolation: Isolation) 
 /// systems can be created or changed.
 fn host_dev(at: &OwnedFd, path: &Path) -> Result<()> {
     rbind_on(Path::new("/dev"), at).context("binding the host's /dev")?;
-    restrict_all(path, MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC).context("protecting the host's /dev")?;
+    restrict_all(path, MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC)
+        .context("protecting the host's /dev")?;
     let shm = path.join("shm");
     if !shm.symlink_metadata().is_ok_and(|shm| shm.is_dir()) {
         return Ok(());
     }
     // Programs write there; what they write is not for the host's programs to see.
-    mount(Some("tmpfs"), &shm, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(SHM_OPTIONS)).context("mounting dev/shm")
+    mount(
+        Some("tmpfs"),
+        &shm,
+        Some("tmpfs"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        Some(SHM_OPTIONS),
+    )
+    .context("mounting dev/shm")
 }
 
 /// Whether a sysfs can be mounted: it shows the network namespace's devices, so its mounter
@@ -150,11 +173,19 @@ fn host_nodes() -> Result<Vec<(&'static str, OwnedFd)>> {
     let mut nodes = Vec::new();
     for (name, dev_major, dev_minor) in NODES {
         let source = Path::new("/dev").join(name);
-        let fd = nix::fcntl::open(&source, OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty())
-            .with_context(|| format!("opening {}", source.display()))?;
-        let device = fstat(&fd).with_context(|| format!("looking at {}", source.display()))?.st_rdev;
+        let fd = nix::fcntl::open(
+            &source,
+            OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW,
+            Mode::empty(),
+        )
+        .with_context(|| format!("opening {}", source.display()))?;
+        let device =
+            fstat(&fd).with_context(|| format!("looking at {}", source.display()))?.st_rdev;
         if (major(device), minor(device)) != (dev_major, dev_minor) {
-            return Err(invalid(format!("{} of the host is not the device {dev_major}:{dev_minor}", source.display())));
+            return Err(invalid(format!(
+                "{} of the host is not the device {dev_major}:{dev_minor}",
+                source.display()
+            )));
         }
         nodes.push((name, fd));
     }
@@ -162,7 +193,13 @@ fn host_nodes() -> Result<Vec<(&'static str, OwnedFd)>> {
 }
 
 fn private_dev(at: &OwnedFd, path: &Path, nodes: &[(&str, OwnedFd)]) -> Result<()> {
-    mount_on(at, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, Some("mode=0755,size=64m")).context("mounting dev")?;
+    mount_on(
+        at,
+        Some("tmpfs"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
+        Some("mode=0755,size=64m"),
+    )
+    .context("mounting dev")?;
     for (name, fd) in nodes {
         let target = path.join(name);
         std::fs::write(&target, "").with_context(|| format!("creating {}", target.display()))?;
@@ -175,7 +212,8 @@ fn private_dev(at: &OwnedFd, path: &Path, nodes: &[(&str, OwnedFd)]) -> Result<(
         ("stderr", "/proc/self/fd/2"),
         ("ptmx", "pts/ptmx"),
     ] {
-        std::os::unix::fs::symlink(points_to, path.join(name)).with_context(|| format!("linking {name} in dev"))?;
+        std::os::unix::fs::symlink(points_to, path.join(name))
+            .with_context(|| format!("linking {name} in dev"))?;
     }
     for name in ["pts", "shm"] {
         directory(&path.join(name))?;
@@ -193,8 +231,14 @@ fn private_dev(at: &OwnedFd, path: &Path, nodes: &[(&str, OwnedFd)]) -> Result<(
         }),
     )
     .context("mounting dev/pts")?;
-    mount(Some("tmpfs"), &path.join("shm"), Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(SHM_OPTIONS))
-        .context("mounting dev/shm")
+    mount(
+        Some("tmpfs"),
+        &path.join("shm"),
+        Some("tmpfs"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        Some(SHM_OPTIONS),
+    )
+    .context("mounting dev/shm")
 }
 
 /// Binds a device node of the host: it works for reading and writing, but its mode and owner, which
@@ -222,7 +266,8 @@ fn mask_proc(proc: &Path, null: &OwnedFd) -> Result<()> {
             bind_device(&descriptor(null), &target)?;
         } else {
             bind(&target, &target).with_context(|| format!("protecting {}", target.display()))?;
-            let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+            let flags =
+                MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
             restrict(&target, flags).with_context(|| format!("protecting {}", target.display()))?;
         }
     }
@@ -235,7 +280,14 @@ fn hide_firmware(directory: &Path) -> Result<()> {
     if !directory.is_dir() {
         return Ok(());
     }
-    mount(Some("tmpfs"), directory, Some("tmpfs"), INERT | MsFlags::MS_RDONLY, Some("mode=0755,size=4k")).context("hiding sys/firmware")
+    mount(
+        Some("tmpfs"),
+        directory,
+        Some("tmpfs"),
+        INERT | MsFlags::MS_RDONLY,
+        Some("mode=0755,size=4k"),
+    )
+    .context("hiding sys/firmware")
 }
 
 /// One entry of the plan over the sandbox's own tmpfs, in which every name is ours.
@@ -248,20 +300,29 @@ fn place(new: &Path, what: &Mount) -> Result<()> {
             if source.is_dir() {
                 directory(&target)?;
             } else {
-                std::fs::write(&target, "").with_context(|| format!("creating {}", target.display()))?;
+                std::fs::write(&target, "")
+                    .with_context(|| format!("creating {}", target.display()))?;
             }
             bind(source, &target)?;
             let flags = match access {
                 Access::ReadOnly => MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
                 Access::ReadWrite => MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
             };
-            restrict_all(&target, flags).with_context(|| format!("restricting {}", target.display()))
+            restrict_all(&target, flags)
+                .with_context(|| format!("restricting {}", target.display()))
         }
         Mount::Opened { source, target, access, inode } => {
-            place(new, &Mount::Bind { source: source.clone(), target: target.clone(), access: *access })?;
-            let found = stat(&inside(target)).with_context(|| format!("looking at {}", source.display()))?;
+            place(
+                new,
+                &Mount::Bind { source: source.clone(), target: target.clone(), access: *access },
+            )?;
+            let found = stat(&inside(target))
+                .with_context(|| format!("looking at {}", source.display()))?;
             if (found.st_dev, found.st_ino) != *inode {
-                return Err(invalid(format!("{} was replaced while it was in use", source.display())));
+                return Err(invalid(format!(
+                    "{} was replaced while it was in use",
+                    source.display()
+                )));
             }
             Ok(())
         }
@@ -299,13 +360,24 @@ fn pivot(new: &Path) -> Result<()> {
     std::env::set_current_dir("/").context("entering the sandbox's root")
 }
 
-fn mount(source: Option<&str>, target: &Path, kind: Option<&str>, flags: MsFlags, data: Option<&str>) -> Result<(), Errno> {
+fn mount(
+    source: Option<&str>,
+    target: &Path,
+    kind: Option<&str>,
+    flags: MsFlags,
+    data: Option<&str>,
+) -> Result<(), Errno> {
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
     nix::mount::mount(source, target, kind, flags, data)
 }
 
 /// Mounts on an open directory: its name cannot be swapped in the meantime.
-fn mount_on(at: &OwnedFd, kind: Option<&str>, flags: MsFlags, data: Option<&str>) -> Result<(), Errno> {
+fn mount_on(
+    at: &OwnedFd,
+    kind: Option<&str>,
+    flags: MsFlags,
+    data: Option<&str>,
+) -> Result<(), Errno> {
     mount(kind, &descriptor(at), kind, flags, data)
 }
 
@@ -314,7 +386,8 @@ fn bind(source: &Path, target: &Path) -> Result<(), Errno> {
 }
 
 fn rbind(source: &Path, target: &Path) -> Result<()> {
-    bind_with(source, target, MsFlags::MS_BIND | MsFlags::MS_REC).with_context(|| format!("binding {}", target.display()))
+    bind_with(source, target, MsFlags::MS_BIND | MsFlags::MS_REC)
+        .with_context(|| format!("binding {}", target.display()))
 }
 
 fn rbind_on(source: &Path, at: &OwnedFd) -> Result<(), Errno> {
@@ -359,15 +432,23 @@ fn restrict_all(target: &Path, flags: MsFlags) -> Result<()> {
             Ok(()) => {}
             // Another mount hides it: no path leads there.
             Err(Errno::EINVAL | Errno::ENOENT) => {}
-            Err(error) => return Err(error).with_context(|| format!("restricting {}", below.display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("restricting {}", below.display()));
+            }
         }
     }
     Ok(())
 }
 
 fn tmpfs(target: &Path, mode: u32, bytes: &str) -> Result<()> {
-    mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(&format!("mode={mode:04o},size={bytes}")))
-        .with_context(|| format!("mounting a tmpfs on {}", target.display()))
+    mount(
+        Some("tmpfs"),
+        target,
+        Some("tmpfs"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        Some(&format!("mode={mode:04o},size={bytes}")),
+    )
+    .with_context(|| format!("mounting a tmpfs on {}", target.display()))
 }
 
 fn descriptor(fd: &impl AsFd) -> PathBuf {
@@ -385,7 +466,8 @@ fn directory(path: &Path) -> Result<()> {
 
 fn parents(path: &Path) -> Result<()> {
     match path.parent() {
-        Some(parent) => std::fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display())),
+        Some(parent) => std::fs::create_dir_all(parent)
+            .with_context(|| format!("creating {}", parent.display())),
         None => Ok(()),
     }
 }

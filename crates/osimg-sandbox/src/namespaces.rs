@@ -17,9 +17,15 @@ use crate::error::{Context, Result, invalid};
 ///
 /// # Errors
 /// When the process is not what the supervisor started, or a namespace cannot be made.
-pub fn main(network: Network, terminal: Terminal, isolation: Isolation, parent: i32) -> Result<i32> {
+pub fn main(
+    network: Network,
+    terminal: Terminal,
+    isolation: Isolation,
+    parent: i32,
+) -> Result<i32> {
     // From now on the kernel ends us with the supervisor; before now only its pid can tell.
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).context("ending the sandbox with its supervisor")?;
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
+        .context("ending the sandbox with its supervisor")?;
     if nix::unistd::getppid().as_raw() != parent {
         return Err(invalid("starting the sandbox: the supervisor has ended"));
     }
@@ -31,7 +37,8 @@ pub fn main(network: Network, terminal: Terminal, isolation: Isolation, parent: 
         }
         // An interrupt is the command's. A handler, unlike SIG_IGN, is not inherited by it.
         Terminal::Shared => {
-            signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default()).context("leaving interrupts to the command")?;
+            signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default())
+                .context("leaving interrupts to the command")?;
         }
     }
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
@@ -48,8 +55,14 @@ pub fn main(network: Network, terminal: Terminal, isolation: Isolation, parent: 
         nix::sched::unshare(flags).context("leaving the host's namespaces")?;
         // Without this, mounts made here would appear on hosts whose / is shared, as systemd makes
         // it.
-        nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-            .context("making mounts private")?;
+        nix::mount::mount(
+            None::<&str>,
+            "/",
+            None::<&str>,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            None::<&str>,
+        )
+        .context("making mounts private")?;
     }
     let tracees = tracing::Tracees::open()?;
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
@@ -61,7 +74,10 @@ pub fn main(network: Network, terminal: Terminal, isolation: Isolation, parent: 
         .stdin(Stdio::inherit())
         .spawn()
         .context("starting pid 1 of the sandbox")?;
-    let traced = match tracing::trace(Pid::from_raw(i32::try_from(pid1.id()).context("reading a process id")?), tracees) {
+    let traced = match tracing::trace(
+        Pid::from_raw(i32::try_from(pid1.id()).context("reading a process id")?),
+        tracees,
+    ) {
         Ok(traced) => traced,
         Err(error) => {
             Status::Lost(error.describe()).report()?;

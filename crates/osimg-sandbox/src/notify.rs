@@ -149,10 +149,12 @@ impl Listener {
             Answer::Continue => response.flags = CONTINUE,
             Answer::Value(value) => response.value = value,
             Answer::Error(error) => response.error = -(error as i32),
-            Answer::Descriptor { file, close_on_exec } => match self.add(call, &file, close_on_exec) {
-                Err(error) if error != Errno::ENOENT => response.error = -(error as i32),
-                _ => return Ok(()),
-            },
+            Answer::Descriptor { file, close_on_exec } => {
+                match self.add(call, &file, close_on_exec) {
+                    Err(error) if error != Errno::ENOENT => response.error = -(error as i32),
+                    _ => return Ok(()),
+                }
+            }
         }
         // SAFETY: the kernel reads `response`, which outlives the request.
         let done = unsafe { libc::ioctl(self.0.as_raw_fd(), SEND, &raw const response) };
@@ -186,14 +188,23 @@ pub(crate) fn install(program: &BpfProgram) -> nix::Result<OwnedFd> {
             code: step.code,
             jt: step.jt,
             jf: step.jf,
-            k: if step.code == RETURN && step.k == RET_TRACE | PLACEHOLDER { RET_USER_NOTIF } else { step.k },
+            k: if step.code == RETURN && step.k == RET_TRACE | PLACEHOLDER {
+                RET_USER_NOTIF
+            } else {
+                step.k
+            },
         })
         .collect();
     let length = u16::try_from(filter.len()).map_err(|_| Errno::E2BIG)?;
     let program = libc::sock_fprog { len: length, filter: filter.as_ptr().cast_mut() };
     // SAFETY: the kernel copies the program, whose steps outlive the call.
     let descriptor = unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER, &raw const program)
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+            &raw const program,
+        )
     };
     let descriptor = RawFd::try_from(Errno::result(descriptor)?).map_err(|_| Errno::EBADF)?;
     // SAFETY: the kernel has just made this descriptor, and no one else has it.
@@ -217,7 +228,15 @@ pub(crate) fn statx(file: &impl AsFd, mask: u32) -> nix::Result<libc::statx> {
     // SAFETY: zeroes are a valid value.
     let mut found: libc::statx = unsafe { std::mem::zeroed() };
     // SAFETY: the path is a constant string with its end, and the kernel fills `found`.
-    let done = unsafe { libc::statx(file.as_fd().as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, mask, &raw mut found) };
+    let done = unsafe {
+        libc::statx(
+            file.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            mask,
+            &raw mut found,
+        )
+    };
     Errno::result(done).map(|_| found)
 }
 
@@ -250,7 +269,10 @@ mod tests {
         let file = std::fs::File::open("/proc/self/status").expect("a file");
         let found = nix::sys::stat::fstat(&file).expect("its status");
         assert_eq!(bytes_of(&found).len(), size_of::<libc::stat>());
-        assert_eq!(statx(&file, libc::STATX_BASIC_STATS).expect("its status").stx_ino, found.st_ino);
+        assert_eq!(
+            statx(&file, libc::STATX_BASIC_STATS).expect("its status").stx_ino,
+            found.st_ino
+        );
         // PROC_SUPER_MAGIC
         assert_eq!(statfs(&file).expect("its file system").f_type, 0x9fa0);
     }

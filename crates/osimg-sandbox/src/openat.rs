@@ -23,7 +23,11 @@ const ATTEMPTS: usize = 10_000;
 ///
 /// # Errors
 /// As the system call.
-pub fn openat2(directory: impl AsFd, path: &(impl NixPath + ?Sized), how: OpenHow) -> nix::Result<OwnedFd> {
+pub fn openat2(
+    directory: impl AsFd,
+    path: &(impl NixPath + ?Sized),
+    how: OpenHow,
+) -> nix::Result<OwnedFd> {
     for _ in 1..ATTEMPTS {
         #[expect(clippy::disallowed_methods, reason = "the only place, with retries")]
         match nix::fcntl::openat2(directory.as_fd(), path, how) {
@@ -190,7 +194,8 @@ pub fn is_single(name: &str) -> bool {
 }
 
 fn single(name: &str) -> Result<&str> {
-    let refused = || Error::new(ErrorKind::InvalidInput, format!("{name:?} is not a plain file name"));
+    let refused =
+        || Error::new(ErrorKind::InvalidInput, format!("{name:?} is not a plain file name"));
     if is_single(name) { Ok(name) } else { Err(refused()) }
 }
 
@@ -212,7 +217,9 @@ mod tests {
         std::fs::write(at("one"), "").unwrap();
         let directory = std::fs::File::open(at("tree")).unwrap();
         let done = AtomicBool::new(false);
-        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
@@ -220,7 +227,8 @@ mod tests {
                     std::fs::rename(at("two"), at("one")).unwrap();
                 }
             });
-            let failed = (0..20_000).find_map(|_| openat2(&directory, "a/../a/../a/b/../../a/b", how).err());
+            let failed =
+                (0..20_000).find_map(|_| openat2(&directory, "a/../a/../a/b/../../a/b", how).err());
             done.store(true, Ordering::Relaxed);
             assert_eq!(failed, None);
         });

@@ -52,25 +52,38 @@ impl Outcome {
         for line in reports.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
             match serde_json::from_slice(line).context("reading a report of the sandbox")? {
                 Status::Started => {}
-                Status::Exited { code, signal, strays } => outcome = Some(Self { code, signal, strays, owners: None }),
+                Status::Exited { code, signal, strays } => {
+                    outcome = Some(Self { code, signal, strays, owners: None })
+                }
                 Status::TooManyProcesses => {
                     return Err(Error::new(
                         ErrorKind::ProcessLimit,
-                        format!("more than {MAX_PROCESSES} processes and threads ran in the sandbox at a time: everything in it was ended"),
+                        format!(
+                            "more than {MAX_PROCESSES} processes and threads ran in the sandbox \
+                             at a time: everything in it was ended"
+                        ),
                     )
                     .with_hint("a program in it starts others without end; -v shows what ran"));
                 }
                 Status::Owners(owners) => traced = Some(owners),
                 Status::Lost(why) => {
-                    return Err(Error::new(ErrorKind::TracingLost, format!("tracing the processes that own the image's files: {why}")));
+                    return Err(Error::new(
+                        ErrorKind::TracingLost,
+                        format!("tracing the processes that own the image's files: {why}"),
+                    ));
                 }
                 Status::NotStarted { program, code, cause } => {
-                    return Err(
-                        Error::new(ErrorKind::NotStarted, format!("starting {program} in the sandbox")).because(NotStarted { code, cause })
-                    );
+                    return Err(Error::new(
+                        ErrorKind::NotStarted,
+                        format!("starting {program} in the sandbox"),
+                    )
+                    .because(NotStarted { code, cause }));
                 }
                 Status::Failed { doing, cause } => {
-                    return Err(Error::new(ErrorKind::Sandbox, format!("making the sandbox: {doing}: {cause}")));
+                    return Err(Error::new(
+                        ErrorKind::Sandbox,
+                        format!("making the sandbox: {doing}: {cause}"),
+                    ));
                 }
             }
         }
@@ -78,7 +91,9 @@ impl Outcome {
             let said = last_words.last(5);
             let tail = if said.trim().is_empty() { String::new() } else { format!(": {said}") };
             Error::new(ErrorKind::Killed, format!("the sandbox ended before its command did{tail}"))
-                .with_hint("something killed it: look for the kernel's out-of-memory killer, or try again")
+                .with_hint(
+                    "something killed it: look for the kernel's out-of-memory killer, or try again",
+                )
         })
     }
 }

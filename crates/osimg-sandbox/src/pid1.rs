@@ -71,7 +71,8 @@ fn start(isolation: Isolation) -> Result<Result<Started, Status>> {
         done => done.context("setting the sandbox's host name")?,
     }
     let (children, wake) = UnixStream::pair().context("making the wake-up pipe")?;
-    signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, wake).context("watching for ended processes")?;
+    signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, wake)
+        .context("watching for ended processes")?;
     let chown = chown_mode(&plan)?;
     super::confine::apply(chown)?;
     if let (ChownCalls::Recorded, Owners::Recorded(before)) = (chown, &plan.owners) {
@@ -80,7 +81,10 @@ fn start(isolation: Isolation) -> Result<Result<Started, Status>> {
     let program = plan.command.argv.first().context("starting a command without a name")?;
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
     let mut command = std::process::Command::new(program);
-    command.args(plan.command.argv.iter().skip(1)).env_clear().envs(plan.command.env.iter().map(|(k, v)| (k, v)));
+    command
+        .args(plan.command.argv.iter().skip(1))
+        .env_clear()
+        .envs(plan.command.env.iter().map(|(k, v)| (k, v)));
     command.stdin(match plan.terminal {
         Terminal::None => Stdio::null(),
         Terminal::Shared => Stdio::from(input.context("receiving standard input")?),
@@ -89,7 +93,11 @@ fn start(isolation: Isolation) -> Result<Result<Started, Status>> {
         Ok(child) => child,
         Err(error) => {
             let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
-            return Ok(Err(Status::NotStarted { program: program.clone(), code, cause: error.to_string() }));
+            return Ok(Err(Status::NotStarted {
+                program: program.clone(),
+                code,
+                cause: error.to_string(),
+            }));
         }
     };
     let child = Pid::from_raw(i32::try_from(child.id()).context("reading a process id")?);
@@ -108,7 +116,8 @@ fn chown_mode(plan: &Plan) -> Result<ChownCalls> {
 /// Bounds what the build may take of the host: processes, and whose memory goes first when it runs
 /// out.
 fn limit() -> Result<ProcessLimit> {
-    std::fs::write("/proc/self/oom_score_adj", "500").context("offering the build to the out-of-memory killer")?;
+    std::fs::write("/proc/self/oom_score_adj", "500")
+        .context("offering the build to the out-of-memory killer")?;
     ProcessLimit::set()
 }
 
@@ -123,8 +132,13 @@ fn reap(child: Pid, children: &UnixStream, mut limit: ProcessLimit) -> Result<Op
             }
         }
         let own = stdin();
-        let mut watched = [PollFd::new(own.as_fd(), PollFlags::POLLIN), PollFd::new(children.as_fd(), PollFlags::POLLIN)];
-        let rest = limit.rest().map_or(PollTimeout::NONE, |rest| PollTimeout::try_from(rest).unwrap_or(PollTimeout::ZERO));
+        let mut watched = [
+            PollFd::new(own.as_fd(), PollFlags::POLLIN),
+            PollFd::new(children.as_fd(), PollFlags::POLLIN),
+        ];
+        let rest = limit.rest().map_or(PollTimeout::NONE, |rest| {
+            PollTimeout::try_from(rest).unwrap_or(PollTimeout::ZERO)
+        });
         match poll(&mut watched, rest) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context("waiting in pid 1"),
@@ -152,8 +166,12 @@ pub(crate) struct Ended {
 pub(crate) fn ended() -> Result<Option<Ended>> {
     loop {
         match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) => return Ok(Some(Ended { pid, code: Some(code), signal: None })),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => return Ok(Some(Ended { pid, code: None, signal: Some(signal as i32) })),
+            Ok(WaitStatus::Exited(pid, code)) => {
+                return Ok(Some(Ended { pid, code: Some(code), signal: None }));
+            }
+            Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                return Ok(Some(Ended { pid, code: None, signal: Some(signal as i32) }));
+            }
             Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(None),
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context("reaping"),

@@ -172,7 +172,8 @@ pub struct Plan {
 /// they have in the image.
 ///
 /// See <https://systemd.io/API_FILE_SYSTEMS/>.
-pub const API_FILE_SYSTEMS: [(&str, u32); 4] = [("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("run", 0o755)];
+pub const API_FILE_SYSTEMS: [(&str, u32); 4] =
+    [("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("run", 0o755)];
 
 impl Plan {
     /// The plan as lines for the user.
@@ -185,13 +186,18 @@ impl Plan {
         };
         lines.push(format!("{at} is the install root (read-write, nodev)"));
         let devices = match self.devices {
-            Devices::Private => "a private tmpfs with null, zero, full, random, urandom, tty and a devpts",
+            Devices::Private => {
+                "a private tmpfs with null, zero, full, random, urandom, tty and a devpts"
+            }
             Devices::Host => "the host's, bound",
         };
-        lines.push(format!("{at} has a proc of its own, sys read-only, run an empty tmpfs, dev {devices}"));
+        lines.push(format!(
+            "{at} has a proc of its own, sys read-only, run an empty tmpfs, dev {devices}"
+        ));
         for mount in &self.mounts {
             lines.push(match mount {
-                Mount::Bind { source, target, access } | Mount::Opened { source, target, access, .. } => {
+                Mount::Bind { source, target, access }
+                | Mount::Opened { source, target, access, .. } => {
                     let how = match access {
                         Access::ReadOnly => "read-only",
                         Access::ReadWrite => "read-write",
@@ -199,7 +205,9 @@ impl Plan {
                     format!("{} is {} of the host ({how})", target.display(), source.display())
                 }
                 Mount::Tmpfs { target, .. } => format!("{} is an empty tmpfs", target.display()),
-                Mount::Link { target, points_to } => format!("{} is a link to {}", target.display(), points_to.display()),
+                Mount::Link { target, points_to } => {
+                    format!("{} is a link to {}", target.display(), points_to.display())
+                }
                 Mount::File { target, .. } => format!("{} is written by osimg", target.display()),
                 Mount::Directory { target } => format!("{} is a directory", target.display()),
             });

@@ -46,7 +46,12 @@ impl ProcessLimit {
         // This file speaks of the writer's pid namespace.
         match std::fs::write("/proc/sys/kernel/pid_max", MAX_PROCESSES.to_string()) {
             Ok(()) => Ok(Self::Kernel),
-            Err(error) if matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied
+                ) =>
+            {
                 Ok(Self::Counted(Instant::now()))
             }
             Err(error) => Err(error).context("bounding the number of processes"),

@@ -14,7 +14,12 @@ const PAGE: u64 = 4096;
 pub(crate) fn read(pid: Pid, address: u64, count: usize) -> Option<Vec<u8>> {
     let mut bytes = vec![0; count];
     let base = usize::try_from(address).ok()?;
-    let read = process_vm_readv(pid, &mut [IoSliceMut::new(&mut bytes)], &[RemoteIoVec { base, len: count }]).ok()?;
+    let read = process_vm_readv(
+        pid,
+        &mut [IoSliceMut::new(&mut bytes)],
+        &[RemoteIoVec { base, len: count }],
+    )
+    .ok()?;
     bytes.truncate(read);
     Some(bytes)
 }
@@ -22,7 +27,8 @@ pub(crate) fn read(pid: Pid, address: u64, count: usize) -> Option<Vec<u8>> {
 /// Writes into a process; whether all of it was written.
 pub(crate) fn write(pid: Pid, address: u64, bytes: &[u8]) -> bool {
     let Ok(base) = usize::try_from(address) else { return false };
-    process_vm_writev(pid, &[IoSlice::new(bytes)], &[RemoteIoVec { base, len: bytes.len() }]) == Ok(bytes.len())
+    process_vm_writev(pid, &[IoSlice::new(bytes)], &[RemoteIoVec { base, len: bytes.len() }])
+        == Ok(bytes.len())
 }
 
 /// The first bytes of a text, at most so many, and never across the end of a page.

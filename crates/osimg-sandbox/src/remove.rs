@@ -22,13 +22,21 @@ use crate::error::{Context, Error, ErrorKind, Result, invalid};
 pub fn remove_tree(path: &Path) -> Result<()> {
     refuse_mount(path, path)?;
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().with_context(|| format!("removing {}: it does not name a directory", path.display()))?;
-    let fd = match nix::fcntl::open(parent, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) {
+    let name = path
+        .file_name()
+        .with_context(|| format!("removing {}: it does not name a directory", path.display()))?;
+    let fd = match nix::fcntl::open(
+        parent,
+        OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    ) {
         Ok(fd) => fd,
         Err(Errno::ENOENT) => return Ok(()),
         Err(error) => return Err(error).with_context(|| format!("opening {}", parent.display())),
     };
-    remove_at(&fd, Path::new(name)).with_context(|| format!("removing {}", path.display())).map_err(|error| immutable(error, path))?;
+    remove_at(&fd, Path::new(name))
+        .with_context(|| format!("removing {}", path.display()))
+        .map_err(|error| immutable(error, path))?;
     Ok(())
 }
 
@@ -43,7 +51,8 @@ pub fn remove_content(directory: &impl AsFd, last: &str, shown: &Path) -> Result
     // The path that it has now.
     refuse_mount(&PathBuf::from(format!("/proc/self/fd/{}", own.as_raw_fd())), shown)?;
     // A descriptor with its own position, so that nothing is missed.
-    let listed = open_below(&own, Path::new(".")).and_then(|fd| Ok(list(fd)?)).with_context(removing)?;
+    let listed =
+        open_below(&own, Path::new(".")).and_then(|fd| Ok(list(fd)?)).with_context(removing)?;
     let others = listed.iter().filter(|name| *name != last);
     for name in others.map(Path::new).chain([Path::new(last)]) {
         remove_at(&own, name).with_context(removing).map_err(|error| immutable(error, shown))?;
@@ -63,9 +72,15 @@ fn immutable(error: Error, path: &Path) -> Error {
     if !nix::unistd::geteuid().is_root() || error.errno() != Some(Errno::EPERM) {
         return error;
     }
-    Error::new(ErrorKind::Host, format!("removing {}: a file in it is marked as immutable", path.display()))
-        .because(error)
-        .with_hint(format!("if no one wants it kept: chattr -R -ia {}", crate::command::quote(&path.display().to_string())))
+    Error::new(
+        ErrorKind::Host,
+        format!("removing {}: a file in it is marked as immutable", path.display()),
+    )
+    .because(error)
+    .with_hint(format!(
+        "if no one wants it kept: chattr -R -ia {}",
+        crate::command::quote(&path.display().to_string())
+    ))
 }
 
 /// Removes `name` in the open directory `at`, whatever it is. True when something was there.
@@ -92,16 +107,20 @@ pub(super) fn remove_at(at: &OwnedFd, name: &Path) -> Result<bool> {
         let stat = match fstatat(&here, child.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(Errno::ENOENT) => continue,
-            Err(error) => return Err(error).with_context(|| format!("looking at {}", child.display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("looking at {}", child.display()));
+            }
         };
         if is(stat.st_mode, SFlag::S_IFDIR) {
             here = open_below(&here, Path::new(&child))?;
             levels.push(Level::open(&here, child)?);
         } else {
-            unlinkat(&here, child.as_os_str(), UnlinkatFlags::NoRemoveDir).with_context(|| format!("removing {}", child.display()))?;
+            unlinkat(&here, child.as_os_str(), UnlinkatFlags::NoRemoveDir)
+                .with_context(|| format!("removing {}", child.display()))?;
         }
     }
-    unlinkat(at, name, UnlinkatFlags::RemoveDir).with_context(|| format!("removing {}", name.display()))?;
+    unlinkat(at, name, UnlinkatFlags::RemoveDir)
+        .with_context(|| format!("removing {}", name.display()))?;
     Ok(true)
 }
 
@@ -114,17 +133,26 @@ struct Level {
 
 impl Level {
     fn open(directory: &OwnedFd, name: OsString) -> Result<Self> {
-        let names = directory.try_clone().context("duplicating a descriptor").and_then(|fd| Ok(list(fd)?));
-        Ok(Self { inode: inode(directory)?, names: names.with_context(|| format!("reading {}", name.display()))?, name })
+        let names =
+            directory.try_clone().context("duplicating a descriptor").and_then(|fd| Ok(list(fd)?));
+        Ok(Self {
+            inode: inode(directory)?,
+            names: names.with_context(|| format!("reading {}", name.display()))?,
+            name,
+        })
     }
 
     /// Opens this directory from the one below it. If that was moved in the meantime, nothing more
     /// is touched.
     fn climb(&self, below: &OwnedFd) -> Result<OwnedFd> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        let above = nix::fcntl::openat(below, "..", flags, Mode::empty()).with_context(|| format!("opening {}", self.name.display()))?;
+        let above = nix::fcntl::openat(below, "..", flags, Mode::empty())
+            .with_context(|| format!("opening {}", self.name.display()))?;
         if inode(&above)? != self.inode {
-            return Err(invalid(format!("{} was moved while it was being removed", self.name.display())));
+            return Err(invalid(format!(
+                "{} was moved while it was being removed",
+                self.name.display()
+            )));
         }
         Ok(above)
     }
@@ -153,7 +181,8 @@ pub fn mount_below(path: &Path) -> Result<Option<PathBuf>> {
 /// Every mount at or below `path` in this thread's namespace.
 pub(super) fn mounts_below(path: &Path) -> Result<Vec<PathBuf>> {
     let Ok(path) = path.canonicalize() else { return Ok(Vec::new()) };
-    let table = std::fs::read("/proc/thread-self/mountinfo").context("reading /proc/thread-self/mountinfo")?;
+    let table = std::fs::read("/proc/thread-self/mountinfo")
+        .context("reading /proc/thread-self/mountinfo")?;
     Ok(mount_points(&table).into_iter().filter(|mount| mount.starts_with(&path)).collect())
 }
 
@@ -182,7 +211,11 @@ fn mount_points(table: &[u8]) -> Vec<PathBuf> {
         }
         PathBuf::from(OsString::from_vec(out))
     };
-    table.split(|b| *b == b'\n').filter_map(|line| line.split(|b| *b == b' ').nth(4)).map(unescape).collect()
+    table
+        .split(|b| *b == b'\n')
+        .filter_map(|line| line.split(|b| *b == b' ').nth(4))
+        .map(unescape)
+        .collect()
 }
 
 #[cfg(test)]

@@ -56,8 +56,12 @@ impl InstallRoot {
     /// # Errors
     /// When it is not a directory or cannot be opened.
     pub fn open(path: &Path) -> Result<Self> {
-        let fd = nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-            .with_context(|| format!("opening install root {}", path.display()))?;
+        let fd = nix::fcntl::open(
+            path,
+            OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+        .with_context(|| format!("opening install root {}", path.display()))?;
         Ok(Self { fd })
     }
 
@@ -72,7 +76,11 @@ impl InstallRoot {
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         let fd = openat2(self.fd.as_fd(), relative(path), how)?;
         // A fifo or a device must not hang or trick a reader.
-        if !is(fstat(&fd)?.st_mode, SFlag::S_IFREG) { Err(Errno::EINVAL) } else { Ok(File::from(fd)) }
+        if !is(fstat(&fd)?.st_mode, SFlag::S_IFREG) {
+            Err(Errno::EINVAL)
+        } else {
+            Ok(File::from(fd))
+        }
     }
 
     /// Reads a regular file of at most `limit` bytes; `None` when it does not exist.
@@ -89,7 +97,10 @@ impl InstallRoot {
         let mut bytes = Vec::new();
         file.take(limit + 1).read_to_end(&mut bytes).with_context(shown)?;
         if bytes.len() as u64 > limit {
-            return Err(Error::new(ErrorKind::Root, format!("{} in the image is larger than {limit} bytes", path.display())));
+            return Err(Error::new(
+                ErrorKind::Root,
+                format!("{} in the image is larger than {limit} bytes", path.display()),
+            ));
         }
         Ok(Some(bytes))
     }
@@ -103,7 +114,9 @@ impl InstallRoot {
         match fstatat(&directory, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(kind_of(stat.st_mode))),
             Err(Errno::ENOENT) => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("looking at {} in the image", path.display())),
+            Err(error) => {
+                Err(error).with_context(|| format!("looking at {} in the image", path.display()))
+            }
         }
     }
 
@@ -134,16 +147,22 @@ impl InstallRoot {
                 Err(Errno::ENOENT) => {
                     mkdirat(&at, name, Mode::from_bits_truncate(mode))
                         .with_context(|| format!("creating {} in the image", path.display()))?;
-                    let fd = open_directory(&at, Path::new(name)).with_context(|| format!("opening {} in the image", path.display()))?;
+                    let fd = open_directory(&at, Path::new(name))
+                        .with_context(|| format!("opening {} in the image", path.display()))?;
                     // mkdir is subject to the umask.
-                    fchmod(&fd, Mode::from_bits_truncate(mode))
-                        .with_context(|| format!("setting the mode of {} in the image", path.display()))?;
+                    fchmod(&fd, Mode::from_bits_truncate(mode)).with_context(|| {
+                        format!("setting the mode of {} in the image", path.display())
+                    })?;
                     fd
                 }
                 Err(error) => {
                     return Err(Error::new(
                         ErrorKind::Root,
-                        format!("{} in the image is not a plain directory: a package put something else in its place", path.display()),
+                        format!(
+                            "{} in the image is not a plain directory: a package put something \
+                             else in its place",
+                            path.display()
+                        ),
                     )
                     .because(error));
                 }
@@ -160,7 +179,10 @@ impl InstallRoot {
     pub fn write(&self, path: &Path, content: &[u8], mode: u32) -> Result<()> {
         let shown = || format!("writing {} in the image", path.display());
         let Some((directory, name)) = self.parent(path)? else {
-            return Err(Error::new(ErrorKind::Root, format!("the image has no directory for {}", path.display())));
+            return Err(Error::new(
+                ErrorKind::Root,
+                format!("the image has no directory for {}", path.display()),
+            ));
         };
         let temporary = format!(".osimg-{}", std::process::id());
         let how = OpenHow::new()
@@ -174,7 +196,9 @@ impl InstallRoot {
             .map_err(Error::from)
             .and_then(|()| Ok(fchmod(&file, Mode::from_bits_truncate(mode))?))
             .and_then(|()| Ok(fchown(&file, Some(0.into()), Some(0.into()))?))
-            .and_then(|()| Ok(renameat(&directory, temporary.as_str(), &directory, name.as_os_str())?));
+            .and_then(|()| {
+                Ok(renameat(&directory, temporary.as_str(), &directory, name.as_os_str())?)
+            });
         if let Err(error) = written {
             // The first error is the one to report; the temporary goes with the root anyway.
             let _ = unlinkat(&directory, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
@@ -198,8 +222,14 @@ impl InstallRoot {
             return Err(invalid(format!("the image has no directory for {}", path.display())));
         };
         let (uid, gid) = (nix::unistd::Uid::from_raw(uid), nix::unistd::Gid::from_raw(gid));
-        nix::unistd::fchownat(&directory, name.as_os_str(), Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
-            .with_context(|| format!("chown {} in the image to {owner}", path.display()))
+        nix::unistd::fchownat(
+            &directory,
+            name.as_os_str(),
+            Some(uid),
+            Some(gid),
+            AtFlags::AT_SYMLINK_NOFOLLOW,
+        )
+        .with_context(|| format!("chown {} in the image to {owner}", path.display()))
     }
 
     /// Gives `path` to these ids; the name itself, if it is a link.
@@ -214,7 +244,14 @@ impl InstallRoot {
         let shown = || format!("giving {} in the image to {uid}:{gid}", path.display());
         let (directory, name) = self.parent(path)?.ok_or(Errno::ENOENT).with_context(shown)?;
         let (uid, gid) = (nix::unistd::Uid::from_raw(uid), nix::unistd::Gid::from_raw(gid));
-        nix::unistd::fchownat(&directory, name.as_os_str(), Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW).with_context(shown)
+        nix::unistd::fchownat(
+            &directory,
+            name.as_os_str(),
+            Some(uid),
+            Some(gid),
+            AtFlags::AT_SYMLINK_NOFOLLOW,
+        )
+        .with_context(shown)
     }
 
     /// Sets the permission bits of a file or directory; a link is refused.
@@ -224,8 +261,14 @@ impl InstallRoot {
     pub fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
         let shown = || format!("setting the mode of {} in the image", path.display());
         let (directory, name) = self.parent(path)?.ok_or(Errno::ENOENT).with_context(shown)?;
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let flags = OFlag::O_RDONLY
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_NONBLOCK
+            | OFlag::O_NOCTTY
+            | OFlag::O_CLOEXEC;
+        let how = OpenHow::new()
+            .flags(flags)
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
         let fd = openat2(directory.as_fd(), name.as_path(), how).with_context(shown)?;
         fchmod(&fd, Mode::from_bits_truncate(mode)).with_context(shown)
     }
@@ -254,7 +297,8 @@ impl InstallRoot {
         match openat2(self.fd.as_fd(), relative(path), how) {
             Ok(_) => Ok(true),
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(false),
-            Err(error) => Err(error).with_context(|| format!("opening directory {} in the image", path.display())),
+            Err(error) => Err(error)
+                .with_context(|| format!("opening directory {} in the image", path.display())),
         }
     }
 
@@ -266,9 +310,16 @@ impl InstallRoot {
     pub fn status(&self, path: &Path) -> Result<Option<Status>> {
         let Some((directory, name)) = self.parent(path)? else { return Ok(None) };
         match fstatat(&directory, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(Status { kind: kind_of(stat.st_mode), mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid })),
+            Ok(stat) => Ok(Some(Status {
+                kind: kind_of(stat.st_mode),
+                mode: stat.st_mode & 0o7777,
+                uid: stat.st_uid,
+                gid: stat.st_gid,
+            })),
             Err(Errno::ENOENT) => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("looking at {} in the image", path.display())),
+            Err(error) => {
+                Err(error).with_context(|| format!("looking at {} in the image", path.display()))
+            }
         }
     }
 
@@ -297,7 +348,9 @@ impl InstallRoot {
         match fstatat(&directory, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some((stat.st_dev, stat.st_ino))),
             Err(Errno::ENOENT) => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("looking at {} in the image", path.display())),
+            Err(error) => {
+                Err(error).with_context(|| format!("looking at {} in the image", path.display()))
+            }
         }
     }
 
@@ -305,12 +358,18 @@ impl InstallRoot {
     fn lookup(&self, file: &str, name: &str) -> Result<(u32, u32)> {
         let text = self.read(Path::new(file), 16 << 20)?.unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        let found =
-            text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.first() == Some(&name)).and_then(|fields| {
-                let number = |index: usize| fields.get(index).and_then(|field| field.parse::<u32>().ok());
+        let found = text
+            .lines()
+            .map(|line| line.split(':').collect::<Vec<_>>())
+            .find(|fields| fields.first() == Some(&name))
+            .and_then(|fields| {
+                let number =
+                    |index: usize| fields.get(index).and_then(|field| field.parse::<u32>().ok());
                 Some((number(2)?, number(3).unwrap_or(0)))
             });
-        found.ok_or_else(|| Error::new(ErrorKind::UnknownOwner, format!("the image's {file} has no '{name}'")))
+        found.ok_or_else(|| {
+            Error::new(ErrorKind::UnknownOwner, format!("the image's {file} has no '{name}'"))
+        })
     }
 
     /// Puts a symbolic link at `path`, instead of whatever name is there.
@@ -320,7 +379,10 @@ impl InstallRoot {
     pub fn link(&self, path: &Path, points_to: &Path) -> Result<()> {
         let shown = || format!("linking {} in the image", path.display());
         let Some((directory, name)) = self.parent(path)? else {
-            return Err(Error::new(ErrorKind::Root, format!("the image has no directory for {}", path.display())));
+            return Err(Error::new(
+                ErrorKind::Root,
+                format!("the image has no directory for {}", path.display()),
+            ));
         };
         let temporary = format!(".osimg-{}", std::process::id());
         symlinkat(points_to, &directory, temporary.as_str()).with_context(shown)?;
@@ -334,7 +396,8 @@ impl InstallRoot {
     /// When something below cannot be removed, or a mount is in the way.
     pub fn remove(&self, path: &Path) -> Result<bool> {
         let Some((directory, name)) = self.parent(path)? else { return Ok(false) };
-        super::remove::remove_at(&directory, &name).with_context(|| format!("removing {} in the image", path.display()))
+        super::remove::remove_at(&directory, &name)
+            .with_context(|| format!("removing {} in the image", path.display()))
     }
 
     /// The names in the directory `path`, sorted; empty when there is no such plain directory.
@@ -345,9 +408,13 @@ impl InstallRoot {
         let directory = match open_directory(&self.fd, relative(path)) {
             Ok(fd) => fd,
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(Vec::new()),
-            Err(error) => return Err(error).with_context(|| format!("reading directory {} in the image", path.display())),
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("reading directory {} in the image", path.display()));
+            }
         };
-        list(directory).with_context(|| format!("reading directory {} in the image", path.display()))
+        list(directory)
+            .with_context(|| format!("reading directory {} in the image", path.display()))
     }
 
     /// The directory that holds `path`, followed inside the root as the image itself would, and the
@@ -364,7 +431,8 @@ impl InstallRoot {
         match openat2(self.fd.as_fd(), above, how) {
             Ok(fd) => Ok(Some((fd, name.into()))),
             Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("opening directory {} in the image", above.display())),
+            Err(error) => Err(error)
+                .with_context(|| format!("opening directory {} in the image", above.display())),
         }
     }
 }

@@ -70,7 +70,12 @@ impl Sandbox {
     /// # Errors
     /// When the sandbox cannot be made, a limit passes, or `on_line` fails; everything in the
     /// sandbox has ended then. A command that fails is not an error.
-    pub fn run<E: From<Error>>(&self, plan: &Plan, limits: Limits, on_line: &mut OnLine<'_, E>) -> Result<Outcome, E> {
+    pub fn run<E: From<Error>>(
+        &self,
+        plan: &Plan,
+        limits: Limits,
+        on_line: &mut OnLine<'_, E>,
+    ) -> Result<Outcome, E> {
         self.run_watched(plan, limits, Turns { on_turn: &mut || Ok(()), every: TURN }, on_line)
     }
 
@@ -98,7 +103,8 @@ impl Sandbox {
 
     fn start(&self, plan: &Plan) -> Result<Stages> {
         let (socket, theirs) = UnixStream::pair().context("making the sandbox's socket")?;
-        let piped = || if plan.terminal == Terminal::None { Stdio::piped() } else { Stdio::inherit() };
+        let piped =
+            || if plan.terminal == Terminal::None { Stdio::piped() } else { Stdio::inherit() };
         #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
         let child = std::process::Command::new(&self.program)
             .arg(super::status::STAGE)
@@ -121,7 +127,10 @@ impl Sandbox {
             .context("starting the sandbox")?;
         let stages = Stages { child, socket, ended: false };
         let input = std::io::stdin();
-        super::stdin::send(&stages.socket, (plan.terminal == Terminal::Shared).then(|| input.as_fd()))?;
+        super::stdin::send(
+            &stages.socket,
+            (plan.terminal == Terminal::Shared).then(|| input.as_fd()),
+        )?;
         send_plan(&stages.socket, plan)?;
         Ok(stages)
     }
@@ -168,11 +177,16 @@ impl Stages {
             return true;
         }
         let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        let Some(Ok(process)) = pid.map(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())) else {
+        let Some(Ok(process)) =
+            pid.map(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()))
+        else {
             return false;
         };
         loop {
-            match poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], PollTimeout::from(GRACE)) {
+            match poll(
+                &mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)],
+                PollTimeout::from(GRACE),
+            ) {
                 Ok(ready) => return ready > 0,
                 Err(Errno::EINTR) => {}
                 Err(_) => return false,
@@ -187,7 +201,12 @@ impl Drop for Stages {
     }
 }
 
-fn watch<E: From<Error>>(stages: &mut Stages, limits: Limits, turns: Turns<'_, E>, on_line: &mut OnLine<'_, E>) -> Result<Outcome, E> {
+fn watch<E: From<Error>>(
+    stages: &mut Stages,
+    limits: Limits,
+    turns: Turns<'_, E>,
+    on_line: &mut OnLine<'_, E>,
+) -> Result<Outcome, E> {
     let socket = stages.socket.try_clone().context("preparing the sandbox's socket")?;
     socket.set_nonblocking(true).context("preparing the sandbox's socket")?;
     let mut out = Lines::new(stages.child.stdout.take().map(OwnedFd::from), Stream::Out)?;
@@ -225,7 +244,12 @@ fn watch<E: From<Error>>(stages: &mut Stages, limits: Limits, turns: Turns<'_, E
 /// Waits until something can be read.
 fn wait(socket: &UnixStream, streams: [&Lines; 2], longest: PollTimeout) -> Result<()> {
     let mut watched = vec![PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-    watched.extend(streams.iter().filter_map(|l| l.source.as_ref()).map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
+    watched.extend(
+        streams
+            .iter()
+            .filter_map(|l| l.source.as_ref())
+            .map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)),
+    );
     match poll(&mut watched, longest) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(error) => Err(error).context("watching the sandbox"),

@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 use super::plan::{Access, BUILD_ROOT, Mount, Plan, View};
 
 /// Where distributions keep the library that threads can use.
-const DIRECTORIES: [&str; 4] =
-    ["/usr/lib/x86_64-linux-gnu/faketime", "/usr/lib/aarch64-linux-gnu/faketime", "/usr/lib64/faketime", "/usr/lib/faketime"];
+const DIRECTORIES: [&str; 4] = [
+    "/usr/lib/x86_64-linux-gnu/faketime",
+    "/usr/lib/aarch64-linux-gnu/faketime",
+    "/usr/lib64/faketime",
+    "/usr/lib/faketime",
+];
 const LIBRARY: &str = "libfaketimeMT.so.1";
 /// Where programs find it: a path that the tools' root and the install root both have, and that no
 /// image keeps.
@@ -26,7 +30,11 @@ impl Clock {
     /// The one that this host can set, if it has the library.
     #[must_use]
     pub fn find() -> Option<Self> {
-        DIRECTORIES.iter().map(|directory| Path::new(directory).join(LIBRARY)).find(|path| path.is_file()).map(|library| Self { library })
+        DIRECTORIES
+            .iter()
+            .map(|directory| Path::new(directory).join(LIBRARY))
+            .find(|path| path.is_file())
+            .map(|library| Self { library })
     }
 
     /// Sets it for what the plan runs with the tools' programs, and for what those run in the
@@ -39,7 +47,11 @@ impl Clock {
         };
         for root in roots {
             let target = format!("{root}{IN_SANDBOX}").into();
-            plan.mounts.push(Mount::Bind { source: self.library.clone(), target, access: Access::ReadOnly });
+            plan.mounts.push(Mount::Bind {
+                source: self.library.clone(),
+                target,
+                access: Access::ReadOnly,
+            });
         }
         plan.command = plan
             .command

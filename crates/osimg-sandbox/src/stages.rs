@@ -5,14 +5,17 @@ use std::process::ExitCode;
 
 use super::isolation::Isolation;
 use super::plan::{Network, Terminal};
-use super::status::{CONTAINED, MAP_IDS, NAMESPACES, PID1, PROBE, PROBE_CONTAINER, PROBE_MOUNTS, STAGE};
+use super::status::{
+    CONTAINED, MAP_IDS, NAMESPACES, PID1, PROBE, PROBE_CONTAINER, PROBE_MOUNTS, STAGE,
+};
 use crate::error::{Context, Result, invalid};
 
 /// Runs a stage of a sandbox if this process was started for that, and returns its exit status;
 /// else returns `None` at once. Must be the first call of `main`.
 #[must_use]
 pub fn enter_if_asked() -> Option<ExitCode> {
-    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let words: Vec<String> =
+        std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let (stage, words) = words.split_first()?;
     if stage != STAGE {
         return None;
@@ -40,7 +43,9 @@ fn run(words: &[String]) -> Result<i32> {
             let parent = parent.parse().context("reading the parent's process id")?;
             match isolation {
                 Isolation::Container => super::container::main(terminal, parent),
-                Isolation::Full | Isolation::UserNamespace => super::namespaces::main(network, terminal, isolation, parent),
+                Isolation::Full | Isolation::UserNamespace => {
+                    super::namespaces::main(network, terminal, isolation, parent)
+                }
             }
         }
         [PID1, isolation] => super::pid1::main(super::isolation::parse(isolation)?),

@@ -88,7 +88,10 @@ const PLAN_LIMIT: usize = 64 << 20;
 pub(crate) fn send_plan(mut to: impl Write, plan: &Plan) -> Result<()> {
     let bytes = serde_json::to_vec(plan).context("writing the sandbox's plan")?;
     if bytes.len() > PLAN_LIMIT {
-        return Err(invalid(format!("writing the sandbox's plan: {} bytes are too many", bytes.len())));
+        return Err(invalid(format!(
+            "writing the sandbox's plan: {} bytes are too many",
+            bytes.len()
+        )));
     }
     let size = u32::try_from(bytes.len()).context("writing the sandbox's plan")?;
     let _ = to.write_all(&size.to_be_bytes()).and_then(|()| to.write_all(&bytes));

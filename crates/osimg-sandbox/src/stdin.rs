@@ -2,7 +2,8 @@
 //! stages have the supervisor's socket as theirs, and it comes over that.
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -30,9 +31,8 @@ fn refuse_directory(descriptors: &[BorrowedFd<'_>]) -> Result<()> {
     for descriptor in descriptors {
         let stat = nix::sys::stat::fstat(descriptor).context("examining standard input")?;
         if super::directories::is(stat.st_mode, nix::sys::stat::SFlag::S_IFDIR) {
-            return Err(
-                Error::new(ErrorKind::Usage, "standard input is a directory").with_hint("redirect it from a file, a pipe or /dev/null")
-            );
+            return Err(Error::new(ErrorKind::Usage, "standard input is a directory")
+                .with_hint("redirect it from a file, a pipe or /dev/null"));
         }
     }
     Ok(())
@@ -43,7 +43,8 @@ pub(super) fn receive(socket: impl AsFd) -> Result<Option<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
-    recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC).context("receiving standard input")?;
+    recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)
+        .context("receiving standard input")?;
     let mut received = None;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(mut descriptors) = message {

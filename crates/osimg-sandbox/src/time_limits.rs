@@ -47,12 +47,19 @@ impl Elapsed {
     /// Fails when a limit has passed.
     pub(crate) fn check(&self, limits: Limits) -> Result<()> {
         let passed = |what: &str, limit: Duration| {
-            let message = format!("{what} of {} s passed: everything in the sandbox was ended", limit.as_secs());
+            let message = format!(
+                "{what} of {} s passed: everything in the sandbox was ended",
+                limit.as_secs()
+            );
             Err(Error::new(ErrorKind::TimedOut, message))
         };
         match limits {
-            Limits { total: Some(limit), .. } if self.total > limit => passed("the time limit", limit),
-            Limits { idle: Some(limit), .. } if self.silence > limit => passed("the limit on silence", limit),
+            Limits { total: Some(limit), .. } if self.total > limit => {
+                passed("the time limit", limit)
+            }
+            Limits { idle: Some(limit), .. } if self.silence > limit => {
+                passed("the limit on silence", limit)
+            }
             _ => Ok(()),
         }
     }

@@ -32,7 +32,8 @@ const FILES: [&str; 12] = [
 const NAMES: [&str; 3] = ["/etc/resolv.conf", "/etc/hosts", "/etc/gai.conf"];
 
 /// What only a download needs: the authorities of TLS, where the tree's programs look for them.
-const AUTHORITIES: [&str; 4] = ["/etc/ssl", "/etc/pki/tls", "/etc/pki/ca-trust", "/etc/ca-certificates"];
+const AUTHORITIES: [&str; 4] =
+    ["/etc/ssl", "/etc/pki/tls", "/etc/pki/ca-trust", "/etc/ca-certificates"];
 
 /// The tree whose programs fill an image.
 #[derive(Debug, Clone)]
@@ -54,13 +55,24 @@ impl ToolRoot {
     /// # Errors
     /// When it is not a directory with a /usr.
     pub fn at(path: &Path) -> Result<Self> {
-        let fd = nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        let fd = nix::fcntl::open(
+            path,
+            OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+        .with_context(|| format!("opening the tools' root {}", path.display()))?;
+        let path = path
+            .canonicalize()
             .with_context(|| format!("opening the tools' root {}", path.display()))?;
-        let path = path.canonicalize().with_context(|| format!("opening the tools' root {}", path.display()))?;
         let tools = Self { path, fd: Some(Arc::new(fd)) };
         if tools.resolve("/usr").is_none() {
-            return Err(Error::new(ErrorKind::Host, format!("opening the tools' root {}: it has no /usr", tools.path.display()))
-                .with_hint("name a directory that holds a whole system, such as an unpacked container image"));
+            return Err(Error::new(
+                ErrorKind::Host,
+                format!("opening the tools' root {}: it has no /usr", tools.path.display()),
+            )
+            .with_hint(
+                "name a directory that holds a whole system, such as an unpacked container image",
+            ));
         }
         Ok(tools)
     }
@@ -97,35 +109,55 @@ impl ToolRoot {
         if self.is_host() {
             return find_program(name);
         }
-        ["/usr/bin", "/usr/sbin", "/usr/libexec"].iter().map(|directory| format!("{directory}/{name}")).map(PathBuf::from).find(|path| {
-            let metadata = path.to_str().and_then(|path| self.resolve(path)).and_then(|real| real.metadata().ok());
-            metadata.is_some_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
-        })
+        ["/usr/bin", "/usr/sbin", "/usr/libexec"]
+            .iter()
+            .map(|directory| format!("{directory}/{name}"))
+            .map(PathBuf::from)
+            .find(|path| {
+                let metadata = path
+                    .to_str()
+                    .and_then(|path| self.resolve(path))
+                    .and_then(|real| real.metadata().ok());
+                metadata.is_some_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+            })
     }
 
     /// The mounts that bring its programs into the sandbox, read-only.
     #[must_use]
     pub fn mounts(&self, network: Network) -> Vec<Mount> {
         let bind = |source: Option<PathBuf>, target: &str| {
-            source.map(|source| Mount::Bind { source, target: target.into(), access: Access::ReadOnly })
+            source.map(|source| Mount::Bind {
+                source,
+                target: target.into(),
+                access: Access::ReadOnly,
+            })
         };
         let mut mounts: Vec<Mount> = bind(self.resolve("/usr"), "/usr").into_iter().collect();
         for name in ["bin", "sbin", "lib", "lib64", "lib32", "libx32"] {
             let (path, target) = (self.path.join(name), format!("/{name}"));
             match path.symlink_metadata() {
                 Ok(m) if m.is_symlink() => {
-                    mounts.extend(std::fs::read_link(&path).map(|points_to| Mount::Link { target: target.into(), points_to }));
+                    mounts.extend(
+                        std::fs::read_link(&path)
+                            .map(|points_to| Mount::Link { target: target.into(), points_to }),
+                    );
                 }
                 Ok(m) if m.is_dir() => mounts.extend(bind(Some(path), &target)),
                 _ => {}
             }
         }
         mounts.push(Mount::Directory { target: "/etc".into() });
-        let files = FILES.iter().chain(if network == Network::Host { AUTHORITIES.iter() } else { [].iter() });
+        let files = FILES.iter().chain(if network == Network::Host {
+            AUTHORITIES.iter()
+        } else {
+            [].iter()
+        });
         // Through links: resolv.conf is often one into /run, which the sandbox does not have.
         mounts.extend(files.filter_map(|path| bind(self.resolve(path), path)));
         if network == Network::Host {
-            mounts.extend(NAMES.iter().filter_map(|path| bind(Path::new(path).canonicalize().ok(), path)));
+            mounts.extend(
+                NAMES.iter().filter_map(|path| bind(Path::new(path).canonicalize().ok(), path)),
+            );
         }
         mounts.push(Mount::Tmpfs { target: "/tmp".into(), mode: 0o1777 });
         mounts.push(Mount::Tmpfs { target: "/var".into(), mode: 0o755 });
@@ -138,7 +170,13 @@ impl Plan {
     /// A command of the tools' on the directory `root`, which sees nothing of a build: no file of
     /// the host, private devices, no terminal.
     #[must_use]
-    pub fn with_tools(tools: &ToolRoot, root: &Path, scratch: &Path, network: Network, command: CommandLine) -> Self {
+    pub fn with_tools(
+        tools: &ToolRoot,
+        root: &Path,
+        scratch: &Path,
+        network: Network,
+        command: CommandLine,
+    ) -> Self {
         Self {
             root: root.to_owned(),
             scratch: scratch.to_owned(),
@@ -174,21 +212,31 @@ mod tests {
         let (_dir, tools) = tree();
         let mounts = tools.mounts(Network::None);
         assert!(mounts.iter().all(|m| !matches!(m, Mount::Bind { access: Access::ReadWrite, .. })));
-        assert!(mounts.contains(&Mount::Link { target: "/bin".into(), points_to: "usr/bin".into() }));
+        assert!(
+            mounts.contains(&Mount::Link { target: "/bin".into(), points_to: "usr/bin".into() })
+        );
     }
 
     #[test]
     fn certificates_are_seen_only_with_a_network() {
         let (_dir, tools) = tree();
-        let has_ssl = |n| tools.mounts(n).iter().any(|m| matches!(m, Mount::Bind { target, .. } if target == Path::new("/etc/ssl")));
+        let has_ssl = |n| {
+            tools
+                .mounts(n)
+                .iter()
+                .any(|m| matches!(m, Mount::Bind { target, .. } if target == Path::new("/etc/ssl")))
+        };
         assert!(has_ssl(Network::Host));
         assert!(!has_ssl(Network::None));
     }
 
     #[test]
     fn host_configuration_of_rpm_and_dnf_never_enters() {
-        let shown: Vec<String> = ToolRoot::host().mounts(Network::Host).iter().map(|m| format!("{m:?}")).collect();
-        assert!(!shown.iter().any(|m| m.contains("/etc/rpm") || m.contains("/etc/dnf") || m.contains("yum.repos.d")));
+        let shown: Vec<String> =
+            ToolRoot::host().mounts(Network::Host).iter().map(|m| format!("{m:?}")).collect();
+        assert!(!shown.iter().any(|m| m.contains("/etc/rpm")
+            || m.contains("/etc/dnf")
+            || m.contains("yum.repos.d")));
     }
 
     #[test]
@@ -196,10 +244,15 @@ mod tests {
         let (dir, tools) = tree();
         std::fs::remove_file(dir.path().join("etc/passwd")).expect("removed");
         symlink("/etc/shadow", dir.path().join("etc/passwd")).expect("linked");
-        symlink("../../../../../../etc/hostname", dir.path().join("etc/localtime")).expect("linked");
+        symlink("../../../../../../etc/hostname", dir.path().join("etc/localtime"))
+            .expect("linked");
         std::fs::write(dir.path().join("usr/bin/real"), "").expect("a program");
         symlink("/usr/bin/real", dir.path().join("usr/bin/python3")).expect("linked");
-        std::fs::set_permissions(dir.path().join("usr/bin/real"), std::fs::Permissions::from_mode(0o755)).expect("mode");
+        std::fs::set_permissions(
+            dir.path().join("usr/bin/real"),
+            std::fs::Permissions::from_mode(0o755),
+        )
+        .expect("mode");
         let real = dir.path().canonicalize().expect("a path");
         for mount in tools.mounts(Network::None) {
             if let Mount::Bind { source, .. } = mount {
@@ -207,6 +260,10 @@ mod tests {
             }
         }
         assert_eq!(tools.resolve("/etc/passwd"), None);
-        assert_eq!(tools.program("python3"), Some("/usr/bin/python3".into()), "absolute links begin at the tree");
+        assert_eq!(
+            tools.program("python3"),
+            Some("/usr/bin/python3".into()),
+            "absolute links begin at the tree"
+        );
     }
 }

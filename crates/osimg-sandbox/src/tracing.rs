@@ -56,9 +56,16 @@ pub(super) fn request_tracing() -> Result<bool> {
 /// Has the first stage, which traces us, record these owners of an earlier run.
 pub(super) fn restore(owned: &[OwnedFile]) {
     for file in owned {
-        let path = Path::new(BUILD_ROOT).join(Path::new(&file.path).strip_prefix("/").unwrap_or(Path::new(&file.path)));
+        let path = Path::new(BUILD_ROOT)
+            .join(Path::new(&file.path).strip_prefix("/").unwrap_or(Path::new(&file.path)));
         // It may have been removed.
-        let Ok(place) = open(path.as_path(), OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty()) else { continue };
+        let Ok(place) = open(
+            path.as_path(),
+            OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        ) else {
+            continue;
+        };
         // It is recorded; the call itself, and with it the loss of set-user-id bits, the kernel
         // refuses for such a descriptor.
         let _ = nix::unistd::fchown(&place, Some(file.uid.into()), Some(file.gid.into()));
@@ -93,7 +100,13 @@ pub(super) struct Traced {
 /// # Errors
 /// When a process cannot be traced any longer. All processes of the run end with us.
 pub(super) fn trace(pid1: Pid, tracees: Tracees) -> Result<Traced> {
-    let mut tracer = Tracer { pid1, tracees, known: HashSet::new(), asked: HashMap::new(), ledger: Ledger::default() };
+    let mut tracer = Tracer {
+        pid1,
+        tracees,
+        known: HashSet::new(),
+        asked: HashMap::new(),
+        ledger: Ledger::default(),
+    };
     loop {
         let (pid, event) = match next_event()? {
             Some(event) => event,
@@ -101,7 +114,10 @@ pub(super) fn trace(pid1: Pid, tracees: Tracees) -> Result<Traced> {
         };
         match event {
             Event::Ended(code) if pid == pid1 => {
-                return Ok(Traced { code, owners: tracer.known.contains(&pid1).then(|| tracer.owners()) });
+                return Ok(Traced {
+                    code,
+                    owners: tracer.known.contains(&pid1).then(|| tracer.owners()),
+                });
             }
             Event::Ended(_) => tracer.forget(pid),
             Event::Stopped { signal, event } => match tracer.stopped(pid, signal, event) {
@@ -160,7 +176,10 @@ const STAT: Form = Form {
     size: size_of::<libc::stat>(),
     uid: offset_of!(libc::stat, st_uid),
     gid: offset_of!(libc::stat, st_gid),
-    inode: |answer| number(answer, offset_of!(libc::stat, st_dev)).zip(number(answer, offset_of!(libc::stat, st_ino))),
+    inode: |answer| {
+        number(answer, offset_of!(libc::stat, st_dev))
+            .zip(number(answer, offset_of!(libc::stat, st_ino)))
+    },
 };
 
 const STATX: Form = Form {
@@ -199,7 +218,10 @@ impl Tracer {
             (0, libc::SIGSTOP) if self.known.insert(pid) => self.begin(pid)?,
             (0, signal) => {
                 let signal = Signal::try_from(signal).map_err(|_| {
-                    invalid(format!("a process was sent the signal {signal}, which cannot be passed on in a build with a single id"))
+                    invalid(format!(
+                        "a process was sent the signal {signal}, which cannot be passed on in a \
+                         build with a single id"
+                    ))
                 })?;
                 return Ok(ptrace::cont(pid, signal)?);
             }
@@ -240,10 +262,15 @@ impl Tracer {
             _ => {
                 let (ids, file) = self.tracees.target(pid, &call);
                 match file {
-                    Ok(file) => self.ledger.give(file, id(call.argument(ids)), id(call.argument(ids + 1)))?,
+                    Ok(file) => self.ledger.give(
+                        file,
+                        id(call.argument(ids)),
+                        id(call.argument(ids + 1)),
+                    )?,
                     Err(Errno::EMFILE | Errno::ENFILE) => {
                         return Err(invalid(format!(
-                            "{} files belong to other users, more than a build with a single id can record; raise `ulimit -Hn`",
+                            "{} files belong to other users, more than a build with a single id \
+                             can record; raise `ulimit -Hn`",
                             self.ledger.entries.len()
                         )));
                     }
@@ -272,7 +299,8 @@ impl Tracer {
         }
         let Question { form, address } = question;
         let Some(answer) = read(pid, address, form.size) else { return Ok(()) };
-        if let Some(owner) = (form.inode)(&answer).and_then(|inode| self.ledger.entries.get(&inode)) {
+        if let Some(owner) = (form.inode)(&answer).and_then(|inode| self.ledger.entries.get(&inode))
+        {
             write(pid, address + form.uid as u64, &owner.uid.to_ne_bytes());
             write(pid, address + form.gid as u64, &owner.gid.to_ne_bytes());
         }
@@ -289,7 +317,11 @@ impl Tracer {
             .filter_map(|owner| {
                 let path = self.tracees.name(&owner.file).ok()?;
                 let inside = Path::new(&path).strip_prefix(BUILD_ROOT).ok()?;
-                Some(OwnedFile { path: Path::new("/").join(inside).into_os_string(), uid: owner.uid, gid: owner.gid })
+                Some(OwnedFile {
+                    path: Path::new("/").join(inside).into_os_string(),
+                    uid: owner.uid,
+                    gid: owner.gid,
+                })
             })
             .collect();
         all.sort_by(|a, b| a.path.cmp(&b.path));
@@ -304,7 +336,8 @@ fn together(pid1: Pid) {
     use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
     let mut one = CpuSet::new();
     if sched_getcpu().and_then(|here| one.set(here)).is_ok() {
-        let _ = sched_setaffinity(Pid::from_raw(0), &one).and_then(|()| sched_setaffinity(pid1, &one));
+        let _ =
+            sched_setaffinity(Pid::from_raw(0), &one).and_then(|()| sched_setaffinity(pid1, &one));
     }
 }
 
@@ -325,7 +358,8 @@ impl Ledger {
     fn give(&mut self, file: OwnedFd, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
         let known = fstat(&file).context("examining a file whose owner changes")?;
         let inode = (known.st_dev, known.st_ino);
-        let (old_uid, old_gid) = self.entries.get(&inode).map_or((0, 0), |owner| (owner.uid, owner.gid));
+        let (old_uid, old_gid) =
+            self.entries.get(&inode).map_or((0, 0), |owner| (owner.uid, owner.gid));
         match (uid.unwrap_or(old_uid), gid.unwrap_or(old_gid)) {
             (0, 0) => drop(self.entries.remove(&inode)),
             (uid, gid) => drop(self.entries.insert(inode, Owner { file, uid, gid })),

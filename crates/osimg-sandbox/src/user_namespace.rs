@@ -46,16 +46,21 @@ impl Ids {
     /// # Errors
     /// When /proc cannot be read.
     pub fn current() -> Result<Self> {
-        let namespace = std::fs::read_link("/proc/self/ns/user").context("reading /proc/self/ns/user")?;
+        let namespace =
+            std::fs::read_link("/proc/self/ns/user").context("reading /proc/self/ns/user")?;
         if namespace == Path::new(FIRST_NAMESPACE) {
             return Ok(Self::Host);
         }
-        let map = std::fs::read_to_string("/proc/self/uid_map").context("reading /proc/self/uid_map")?;
+        let map =
+            std::fs::read_to_string("/proc/self/uid_map").context("reading /proc/self/uid_map")?;
         Ok(Self::from_map(&map))
     }
 
     fn from_map(map: &str) -> Self {
-        let rows: Vec<Vec<u64>> = map.lines().map(|line| line.split_whitespace().filter_map(|n| n.parse().ok()).collect()).collect();
+        let rows: Vec<Vec<u64>> = map
+            .lines()
+            .map(|line| line.split_whitespace().filter_map(|n| n.parse().ok()).collect())
+            .collect();
         match rows.as_slice() {
             [row] if row.get(2) == Some(&1) => Self::Single,
             rows => Self::Mapped(reach(rows)),
@@ -71,9 +76,12 @@ impl Ids {
 
 /// How many ids are mapped from 0 upwards without a hole.
 fn reach(rows: &[Vec<u64>]) -> u64 {
-    let mut extents: Vec<(u64, u64)> = rows.iter().filter_map(|row| Some((*row.first()?, *row.get(2)?))).collect();
+    let mut extents: Vec<(u64, u64)> =
+        rows.iter().filter_map(|row| Some((*row.first()?, *row.get(2)?))).collect();
     extents.sort_unstable();
-    extents.into_iter().fold(0, |end, (first, count)| if first <= end { end.max(first + count) } else { end })
+    extents
+        .into_iter()
+        .fold(0, |end, (first, count)| if first <= end { end.max(first + count) } else { end })
 }
 
 /// Makes this process root: at once if it is, else in a new user namespace. Must be called
@@ -89,7 +97,9 @@ pub fn become_root() -> Result<Ids> {
         }
         // A container's root that may not mount may still be root of a new namespace with the same
         // ids.
-        return enter(&MapWriter::Child).and_then(|()| Ids::current()).context("acting as root without CAP_SYS_ADMIN");
+        return enter(&MapWriter::Child)
+            .and_then(|()| Ids::current())
+            .context("acting as root without CAP_SYS_ADMIN");
     }
     match &SubordinateIds::find(uid, gid)? {
         Some(ids) => enter(&MapWriter::Programs(ids))?,
@@ -105,7 +115,8 @@ pub fn become_root() -> Result<Ids> {
 /// # Errors
 /// When the namespace was made and its ids could not be mapped.
 pub fn drop_host_privileges() -> Result<bool> {
-    let namespace = || std::fs::read_link("/proc/self/ns/user").context("reading /proc/self/ns/user");
+    let namespace =
+        || std::fs::read_link("/proc/self/ns/user").context("reading /proc/self/ns/user");
     let before = namespace()?;
     match enter(&MapWriter::Child) {
         Ok(()) => Ok(true),
@@ -176,7 +187,8 @@ fn extents(text: &str, name: Option<&str>, uid: Uid) -> Vec<Extent> {
         .filter_map(|line| {
             let mut fields = line.trim().split(':');
             let owner = fields.next()?;
-            let extent = Extent { first: fields.next()?.parse().ok()?, count: fields.next()?.parse().ok()? };
+            let extent =
+                Extent { first: fields.next()?.parse().ok()?, count: fields.next()?.parse().ok()? };
             (extent.count > 0 && (Some(owner) == name || owner == number)).then_some(extent)
         })
         .collect()
@@ -207,13 +219,16 @@ fn enter(writer: &MapWriter<'_>) -> Result<()> {
     match helper {
         Some(helper) => match map_by_helper(helper) {
             // Where privileges cannot be gained, newuidmap has none.
-            Err(error) if matches!(writer, MapWriter::Programs(_)) && is_unmapped() => map_single(uid, gid).map_err(|_| error)?,
+            Err(error) if matches!(writer, MapWriter::Programs(_)) && is_unmapped() => {
+                map_single(uid, gid).map_err(|_| error)?
+            }
             done => done?,
         },
         None => map_single(uid, gid)?,
     }
     let (root, wheel) = (Uid::from_raw(0), Gid::from_raw(0));
-    nix::unistd::setresgid(wheel, wheel, wheel).context("becoming root's group in a user namespace")?;
+    nix::unistd::setresgid(wheel, wheel, wheel)
+        .context("becoming root's group in a user namespace")?;
     nix::unistd::setresuid(root, root, root).context("becoming root in a user namespace")?;
     if !may_mount() {
         return Err(apparmor("acting as root in a user namespace"));
@@ -226,30 +241,42 @@ fn map_by_helper(mut helper: std::process::Child) -> Result<()> {
     drop(helper.stdin.take().context("starting the mapping of ids")?.write_all(b"x"));
     let mut said = String::new();
     if let Some(mut stderr) = helper.stderr.take() {
-        stderr.read_to_string(&mut said).context("reading the output of the helper that maps ids")?;
+        stderr
+            .read_to_string(&mut said)
+            .context("reading the output of the helper that maps ids")?;
     }
     let status = helper.wait().context("waiting for the helper that maps ids")?;
     if status.success() {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Host, format!("mapping the ids of a user namespace: {}", said.trim())).with_hint(
-        "newuidmap and newgidmap must be setuid root (apt-get install --reinstall uidmap), and the caller's ranges in /etc/subuid and \
-         /etc/subgid must not be another user's; or run this program with sudo",
+    Err(Error::new(
+        ErrorKind::Host,
+        format!("mapping the ids of a user namespace: {}", said.trim()),
+    )
+    .with_hint(
+        "newuidmap and newgidmap must be setuid root (apt-get install --reinstall uidmap), and \
+         the caller's ranges in /etc/subuid and /etc/subgid must not be another user's; or run \
+         this program with sudo",
     ))
 }
 
 /// Maps the only id that every user may map.
 fn map_single(uid: Uid, gid: Gid) -> Result<()> {
-    write("/proc/self/setgroups", "deny").and_then(|()| write("/proc/self/uid_map", &format!("0 {uid} 1"))).map_err(|error| {
-        // AppArmor allows the namespace, and removes all capabilities in it.
-        apparmor("mapping this user's id in a user namespace").because(error)
-    })?;
-    write("/proc/self/gid_map", &format!("0 {gid} 1")).context("mapping this user's group in a user namespace")
+    write("/proc/self/setgroups", "deny")
+        .and_then(|()| write("/proc/self/uid_map", &format!("0 {uid} 1")))
+        .map_err(|error| {
+            // AppArmor allows the namespace, and removes all capabilities in it.
+            apparmor("mapping this user's id in a user namespace").because(error)
+        })?;
+    write("/proc/self/gid_map", &format!("0 {gid} 1"))
+        .context("mapping this user's group in a user namespace")
 }
 
 /// Whether the new namespace has no ids yet.
 fn is_unmapped() -> bool {
-    ["/proc/self/uid_map", "/proc/self/gid_map"].iter().all(|map| std::fs::read_to_string(map).is_ok_and(|text| text.trim().is_empty()))
+    ["/proc/self/uid_map", "/proc/self/gid_map"]
+        .iter()
+        .all(|map| std::fs::read_to_string(map).is_ok_and(|text| text.trim().is_empty()))
 }
 
 fn write(path: &str, text: &str) -> std::io::Result<()> {
@@ -287,7 +314,8 @@ pub(crate) fn map_ids_main(pid: &str, uids: &str, gids: &str) -> Result<i32> {
     let pid: u32 = pid.parse().context("reading the process id")?;
     if uids.is_empty() {
         for map in ["uid_map", "gid_map"] {
-            let ours = std::fs::read_to_string(format!("/proc/self/{map}")).with_context(|| format!("reading {map}"))?;
+            let ours = std::fs::read_to_string(format!("/proc/self/{map}"))
+                .with_context(|| format!("reading {map}"))?;
             let same: Vec<String> = ours
                 .lines()
                 .filter_map(|line| {
@@ -296,7 +324,8 @@ pub(crate) fn map_ids_main(pid: &str, uids: &str, gids: &str) -> Result<i32> {
                     Some(format!("{first} {first} {count}\n"))
                 })
                 .collect();
-            write(&format!("/proc/{pid}/{map}"), &same.concat()).with_context(|| format!("writing {map}"))?;
+            write(&format!("/proc/{pid}/{map}"), &same.concat())
+                .with_context(|| format!("writing {map}"))?;
         }
         return Ok(0);
     }
@@ -321,13 +350,15 @@ pub(crate) fn map_ids_main(pid: &str, uids: &str, gids: &str) -> Result<i32> {
 fn refused(errno: Errno) -> Error {
     let doing = "making a user namespace, in which a build needs no root";
     let hint = match errno {
-        Errno::ENOSPC | Errno::EUSERS => "allow some: sysctl user.max_user_namespaces=10000, or run osimg with sudo",
+        Errno::ENOSPC | Errno::EUSERS => {
+            "allow some: sysctl user.max_user_namespaces=10000, or run osimg with sudo"
+        }
         Errno::EPERM if is("/proc/sys/kernel/unprivileged_userns_clone", "0") => {
             "allow it: sysctl kernel.unprivileged_userns_clone=1, or run this program with sudo"
         }
         Errno::EPERM => {
-            "a container's seccomp filter forbids it: docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined; \
-             on a host, run osimg with sudo"
+            "a container's seccomp filter forbids it: docker run --security-opt seccomp=unconfined \
+             --security-opt systempaths=unconfined; on a host, run osimg with sudo"
         }
         Errno::EINVAL => "a thread runs already: call become_root before any thread is started",
         _ => "run osimg with sudo",
@@ -338,15 +369,21 @@ fn refused(errno: Errno) -> Error {
 /// Ubuntu lets only programs with a profile act in the user namespaces that they make.
 fn apparmor(doing: &str) -> Error {
     if is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
-        return Error::new(ErrorKind::Host, format!("{doing}: AppArmor forbids it to programs without a profile")).with_hint(APPARMOR_FIX);
+        return Error::new(
+            ErrorKind::Host,
+            format!("{doing}: AppArmor forbids it to programs without a profile"),
+        )
+        .with_hint(APPARMOR_FIX);
     }
-    Error::new(ErrorKind::Host, format!("{doing}: the kernel forbids it")).with_hint("run this program with sudo")
+    Error::new(ErrorKind::Host, format!("{doing}: the kernel forbids it"))
+        .with_hint("run this program with sudo")
 }
 
 /// How to allow osimg to act in user namespaces where AppArmor restricts them.
-pub const APPARMOR_FIX: &str = "give osimg a profile: echo 'abi <abi/4.0>, include <tunables/global> profile osimg /usr/**/osimg \
-flags=(unconfined) { userns, }' | sudo tee /etc/apparmor.d/osimg && sudo apparmor_parser -r /etc/apparmor.d/osimg; or allow all: \
-sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0; or run osimg with sudo";
+pub const APPARMOR_FIX: &str = "give osimg a profile: echo 'abi <abi/4.0>, include <tunables/global> profile osimg \
+     /usr/**/osimg flags=(unconfined) { userns, }' | sudo tee /etc/apparmor.d/osimg && sudo \
+     apparmor_parser -r /etc/apparmor.d/osimg; or allow all: sudo sysctl \
+     kernel.apparmor_restrict_unprivileged_userns=0; or run osimg with sudo";
 
 /// Whether the small file holds just this.
 fn is(path: impl AsRef<Path>, text: &str) -> bool {
@@ -362,8 +399,14 @@ mod tests {
         for (map, ids) in [
             ("         0          0 4294967295\n", Ids::Mapped(4_294_967_295)),
             ("         0       1000          1\n", Ids::Single),
-            ("         0       1000          1\n         1     100000      65536\n", Ids::Mapped(65_537)),
-            ("         0       1000          1\n         5     100000      65536\n", Ids::Mapped(1)),
+            (
+                "         0       1000          1\n         1     100000      65536\n",
+                Ids::Mapped(65_537),
+            ),
+            (
+                "         0       1000          1\n         5     100000      65536\n",
+                Ids::Mapped(1),
+            ),
             ("         0     100000      65536\n", Ids::Mapped(65_536)),
         ] {
             assert_eq!(Ids::from_map(map), ids, "{map}");
@@ -375,7 +418,10 @@ mod tests {
         let text = "root:1:2\nann:100000:65536\n1001:500000:10\nbad:x:y\nann:0:0\nann:300000:5\n";
         let uid = Uid::from_raw(1001);
         let found = extents(text, Some("ann"), uid);
-        assert_eq!(found.iter().map(|e| (e.first, e.count)).collect::<Vec<_>>(), [(100_000, 65_536), (500_000, 10), (300_000, 5)]);
+        assert_eq!(
+            found.iter().map(|e| (e.first, e.count)).collect::<Vec<_>>(),
+            [(100_000, 65_536), (500_000, 10), (300_000, 5)]
+        );
         assert_eq!(words(1001, &found[..2]).join(" "), "0 1001 1 1 100000 65536 65537 500000 10");
         assert_eq!(extents(text, None, Uid::from_raw(7)), []);
     }

@@ -33,10 +33,17 @@ pub enum Backing {
 pub fn enter_private_mounts() -> Result<()> {
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox's workspace")]
     {
-        nix::sched::unshare(CloneFlags::CLONE_NEWNS).context("leaving the host's mount namespace")?;
+        nix::sched::unshare(CloneFlags::CLONE_NEWNS)
+            .context("leaving the host's mount namespace")?;
         // Slave, not private: what the host unmounts in the meantime must not be kept busy by us.
-        nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)
-            .context("separating mounts from the host's")?;
+        nix::mount::mount(
+            None::<&str>,
+            "/",
+            None::<&str>,
+            MsFlags::MS_REC | MsFlags::MS_SLAVE,
+            None::<&str>,
+        )
+        .context("separating mounts from the host's")?;
     }
     PRIVATE.set(true);
     Ok(())
@@ -68,7 +75,13 @@ pub fn pin(directory: &impl AsFd) -> Option<PathBuf> {
     let path = |fd: BorrowedFd<'_>| format!("/proc/self/fd/{}", fd.as_raw_fd());
     let (source, target) = (path(directory.as_fd()), path(place.as_fd()));
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox's workspace")]
-    let mounted = nix::mount::mount(Some(source.as_str()), target.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>);
+    let mounted = nix::mount::mount(
+        Some(source.as_str()),
+        target.as_str(),
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    );
     PINNED.set(mounted.is_ok());
     mounted.is_ok().then(|| PathBuf::from(PIN))
 }
@@ -79,7 +92,8 @@ pub fn pin(directory: &impl AsFd) -> Option<PathBuf> {
 /// When it is busy.
 pub fn unpin() -> Result<()> {
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox's workspace")]
-    nix::mount::umount2(PIN, MntFlags::UMOUNT_NOFOLLOW).with_context(|| format!("unmounting {PIN}"))?;
+    nix::mount::umount2(PIN, MntFlags::UMOUNT_NOFOLLOW)
+        .with_context(|| format!("unmounting {PIN}"))?;
     PINNED.set(false);
     Ok(())
 }
@@ -88,7 +102,10 @@ pub fn unpin() -> Result<()> {
 ///
 /// # Errors
 /// When the kernel refuses, and whatever `work` fails with.
-pub fn with_hostname<T, E: From<Error>>(name: &str, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+pub fn with_hostname<T, E: From<Error>>(
+    name: &str,
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
     let own = nix::unistd::gethostname().context("asking for the host's name")?;
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox's workspace")]
     nix::sched::unshare(CloneFlags::CLONE_NEWUTS).context("leaving the host's name")?;
@@ -105,8 +122,14 @@ pub fn with_hostname<T, E: From<Error>>(name: &str, work: impl FnOnce() -> Resul
 /// When the kernel refuses.
 pub fn mount_memory(path: &Path, bytes: u64) -> Result<()> {
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox's workspace")]
-    nix::mount::mount(Some("osimg"), path, Some("tmpfs"), MsFlags::empty(), Some(format!("mode=0755,size={bytes}").as_str()))
-        .with_context(|| format!("mounting a tmpfs on {}", path.display()))
+    nix::mount::mount(
+        Some("osimg"),
+        path,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some(format!("mode=0755,size={bytes}").as_str()),
+    )
+    .with_context(|| format!("mounting a tmpfs on {}", path.display()))
 }
 
 /// Removes such a tmpfs with all its content.
@@ -115,5 +138,6 @@ pub fn mount_memory(path: &Path, bytes: u64) -> Result<()> {
 /// When it is busy.
 pub fn unmount_memory(path: &Path) -> Result<()> {
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox's workspace")]
-    nix::mount::umount2(path, MntFlags::UMOUNT_NOFOLLOW).with_context(|| format!("unmounting {}", path.display()))
+    nix::mount::umount2(path, MntFlags::UMOUNT_NOFOLLOW)
+        .with_context(|| format!("unmounting {}", path.display()))
 }

@@ -24,8 +24,13 @@ impl ByteSet {
     /// The byte, if the set has exactly one.
     pub(crate) fn only(&self) -> Option<u8> {
         let count: u32 = self.0.iter().map(|word| word.count_ones()).sum();
-        let place: u32 =
-            self.0.iter().zip([0, 64, 128, 192]).filter(|(word, _)| **word > 0).map(|(word, base)| base + word.trailing_zeros()).sum();
+        let place: u32 = self
+            .0
+            .iter()
+            .zip([0, 64, 128, 192])
+            .filter(|(word, _)| **word > 0)
+            .map(|(word, base)| base + word.trailing_zeros())
+            .sum();
         u8::try_from(place).ok().filter(|_| count == 1)
     }
 
@@ -34,7 +39,9 @@ impl ByteSet {
     }
 
     fn with(self, byte: u8) -> Self {
-        self.union(Self(std::array::from_fn(|word| if usize::from(byte) / 64 == word { 1 << (byte % 64) } else { 0 })))
+        self.union(Self(std::array::from_fn(|word| {
+            if usize::from(byte) / 64 == word { 1 << (byte % 64) } else { 0 }
+        })))
     }
 
     fn union(self, other: Self) -> Self {
@@ -71,8 +78,11 @@ impl ByteSet {
             write_byte(out, byte);
         } else {
             let inverted = self.inverted();
-            let (sign, ranges) =
-                if inverted.ranges().len() < self.ranges().len() { ("[^", inverted.ranges()) } else { ("[", self.ranges()) };
+            let (sign, ranges) = if inverted.ranges().len() < self.ranges().len() {
+                ("[^", inverted.ranges())
+            } else {
+                ("[", self.ranges())
+            };
             out.push_str(sign);
             for (low, high) in ranges {
                 write_byte(out, low);
@@ -88,7 +98,9 @@ impl ByteSet {
 
 fn write_byte(out: &mut String, byte: u8) {
     match byte {
-        b'/' | b'_' | b'<' | b'>' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => out.push(char::from(byte)),
+        b'/' | b'_' | b'<' | b'>' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+            out.push(char::from(byte))
+        }
         b'!'..=b'~' => out.extend(['\\', char::from(byte)]),
         _ => out.push_str(&format!("\\x{byte:02X}")),
     }
@@ -123,7 +135,9 @@ pub(crate) fn escape(rest: &mut &[u8]) -> Result<Piece, String> {
         b'H' => ByteSet::from_predicate(|b| !is_horizontal(b)),
         b'v' => ByteSet::from_predicate(is_vertical),
         b'V' => ByteSet::from_predicate(|b| !is_vertical(b)),
-        b'N' if !matches!(*rest, [b'{', next, ..] if !next.is_ascii_digit()) => ByteSet::without(b'\n'),
+        b'N' if !matches!(*rest, [b'{', next, ..] if !next.is_ascii_digit()) => {
+            ByteSet::without(b'\n')
+        }
         b'a' => return Ok(Piece::One(0x07)),
         b'e' => return Ok(Piece::One(0x1b)),
         b'f' => return Ok(Piece::One(0x0c)),
@@ -131,8 +145,12 @@ pub(crate) fn escape(rest: &mut &[u8]) -> Result<Piece, String> {
         b'r' => return Ok(Piece::One(b'\r')),
         b't' => return Ok(Piece::One(b'\t')),
         b'x' => return hexadecimal(rest).map(Piece::One),
-        b'1'..=b'9' | b'g' | b'k' => return Err(format!("a back-reference or octal escape `\\{}`", char::from(byte))),
-        b'0' | b'A'..=b'Z' | b'a'..=b'z' => return Err(format!("the escape `\\{}`", char::from(byte))),
+        b'1'..=b'9' | b'g' | b'k' => {
+            return Err(format!("a back-reference or octal escape `\\{}`", char::from(byte)));
+        }
+        b'0' | b'A'..=b'Z' | b'a'..=b'z' => {
+            return Err(format!("the escape `\\{}`", char::from(byte)));
+        }
         _ => return Ok(Piece::One(byte)),
     };
     Ok(Piece::Set(set))
@@ -147,7 +165,8 @@ fn hexadecimal(rest: &mut &[u8]) -> Result<u8, String> {
         *rest = after.get(1..).unwrap_or_default();
         inside.to_vec()
     } else {
-        let digits: Vec<u8> = rest.iter().copied().take(2).take_while(u8::is_ascii_hexdigit).collect();
+        let digits: Vec<u8> =
+            rest.iter().copied().take(2).take_while(u8::is_ascii_hexdigit).collect();
         *rest = rest.get(digits.len()..).unwrap_or_default();
         digits
     };
@@ -164,7 +183,10 @@ fn hexadecimal(rest: &mut &[u8]) -> Result<u8, String> {
 /// # Errors
 /// Names an unclosed class, an invalid range, or an escape that means more than a set of bytes.
 pub(crate) fn class(rest: &mut &[u8]) -> Result<ByteSet, String> {
-    if rest.first().is_some_and(|&kind| matches!(kind, b':' | b'.' | b'=') && posix_end(rest, kind).is_some()) {
+    if rest
+        .first()
+        .is_some_and(|&kind| matches!(kind, b':' | b'.' | b'=') && posix_end(rest, kind).is_some())
+    {
         return Err("a class name `[: :]` outside of a class".into());
     }
     let is_inverted = rest.first() == Some(&b'^');
@@ -195,7 +217,11 @@ pub(crate) fn class(rest: &mut &[u8]) -> Result<ByteSet, String> {
                 take(rest);
                 match piece(rest)? {
                     Piece::One(high) if low <= high => high,
-                    Piece::One(_) | Piece::Set(_) => return Err("a range in a class that is out of order or ends with a set".into()),
+                    Piece::One(_) | Piece::Set(_) => {
+                        return Err(
+                            "a range in a class that is out of order or ends with a set".into()
+                        );
+                    }
                 }
             }
             _ => low,
@@ -210,7 +236,8 @@ fn piece(rest: &mut &[u8]) -> Result<Piece, String> {
         && let Some(end) = posix_end(after, kind)
     {
         let name = after.get(1..end).unwrap_or_default();
-        let set = posix(name).filter(|_| kind == b':').ok_or("an unknown class name within `[: :]`")?;
+        let set =
+            posix(name).filter(|_| kind == b':').ok_or("an unknown class name within `[: :]`")?;
         *rest = after.get(end + 2..).unwrap_or_default();
         return Ok(Piece::Set(set));
     }

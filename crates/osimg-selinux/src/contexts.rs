@@ -122,15 +122,22 @@ pub(crate) fn parse_entries(source: &Source) -> Result<Vec<Entry<'_>>, Error> {
         let (kind, context) = match (fields.next(), fields.next()) {
             (Some(flag), Some(context)) => {
                 let Some(kind) = FileKind::from_flag(flag) else {
-                    return Err(wrong(source, line, &format!("unknown file type {:?}", String::from_utf8_lossy(flag))));
+                    return Err(wrong(
+                        source,
+                        line,
+                        &format!("unknown file type {:?}", String::from_utf8_lossy(flag)),
+                    ));
                 };
                 (kind, context)
             }
             (Some(context), None) => (FileKind::Any, context),
             (None, _) => return Err(wrong(source, line, "a path without a context")),
         };
-        let regex = ascii(regex).ok_or_else(|| wrong(source, line, "a byte in the path that is not ASCII"))?;
-        let context = ascii(context).ok_or_else(|| wrong(source, line, "a byte in the context that is not ASCII"))?.as_bytes();
+        let regex = ascii(regex)
+            .ok_or_else(|| wrong(source, line, "a byte in the path that is not ASCII"))?;
+        let context = ascii(context)
+            .ok_or_else(|| wrong(source, line, "a byte in the context that is not ASCII"))?
+            .as_bytes();
         entries.push(Entry { line, regex, kind, context: (context != NONE).then_some(context) });
     }
     Ok(entries)
@@ -182,7 +189,8 @@ fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 
 fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     // isspace() in the C locale. Rust's is_ascii_whitespace does not include the vertical tab.
-    line.split(|byte| matches!(byte, b' ' | b'\t' | 0x0b | 0x0c | b'\r')).filter(|field| !field.is_empty())
+    line.split(|byte| matches!(byte, b' ' | b'\t' | 0x0b | 0x0c | b'\r'))
+        .filter(|field| !field.is_empty())
 }
 
 fn ascii(field: &[u8]) -> Option<&str> {
@@ -200,12 +208,20 @@ mod tests {
 
     #[test]
     fn comments_blank_lines_and_unusual_white_space_are_ignored() {
-        let source = Source::new("fc", "# c\n\n \t \n  # d\n\t/a\x0b--  s:o:a_t:s0 more words\r\n/b <<none>>");
+        let source = Source::new(
+            "fc",
+            "# c\n\n \t \n  # d\n\t/a\x0b--  s:o:a_t:s0 more words\r\n/b <<none>>",
+        );
         let entries = parse_entries(&source).unwrap();
         assert_eq!(
             entries,
             [
-                Entry { line: 5, regex: "/a", kind: FileKind::Regular, context: Some(b"s:o:a_t:s0") },
+                Entry {
+                    line: 5,
+                    regex: "/a",
+                    kind: FileKind::Regular,
+                    context: Some(b"s:o:a_t:s0")
+                },
                 Entry { line: 6, regex: "/b", kind: FileKind::Any, context: None },
             ]
         );
@@ -215,14 +231,20 @@ mod tests {
     fn an_error_names_file_and_line() {
         assert!(refusal("/a s:o:a_t\n\n/b\n").contains("fc:3: a path without a context"));
         assert!(refusal("/a -x s:o:a_t\n").contains("fc:1: unknown file type \"-x\""));
-        assert!(refusal("/\u{e4} s:o:a_t\n").contains("fc:1: a byte in the path that is not ASCII"));
+        assert!(
+            refusal("/\u{e4} s:o:a_t\n").contains("fc:1: a byte in the path that is not ASCII")
+        );
         assert!(refusal("/a s:o:\0a_t\n").contains("fc:1: a byte in the context"));
     }
 
     #[test]
     fn the_last_substitution_is_tried_first_and_ends_at_a_slash() {
-        let list = parse_substitutions(&Source::new("subs", "#x\n/a /b\n/a/c /d\n/lonely\n/sys/root /\n/a /e"));
-        let becomes = |path: &str| substitute(&list, path.as_bytes()).map(|p| String::from_utf8(p).unwrap());
+        let list = parse_substitutions(&Source::new(
+            "subs",
+            "#x\n/a /b\n/a/c /d\n/lonely\n/sys/root /\n/a /e",
+        ));
+        let becomes =
+            |path: &str| substitute(&list, path.as_bytes()).map(|p| String::from_utf8(p).unwrap());
         assert_eq!(becomes("/a"), Some("/e".into()));
         assert_eq!(becomes("/a/c/x"), Some("/e/c/x".into()));
         assert_eq!(becomes("/ab"), None);

@@ -55,11 +55,21 @@ impl Builder {
     /// # Errors
     /// Names the construct of the regex that is invalid, or that has no equivalent in Rust's
     /// `regex`.
-    pub(crate) fn add(&mut self, regex: &str, kind: FileKind, verdict: Verdict) -> Result<(), String> {
+    pub(crate) fn add(
+        &mut self,
+        regex: &str,
+        kind: FileKind,
+        verdict: Verdict,
+    ) -> Result<(), String> {
         if let Some(path) = literal(regex) {
             self.literals.entry(path.into()).or_default().push(Literal { kind, verdict });
         } else {
-            self.specs.push(Spec { order: self.specs.len(), kind, verdict, matcher: Matcher::new(regex)? });
+            self.specs.push(Spec {
+                order: self.specs.len(),
+                kind,
+                verdict,
+                matcher: Matcher::new(regex)?,
+            });
         }
         Ok(())
     }
@@ -67,7 +77,8 @@ impl Builder {
     /// Builds the index.
     pub(crate) fn finish(self) -> Index {
         let mut specs = self.specs;
-        specs.sort_by(|a, b| a.matcher.prefix().cmp(b.matcher.prefix()).then(b.order.cmp(&a.order)));
+        specs
+            .sort_by(|a, b| a.matcher.prefix().cmp(b.matcher.prefix()).then(b.order.cmp(&a.order)));
         let mut nodes: Vec<Node> = Vec::new();
         for spec in specs {
             match nodes.last_mut() {
@@ -86,7 +97,10 @@ impl Builder {
 impl Index {
     /// The result of the spec for `path`, if one matches.
     pub(crate) fn lookup(&self, path: &[u8], file: FileKind) -> Option<Verdict> {
-        let literal = self.literals.get(path).and_then(|all| all.iter().rfind(|literal| literal.kind.fits(file)));
+        let literal = self
+            .literals
+            .get(path)
+            .and_then(|all| all.iter().rfind(|literal| literal.kind.fits(file)));
         if let Some(literal) = literal {
             return Some(literal.verdict);
         }
@@ -94,8 +108,14 @@ impl Index {
         let after = self.nodes.partition_point(|node| *node.prefix <= *path);
         let mut at = last_beginning(&self.nodes, after.checked_sub(1), path);
         while let Some(node) = at.and_then(|at| self.nodes.get(at)) {
-            let later = node.specs.iter().take_while(|spec| best.is_none_or(|best| best.order < spec.order));
-            best = later.filter(|spec| spec.kind.fits(file)).find(|spec| spec.matcher.matches(path)).or(best);
+            let later = node
+                .specs
+                .iter()
+                .take_while(|spec| best.is_none_or(|best| best.order < spec.order));
+            best = later
+                .filter(|spec| spec.kind.fits(file))
+                .find(|spec| spec.matcher.matches(path))
+                .or(best);
             at = node.parent;
         }
         best.map(|spec| spec.verdict)
@@ -126,7 +146,9 @@ fn literal(regex: &str) -> Option<Vec<u8>> {
     let mut bytes = regex.bytes();
     while let Some(byte) = bytes.next() {
         path.push(match byte {
-            b'.' | b'^' | b'$' | b'?' | b'*' | b'+' | b'|' | b'[' | b'(' | b'{' | b')' => return None,
+            b'.' | b'^' | b'$' | b'?' | b'*' | b'+' | b'|' | b'[' | b'(' | b'{' | b')' => {
+                return None;
+            }
             b'\\' => bytes.next().filter(|escaped| !escaped.is_ascii_alphanumeric())?,
             _ => byte,
         });

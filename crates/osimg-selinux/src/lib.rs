@@ -72,7 +72,10 @@ impl FileContexts {
         let mut contexts: Vec<Box<[u8]>> = Vec::new();
         let mut numbers: HashMap<&[u8], u32> = HashMap::new();
         let mut specs = 0;
-        for source in [Some(&sources.base), sources.homedirs.as_ref(), sources.local.as_ref()].into_iter().flatten() {
+        for source in [Some(&sources.base), sources.homedirs.as_ref(), sources.local.as_ref()]
+            .into_iter()
+            .flatten()
+        {
             for entry in parse_entries(source)? {
                 let verdict = entry.context.map(|context| {
                     *numbers.entry(context).or_insert_with(|| {
@@ -88,7 +91,8 @@ impl FileContexts {
                 specs += 1;
             }
         }
-        let substitutions = |source: &Option<Source>| source.as_ref().map(parse_substitutions).unwrap_or_default();
+        let substitutions =
+            |source: &Option<Source>| source.as_ref().map(parse_substitutions).unwrap_or_default();
         Ok(Self {
             index: builder.finish(),
             contexts,
@@ -108,9 +112,10 @@ impl FileContexts {
         match self.index.lookup(renamed.as_deref().unwrap_or(&path), FileKind::from_mode(mode)) {
             None => Lookup::NoMatch,
             Some(None) => Lookup::Excluded,
-            Some(Some(number)) => {
-                usize::try_from(number).ok().and_then(|number| self.contexts.get(number)).map_or(Lookup::NoMatch, |c| Lookup::Context(c))
-            }
+            Some(Some(number)) => usize::try_from(number)
+                .ok()
+                .and_then(|number| self.contexts.get(number))
+                .map_or(Lookup::NoMatch, |c| Lookup::Context(c)),
         }
     }
 
@@ -142,7 +147,15 @@ mod tests {
 
     #[test]
     fn repeated_and_trailing_slashes_are_ignored() {
-        for (path, tidied) in [("/", "/"), ("//", "/"), ("///", "/"), ("/a//b///", "/a/b"), ("/a/", "/a"), ("/a", "/a"), ("", "")] {
+        for (path, tidied) in [
+            ("/", "/"),
+            ("//", "/"),
+            ("///", "/"),
+            ("/a//b///", "/a/b"),
+            ("/a/", "/a"),
+            ("/a", "/a"),
+            ("", ""),
+        ] {
             assert_eq!(tidy(path.as_bytes()), tidied.as_bytes(), "{path}");
         }
     }

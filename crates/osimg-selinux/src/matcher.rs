@@ -78,7 +78,10 @@ impl Matcher {
         }
         let mut whole = String::from("^");
         write_alternatives(&mut whole, &pattern.alternatives);
-        Self { prefix: stem(text).unwrap_or_default().into(), tail: Tail::Whole(Lazy::new(whole, Box::default())) }
+        Self {
+            prefix: stem(text).unwrap_or_default().into(),
+            tail: Tail::Whole(Lazy::new(whole, Box::default())),
+        }
     }
 
     /// The fixed prefix of every matching path.
@@ -103,7 +106,8 @@ impl Tail {
     fn from_items(items: &[Item]) -> Self {
         let bytes_repeated = |item: &Item, set: ByteSet| {
             let is_open = matches!(item.repeat, Repeat { min: 0 | 1, max: None });
-            (is_open && item.atom == Atom::Byte(Box::new(set))).then_some(usize::from(item.repeat.min == 1))
+            (is_open && item.atom == Atom::Byte(Box::new(set)))
+                .then_some(usize::from(item.repeat.min == 1))
         };
         if let [item] = items {
             if let Some(at_least) = bytes_repeated(item, ByteSet::all()) {
@@ -238,10 +242,15 @@ mod tests {
     #[test]
     fn accepted_patterns_without_counted_quantifiers_always_compile() {
         let deep = format!("/{}a{}", "(x|".repeat(50), ")*b".repeat(50));
-        for regex in
-            [format!("/{}", "[a-zA-Z0-9]?".repeat(300)), format!("/{}", ".*".repeat(2000)), format!("/{}", "(.|)+".repeat(800)), deep]
-        {
-            let (Tail::Rest(lazy) | Tail::Whole(lazy)) = Matcher::new(&regex).unwrap().tail else { panic!("{regex} needs no engine") };
+        for regex in [
+            format!("/{}", "[a-zA-Z0-9]?".repeat(300)),
+            format!("/{}", ".*".repeat(2000)),
+            format!("/{}", "(.|)+".repeat(800)),
+            deep,
+        ] {
+            let (Tail::Rest(lazy) | Tail::Whole(lazy)) = Matcher::new(&regex).unwrap().tail else {
+                panic!("{regex} needs no engine")
+            };
             assert!(lazy.regex().is_some(), "{regex}");
         }
     }

@@ -53,7 +53,9 @@ impl<'a> Parser<'a> {
     fn pattern(mut self) -> Result<Pattern, String> {
         let alternatives = self.alternatives()?;
         match self.rest {
-            [] => Ok(Pattern { alternatives, is_plain: self.is_plain, is_counted: self.is_counted }),
+            [] => {
+                Ok(Pattern { alternatives, is_plain: self.is_plain, is_counted: self.is_counted })
+            }
             _ => Err("a `)` without its `(`".into()),
         }
     }
@@ -123,7 +125,9 @@ impl<'a> Parser<'a> {
                 _ => self.escape()?,
             },
             b'*' | b'+' | b'?' => return Err("a quantifier with nothing before it".into()),
-            b'{' if counted(self.rest)?.is_some() => return Err("a quantifier with nothing before it".into()),
+            b'{' if counted(self.rest)?.is_some() => {
+                return Err("a quantifier with nothing before it".into());
+            }
             _ => ByteSet::single(byte),
         };
         Ok(Atom::Byte(Box::new(set)))
@@ -226,7 +230,9 @@ impl<'a> Parser<'a> {
             }
         }
         self.is_plain = false;
-        for (setting, flagged, rust) in [(&b"i)"[..], &b"i:"[..], "(?i)"), (b"-i)", b"-i:", "(?-i)"), (b"s)", b"s:", "(?s)")] {
+        for (setting, flagged, rust) in
+            [(&b"i)"[..], &b"i:"[..], "(?i)"), (b"-i)", b"-i:", "(?-i)"), (b"s)", b"s:", "(?s)")]
+        {
             if self.eat(setting) {
                 return Ok(Kind::Setting(rust));
             }

@@ -74,7 +74,10 @@ const DROPPED: [Dropped; 7] = [
     Dropped { prefix: "trusted.SGI_ACL_", reason: "" },
     // What restorecon last saw of file_contexts; it would skip the directory.
     Dropped { prefix: "security.sehash", reason: "" },
-    Dropped { prefix: "trusted.overlay.", reason: "they describe an overlay mount of the build host" },
+    Dropped {
+        prefix: "trusted.overlay.",
+        reason: "they describe an overlay mount of the build host",
+    },
     Dropped { prefix: "user.overlay.", reason: "they describe an overlay mount of the build host" },
     Dropped { prefix: "btrfs.", reason: "they are settings of the build host's file system" },
     Dropped { prefix: "system.", reason: "they are settings of the build host's file system" },
@@ -83,7 +86,8 @@ const DROPPED: [Dropped; 7] = [
 
 /// An HMAC of EVM is made with a key that only the build host has; a signature (other first byte)
 /// is good anywhere.
-const EVM_HMAC: Dropped = Dropped { prefix: "security.evm", reason: "they are made with a secret key of the build host" };
+const EVM_HMAC: Dropped =
+    Dropped { prefix: "security.evm", reason: "they are made with a secret key of the build host" };
 const EVM_HMAC_TYPE: u8 = 2;
 
 /// Reads the attributes of the file: none if its file system has none.
@@ -98,7 +102,9 @@ pub(super) fn read(handle: &Handle) -> Result<Attributes> {
         Err(error) => return Err(error).context("listing extended attributes"),
     };
     for name in names {
-        let read = handle.value(&name).with_context(|| format!("reading extended attribute {}", name.display()))?;
+        let read = handle
+            .value(&name)
+            .with_context(|| format!("reading extended attribute {}", name.display()))?;
         if let Some(value) = read {
             attributes.add(name, value)?;
         }
@@ -142,7 +148,8 @@ impl Attributes {
 
 impl Dropped {
     fn applies(&self, name: &[u8], value: &[u8]) -> bool {
-        name.starts_with(self.prefix.as_bytes()) && (self.prefix != EVM_HMAC.prefix || value.first() == Some(&EVM_HMAC_TYPE))
+        name.starts_with(self.prefix.as_bytes())
+            && (self.prefix != EVM_HMAC.prefix || value.first() == Some(&EVM_HMAC_TYPE))
     }
 }
 
@@ -183,7 +190,9 @@ fn acl_text(value: &[u8]) -> Result<String> {
 fn capability(mut value: Vec<u8>) -> (Vec<u8>, Option<u32>) {
     const VERSION_2: u8 = 2;
     const VERSION_3: u8 = 3;
-    let (Some(version), Some(root)) = (value.get(3).copied(), value.get(20..24)) else { return (value, None) };
+    let (Some(version), Some(root)) = (value.get(3).copied(), value.get(20..24)) else {
+        return (value, None);
+    };
     if version != VERSION_3 {
         return (value, None);
     }
@@ -205,14 +214,22 @@ mod tests {
     #[test]
     fn an_acl_is_written_with_numbers_on_one_line() {
         let mut value = 2_u32.to_le_bytes().to_vec();
-        for (tag, permissions, id) in
-            [(1_u16, 6_u16, u32::MAX), (2, 7, 4_000_000_000), (4, 4, u32::MAX), (8, 5, 99), (16, 7, u32::MAX), (32, 0, u32::MAX)]
-        {
+        for (tag, permissions, id) in [
+            (1_u16, 6_u16, u32::MAX),
+            (2, 7, 4_000_000_000),
+            (4, 4, u32::MAX),
+            (8, 5, 99),
+            (16, 7, u32::MAX),
+            (32, 0, u32::MAX),
+        ] {
             value.extend(tag.to_le_bytes());
             value.extend(permissions.to_le_bytes());
             value.extend(id.to_le_bytes());
         }
-        assert_eq!(acl_text(&value).unwrap(), "user::rw-,user:4000000000:rwx,group::r--,group:99:r-x,mask::rwx,other::---");
+        assert_eq!(
+            acl_text(&value).unwrap(),
+            "user::rw-,user:4000000000:rwx,group::r--,group:99:r-x,mask::rwx,other::---"
+        );
         value.pop();
         assert!(acl_text(&value).is_err());
         assert!(acl_text(&[3, 0, 0, 0]).is_err());
@@ -226,7 +243,10 @@ mod tests {
             value.extend(root.to_le_bytes());
             value
         };
-        assert_eq!(capability(version_3(0)), (vec![1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], None));
+        assert_eq!(
+            capability(version_3(0)),
+            (vec![1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], None)
+        );
         assert_eq!(capability(version_3(1000)), (version_3(1000), Some(1000)));
         assert_eq!(capability(vec![1, 0, 0, 2]), (vec![1, 0, 0, 2], None));
     }

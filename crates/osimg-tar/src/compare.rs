@@ -51,10 +51,16 @@ pub fn first_difference(one: impl Read, other: impl Read) -> Result<Option<Diffe
         let ends = (mine.len() != theirs.len()).then(|| mine.len().min(theirs.len()));
         if let Some(at) = mine.iter().zip(&theirs).position(|(x, y)| x != y).or(ends) {
             let around = |bytes: &[u8]| {
-                let text: String = String::from_utf8_lossy(bytes.get(at..bytes.len().min(at + 24)).unwrap_or_default()).into_owned();
+                let text: String = String::from_utf8_lossy(
+                    bytes.get(at..bytes.len().min(at + 24)).unwrap_or_default(),
+                )
+                .into_owned();
                 text.escape_debug().to_string()
             };
-            return Ok(Some(difference(format!("\"{}\" and \"{}\"", around(&mine), around(&theirs)), Some(at as u64))));
+            return Ok(Some(difference(
+                format!("\"{}\" and \"{}\"", around(&mine), around(&theirs)),
+                Some(at as u64),
+            )));
         }
     }
 }
@@ -69,7 +75,9 @@ fn name(entry: &Entry) -> String {
 
 /// The first field of a member's headers that differs.
 fn in_header(a: &Entry, b: &Entry) -> Option<String> {
-    let said = |what: &str, one: &dyn std::fmt::Debug, other: &dyn std::fmt::Debug| Some(format!("{what}: {one:?} and {other:?}"));
+    let said = |what: &str, one: &dyn std::fmt::Debug, other: &dyn std::fmt::Debug| {
+        Some(format!("{what}: {one:?} and {other:?}"))
+    };
     if a.kind != b.kind {
         return said("type", &a.kind, &b.kind);
     }
@@ -80,13 +88,21 @@ fn in_header(a: &Entry, b: &Entry) -> Option<String> {
         return Some(format!("owner: {}:{} and {}:{}", a.uid, a.gid, b.uid, b.gid));
     }
     if a.link != b.link {
-        return said("target", &String::from_utf8_lossy(&a.link), &String::from_utf8_lossy(&b.link));
+        return said(
+            "target",
+            &String::from_utf8_lossy(&a.link),
+            &String::from_utf8_lossy(&b.link),
+        );
     }
     if a.mtime != b.mtime {
         return said("time", &a.mtime, &b.mtime);
     }
     if a.label != b.label {
-        return said("label", &a.label.as_deref().map(String::from_utf8_lossy), &b.label.as_deref().map(String::from_utf8_lossy));
+        return said(
+            "label",
+            &a.label.as_deref().map(String::from_utf8_lossy),
+            &b.label.as_deref().map(String::from_utf8_lossy),
+        );
     }
     if (&a.xattrs, &a.acl, &a.default_acl) != (&b.xattrs, &b.acl, &b.default_acl) {
         return Some("extended attributes".into());
@@ -125,7 +141,9 @@ mod tests {
 
     #[test]
     fn a_content_that_goes_on_where_the_other_ends_differs_there() {
-        let difference = |a: &[u8], b: &[u8]| first_difference(tar(a).as_slice(), tar(b).as_slice()).expect("two archives");
+        let difference = |a: &[u8], b: &[u8]| {
+            first_difference(tar(a).as_slice(), tar(b).as_slice()).expect("two archives")
+        };
         assert_eq!(difference(b"same", b"same"), None);
         assert_eq!(difference(b"one", b"one two").expect("a difference").byte, Some(3));
         assert_eq!(difference(b"one two", b"one").expect("a difference").byte, Some(3));

@@ -56,7 +56,12 @@ impl Encoder {
 
     /// Packs `block` into `packed`, which is empty; gives up early, with nothing of use in
     /// `packed`, once `stopped` says so.
-    pub(super) fn encode(&mut self, block: &[u8], mut packed: Buffer, stopped: &dyn Fn() -> bool) -> Result<Piece> {
+    pub(super) fn encode(
+        &mut self,
+        block: &[u8],
+        mut packed: Buffer,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<Piece> {
         let mut unpadded = 0;
         match self {
             Self::Stored => packed.extend(block),

@@ -32,7 +32,9 @@ impl Rank {
 /// bytes of archives depend on it.
 fn hash(name: &[u8], number: u64) -> u64 {
     let bytes = name.iter().copied().chain(number.to_le_bytes());
-    let mut hash = bytes.fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
+    let mut hash = bytes.fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+    });
     for factor in [0xFF51_AFD7_ED55_8CCD, 0xC4CE_B9FE_1A85_EC53] {
         hash = (hash ^ hash >> 33).wrapping_mul(factor);
     }
@@ -104,10 +106,15 @@ mod tests {
             cutter.mark(filled, Rank::of_member(&name.to_le_bytes()));
             let mut done = 0;
             while done < *length {
-                let part = (LONGEST - filled).min(length - done).min(GRAIN as usize - done % GRAIN as usize);
+                let part = (LONGEST - filled)
+                    .min(length - done)
+                    .min(GRAIN as usize - done % GRAIN as usize);
                 (done, filled) = (done + part, filled + part);
                 if done % GRAIN as usize == 0 {
-                    cutter.mark(filled, Rank::inside(&name.to_le_bytes(), (done / GRAIN as usize) as u64));
+                    cutter.mark(
+                        filled,
+                        Rank::inside(&name.to_le_bytes(), (done / GRAIN as usize) as u64),
+                    );
                 }
                 if filled == LONGEST {
                     let end = cutter.cut(filled);
@@ -127,7 +134,14 @@ mod tests {
     /// Lengths as files of an OS have them: most have a few KiB, a few have many MiB.
     fn members(seed: u64, count: u32) -> Vec<(u32, usize)> {
         (0..count)
-            .map(|name| (name, 512 + (1_usize << (9 + hash(b"length", seed ^ u64::from(name)).trailing_zeros())).min(40 << 20)))
+            .map(|name| {
+                (
+                    name,
+                    512 + (1_usize
+                        << (9 + hash(b"length", seed ^ u64::from(name)).trailing_zeros()))
+                    .min(40 << 20),
+                )
+            })
             .collect()
     }
 
@@ -164,11 +178,15 @@ mod tests {
         let shares: Vec<f64> = (0..trees)
             .map(|seed| {
                 let random = |number: u64| hash(b"change", seed << 8 | number);
-                let changes: Vec<_> = (0..4).map(|n| (random(n) as u32, random(n + 4) as usize % 200_000)).collect();
+                let changes: Vec<_> =
+                    (0..4).map(|n| (random(n) as u32, random(n + 4) as usize % 200_000)).collect();
                 kept(&members(seed, 80_000), &changes)
             })
             .collect();
-        assert!(shares.iter().sum::<f64>() / f64::from(u32::try_from(trees).unwrap()) > 0.98, "{shares:?}");
+        assert!(
+            shares.iter().sum::<f64>() / f64::from(u32::try_from(trees).unwrap()) > 0.98,
+            "{shares:?}"
+        );
     }
 
     proptest! {

@@ -62,7 +62,8 @@ impl<'o> Describer<'o> {
                     let computed = self.overrides.labels.source() == LabelSource::Computed;
                     described.relabelled = computed && first.label != self.computed_label(found);
                     let entry = &mut described.entry;
-                    (entry.kind, entry.link, entry.size, entry.device) = (Kind::HardLink, first.name.clone(), 0, None);
+                    (entry.kind, entry.link, entry.size, entry.device) =
+                        (Kind::HardLink, first.name.clone(), 0, None);
                     return Ok(Some(described));
                 }
                 Link::Repeats => described.repeated = true,
@@ -71,7 +72,9 @@ impl<'o> Describer<'o> {
         }
         let mut attributes = attributes::read(&found.handle)?;
         described.foreign_capability = attributes.foreign_capability.is_some();
-        if let (Some(root), Capabilities::OfHost) = (attributes.foreign_capability, self.capabilities) {
+        if let (Some(root), Capabilities::OfHost) =
+            (attributes.foreign_capability, self.capabilities)
+        {
             return Err(Error::new(Reason::Capability(root)).context("reading a file capability"));
         }
         let entry = &mut described.entry;
@@ -98,7 +101,8 @@ impl<'o> Describer<'o> {
     fn entry(&self, found: &Found, kind: Kind) -> Result<Entry> {
         let stat = &found.stat;
         let (uid, gid) = self.overrides.owner(stat);
-        let device = matches!(kind, Kind::Character | Kind::Block).then(|| (major(stat.st_rdev), minor(stat.st_rdev)));
+        let device = matches!(kind, Kind::Character | Kind::Block)
+            .then(|| (major(stat.st_rdev), minor(stat.st_rdev)));
         Ok(Entry {
             offset: 0,
             path: member_name(&found.path, kind),
@@ -108,10 +112,17 @@ impl<'o> Describer<'o> {
             gid: gid.into(),
             uname: Vec::new(),
             gname: Vec::new(),
-            size: if kind == Kind::File { u64::try_from(stat.st_size).context("reading its size")? } else { 0 },
+            size: if kind == Kind::File {
+                u64::try_from(stat.st_size).context("reading its size")?
+            } else {
+                0
+            },
             mtime: match self.latest {
                 Some(latest) => Time { seconds: stat.st_mtime.min(latest), nanoseconds: 0 },
-                None => Time { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) },
+                None => Time {
+                    seconds: stat.st_mtime,
+                    nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+                },
             },
             link: Vec::new(),
             device,

@@ -26,7 +26,11 @@ impl<W: Write> Digesting<W> {
     /// Flushes the sink and returns what was written.
     pub(super) fn finish(mut self) -> io::Result<Digests> {
         self.sink.flush()?;
-        Ok(Digests { bytes: self.bytes, sha256: hex::encode(self.sha256.finalize()), sha512: hex::encode(self.sha512.finalize()) })
+        Ok(Digests {
+            bytes: self.bytes,
+            sha256: hex::encode(self.sha256.finalize()),
+            sha512: hex::encode(self.sha512.finalize()),
+        })
     }
 }
 
@@ -71,7 +75,10 @@ mod tests {
         let digests = writer.finish().unwrap();
         assert_eq!(digests.bytes, 12);
         // printf 'hello, world' | sha256sum
-        assert_eq!(digests.sha256, "09ca7e4eaa6e8ae9c7d261167129184883644d07dfba7cbfbc4c8a2e08360d5b");
+        assert_eq!(
+            digests.sha256,
+            "09ca7e4eaa6e8ae9c7d261167129184883644d07dfba7cbfbc4c8a2e08360d5b"
+        );
         assert!(digests.sha512.starts_with("8710339dcb6814d0"));
     }
 }

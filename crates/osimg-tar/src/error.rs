@@ -259,11 +259,17 @@ mod tests {
     #[test]
     fn actions_come_before_the_reason_and_the_systems_error_is_the_source() {
         let changed = Error::at("packing", b"a\n", Reason::Changed).context("packing the tree t");
-        assert_eq!(changed.to_string(), "packing the tree t: packing /a\\n: it changed in the meantime");
+        assert_eq!(
+            changed.to_string(),
+            "packing the tree t: packing /a\\n: it changed in the meantime"
+        );
         assert!(changed.source().is_none());
         let denied: Error = Result::<(), _>::Err(Errno::EACCES).context("reading it").unwrap_err();
         assert_eq!(denied.to_string(), "reading it");
-        assert_eq!(denied.source().map(ToString::to_string), Some("Permission denied (os error 13)".into()));
+        assert_eq!(
+            denied.source().map(ToString::to_string),
+            Some("Permission denied (os error 13)".into())
+        );
         assert_eq!(Error::from(Errno::EIO).to_string(), "Input/output error (os error 5)");
     }
 }

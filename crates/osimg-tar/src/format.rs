@@ -77,7 +77,9 @@ impl Format {
     /// [`Reason::Name`] when Anaconda would take a file of that name for a disk image.
     pub fn from_name(path: &Path) -> Result<Self> {
         let name = path.file_name().unwrap_or(path.as_os_str()).as_bytes();
-        if let Some((_, format)) = BY_SUFFIX.iter().find(|(suffix, _)| name.ends_with(suffix.as_bytes())) {
+        if let Some((_, format)) =
+            BY_SUFFIX.iter().find(|(suffix, _)| name.ends_with(suffix.as_bytes()))
+        {
             return Ok(*format);
         }
         let lower = name.to_ascii_lowercase();
@@ -157,7 +159,9 @@ impl Level {
             Self::Default => Ok(default),
             Self::Best => Ok(best),
             Self::Exact(number) if range.contains(&number) => Ok(number),
-            Self::Exact(level) => Err(Reason::Level { level, format: format.extension(), range }.into()),
+            Self::Exact(level) => {
+                Err(Reason::Level { level, format: format.extension(), range }.into())
+            }
         }
     }
 }
@@ -181,7 +185,9 @@ impl FromStr for Level {
             "fast" => Self::Fast,
             "default" => Self::Default,
             "best" => Self::Best,
-            number => Self::Exact(number.parse().map_err(|_| Reason::LevelText(number.to_owned()))?),
+            number => {
+                Self::Exact(number.parse().map_err(|_| Reason::LevelText(number.to_owned()))?)
+            }
         })
     }
 }
@@ -233,7 +239,10 @@ mod tests {
         }
         assert!(refused("a.TGZ").contains("lower case"));
         for name in ["a.gz", "atgz", "a.tgz?signature=1"] {
-            assert_eq!(refused(name), format!("cannot tell the archive format from the name `{name}`"));
+            assert_eq!(
+                refused(name),
+                format!("cannot tell the archive format from the name `{name}`")
+            );
         }
     }
 
@@ -241,13 +250,19 @@ mod tests {
     fn formats_and_levels_are_read_as_they_are_written() {
         for format in Format::ALL {
             assert_eq!(format.to_string().parse::<Format>().unwrap(), format);
-            assert_eq!(serde_json::from_str::<Format>(&serde_json::to_string(&format).unwrap()).unwrap(), format);
+            assert_eq!(
+                serde_json::from_str::<Format>(&serde_json::to_string(&format).unwrap()).unwrap(),
+                format
+            );
         }
         assert_eq!("tar.bz2".parse::<Format>().unwrap(), Format::Tbz);
         assert!("zip".parse::<Format>().is_err());
         for level in [Level::Fast, Level::Default, Level::Best, Level::Exact(3)] {
             assert_eq!(level.to_string().parse::<Level>().unwrap(), level);
-            assert_eq!(serde_json::from_str::<Level>(&serde_json::to_string(&level).unwrap()).unwrap(), level);
+            assert_eq!(
+                serde_json::from_str::<Level>(&serde_json::to_string(&level).unwrap()).unwrap(),
+                level
+            );
         }
         assert!("slow".parse::<Level>().is_err());
     }

@@ -28,11 +28,16 @@ impl Encoder {
             Ok(Ok(level)) => Ok(Compressor::new(level)),
             _ => Err(Reason::Compressor(format!("gzip has no level {level}"))),
         };
-        Ok(Self { search: compressor(level)?, fast: compressor(level.min(1))?, probe: Probe::new(8)? })
+        Ok(Self {
+            search: compressor(level)?,
+            fast: compressor(level.min(1))?,
+            probe: Probe::new(8)?,
+        })
     }
 
     pub(super) fn encode(&mut self, block: &[u8], packed: &mut Buffer) -> Result<()> {
-        let compressor = if self.probe.is_incompressible(block) { &mut self.fast } else { &mut self.search };
+        let compressor =
+            if self.probe.is_incompressible(block) { &mut self.fast } else { &mut self.search };
         packed.reserve(compressor.gzip_compress_bound(block.len()));
         // The header says: no name, no time, an unknown system.
         let count = compressor

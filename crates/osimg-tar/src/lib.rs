@@ -7,7 +7,10 @@
 //! pack the blocks ([`compress`]: [`gzip`], [`bzip2`], [`xz`]; [`probe`]), and each [`sink`] joins,
 //! hashes and writes them.
 #![doc = include_str!("../README.md")]
-#![allow(rustdoc::private_intra_doc_links, reason = "the overview is for readers of the source as well")]
+#![allow(
+    rustdoc::private_intra_doc_links,
+    reason = "the overview is for readers of the source as well"
+)]
 
 mod attributes;
 mod buffer;
@@ -180,7 +183,12 @@ pub fn write_tree(tree: &Path, outputs: Vec<Output<'_>>, options: &Options<'_>) 
     }
     let (lanes, sinks): (Vec<_>, Vec<_>) = outputs
         .into_iter()
-        .map(|output| Ok((Lane { format: output.format, level: options.level.number(output.format)? }, output.sink)))
+        .map(|output| {
+            Ok((
+                Lane { format: output.format, level: options.level.number(output.format)? },
+                output.sink,
+            ))
+        })
         .collect::<Result<Vec<_>>>()?
         .into_iter()
         .unzip();
@@ -223,12 +231,18 @@ fn run<'scope, 'env: 'scope>(
             })
         };
         writers.push(
-            std::thread::Builder::new().name(format!("write {}", lane.format)).spawn_scoped(scope, life).context("starting a thread")?,
+            std::thread::Builder::new()
+                .name(format!("write {}", lane.format))
+                .spawn_scoped(scope, life)
+                .context("starting a thread")?,
         );
     }
     if compresses {
         for _ in 0..jobs.get() {
-            std::thread::Builder::new().name("compress".into()).spawn_scoped(scope, || pool.pack()).context("starting a thread")?;
+            std::thread::Builder::new()
+                .name("compress".into())
+                .spawn_scoped(scope, || pool.pack())
+                .context("starting a thread")?;
         }
     }
     let mut summary = pack::pack(tree, pool, options)?;

@@ -4,7 +4,18 @@ use std::collections::{HashMap, HashSet};
 
 /// Directories that are often file systems of their own on the target; a hard link into one would
 /// fail when it is unpacked there.
-const PARTITIONS: [&[u8]; 10] = [b"boot", b"boot/efi", b"home", b"opt", b"srv", b"tmp", b"var", b"var/log", b"var/log/audit", b"var/tmp"];
+const PARTITIONS: [&[u8]; 10] = [
+    b"boot",
+    b"boot/efi",
+    b"home",
+    b"opt",
+    b"srv",
+    b"tmp",
+    b"var",
+    b"var/log",
+    b"var/log/audit",
+    b"var/tmp",
+];
 
 /// The file and the partition of the target that it is unpacked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,7 +69,9 @@ impl Links {
 
 /// The innermost directory of [`PARTITIONS`] that holds the path.
 fn partition(path: &[u8]) -> Option<usize> {
-    let holds = |directory: &[u8]| path.strip_prefix(directory).is_some_and(|rest| rest.first() == Some(&b'/'));
+    let holds = |directory: &[u8]| {
+        path.strip_prefix(directory).is_some_and(|rest| rest.first() == Some(&b'/'))
+    };
     (0..PARTITIONS.len())
         .filter(|n| PARTITIONS.get(*n).is_some_and(|directory| holds(directory)))
         .max_by_key(|n| PARTITIONS.get(*n).map(|f| f.len()))
@@ -83,11 +96,25 @@ mod tests {
     fn a_link_never_crosses_a_partition() {
         let mut links = Links::default();
         assert!(matches!(links.find(1, 2, b"boot/vmlinuz"), Link::Carries));
-        links.remember(1, 2, b"boot/vmlinuz", First { name: b"./boot/vmlinuz".to_vec(), label: None });
-        assert!(matches!(links.find(1, 2, b"boot/second"), Link::PointsTo(first) if first.name == b"./boot/vmlinuz"));
+        links.remember(
+            1,
+            2,
+            b"boot/vmlinuz",
+            First { name: b"./boot/vmlinuz".to_vec(), label: None },
+        );
+        assert!(
+            matches!(links.find(1, 2, b"boot/second"), Link::PointsTo(first) if first.name == b"./boot/vmlinuz")
+        );
         assert!(matches!(links.find(1, 2, b"usr/lib/vmlinuz"), Link::Repeats));
-        links.remember(1, 2, b"usr/lib/vmlinuz", First { name: b"./usr/lib/vmlinuz".to_vec(), label: None });
-        assert!(matches!(links.find(1, 2, b"usr/third"), Link::PointsTo(first) if first.name == b"./usr/lib/vmlinuz"));
+        links.remember(
+            1,
+            2,
+            b"usr/lib/vmlinuz",
+            First { name: b"./usr/lib/vmlinuz".to_vec(), label: None },
+        );
+        assert!(
+            matches!(links.find(1, 2, b"usr/third"), Link::PointsTo(first) if first.name == b"./usr/lib/vmlinuz")
+        );
         assert!(matches!(links.find(1, 3, b"usr/other"), Link::Carries));
     }
 }

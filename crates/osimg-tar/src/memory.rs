@@ -31,14 +31,22 @@ pub struct Memory {
 /// # Errors
 /// Fails when a limit is given and not even one job fits.
 pub(super) fn jobs(lanes: &[Lane], wanted: NonZeroUsize, memory: Memory) -> Result<NonZeroUsize> {
-    let room = memory.limit.unwrap_or_else(|| installed(memory.group).map_or(UNKNOWN, |bytes| bytes / 4));
-    let most = (1..=wanted.get()).rev().find(|jobs| estimate(lanes, *jobs) <= room).and_then(NonZeroUsize::new);
+    let room =
+        memory.limit.unwrap_or_else(|| installed(memory.group).map_or(UNKNOWN, |bytes| bytes / 4));
+    let most = (1..=wanted.get())
+        .rev()
+        .find(|jobs| estimate(lanes, *jobs) <= room)
+        .and_then(NonZeroUsize::new);
     let needed = estimate(lanes, 1);
     match (most, memory) {
         (Some(jobs), _) => Ok(jobs),
-        (None, Memory { limit: Some(allowed), .. }) => Err(Reason::Memory { needed, allowed }.into()),
+        (None, Memory { limit: Some(allowed), .. }) => {
+            Err(Reason::Memory { needed, allowed }.into())
+        }
         // The kernel would kill the process, and all work would be lost.
-        (None, Memory { group: Some(allowed), .. }) if allowed < needed => Err(Reason::GroupMemory { needed, allowed }.into()),
+        (None, Memory { group: Some(allowed), .. }) if allowed < needed => {
+            Err(Reason::GroupMemory { needed, allowed }.into())
+        }
         (None, _) => Ok(NonZeroUsize::MIN),
     }
 }
@@ -68,7 +76,9 @@ fn estimate(lanes: &[Lane], jobs: usize) -> u64 {
 /// The memory of the machine, or of the control group if that has less.
 fn installed(group: Option<u64>) -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let kib = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())?;
+    let kib = meminfo.lines().find_map(|line| {
+        line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+    })?;
     Some((kib * 1024).min(group.unwrap_or(u64::MAX)))
 }
 
@@ -81,7 +91,9 @@ mod tests {
     }
 
     fn count(lanes: &[Lane], wanted: usize, limit: u64) -> Option<usize> {
-        jobs(lanes, NonZeroUsize::new(wanted).unwrap(), Memory { limit: Some(limit), group: None }).ok().map(NonZeroUsize::get)
+        jobs(lanes, NonZeroUsize::new(wanted).unwrap(), Memory { limit: Some(limit), group: None })
+            .ok()
+            .map(NonZeroUsize::get)
     }
 
     #[test]
@@ -100,14 +112,22 @@ mod tests {
     fn a_limit_that_is_too_small_is_reported_with_one_that_is_enough() {
         let memory = Memory { limit: Some(1 << 20), group: None };
         let error = jobs(&[lane(Format::Txz, 9)], NonZeroUsize::MIN, memory).unwrap_err();
-        let Reason::Memory { needed, allowed: 1_048_576 } = error.reason() else { panic!("{error}") };
+        let Reason::Memory { needed, allowed: 1_048_576 } = error.reason() else {
+            panic!("{error}")
+        };
         assert_eq!(count(&[lane(Format::Txz, 9)], 1, *needed), Some(1));
         assert_eq!(count(&[lane(Format::Txz, 9)], 1, *needed - 1), None);
     }
 
     #[test]
     fn a_control_group_that_is_too_small_is_reported() {
-        let one = |group| jobs(&[lane(Format::Txz, 9)], NonZeroUsize::MIN, Memory { limit: None, group: Some(group) });
+        let one = |group| {
+            jobs(
+                &[lane(Format::Txz, 9)],
+                NonZeroUsize::MIN,
+                Memory { limit: None, group: Some(group) },
+            )
+        };
         let needed = estimate(&[lane(Format::Txz, 9)], 1);
         assert!(one(needed).is_ok());
         let error = one(100 * MIB).unwrap_err().to_string();

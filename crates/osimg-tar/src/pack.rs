@@ -135,7 +135,13 @@ impl Packing<'_, '_, '_> {
         let size = entry.size;
         if sparse::may_have_holes(&found.stat) {
             let map = sparse::map_of_file(file, size, &mut self.scratch, &|| stop(self.options));
-            let map = map.map_err(|error| if ended_early(&error) { Reason::Changed.into() } else { error.context("looking for holes") });
+            let map = map.map_err(|error| {
+                if ended_early(&error) {
+                    Reason::Changed.into()
+                } else {
+                    error.context("looking for holes")
+                }
+            });
             entry.sparse = map?.map(Into::into);
         }
         self.put(entry)?;
@@ -149,7 +155,9 @@ impl Packing<'_, '_, '_> {
         }
         self.tape.align()?;
         let (before, after) = (&found.stat, fstat(file)?);
-        if (after.st_size, after.st_mtime, after.st_mtime_nsec) != (before.st_size, before.st_mtime, before.st_mtime_nsec) {
+        if (after.st_size, after.st_mtime, after.st_mtime_nsec)
+            != (before.st_size, before.st_mtime, before.st_mtime_nsec)
+        {
             return Err(Reason::Changed.into());
         }
         Ok(())
@@ -175,7 +183,10 @@ impl Packing<'_, '_, '_> {
     }
 
     fn report(&self) -> Result<()> {
-        (self.options.progress)(Progress { entries: self.summary.entries, bytes: self.tape.bytes() });
+        (self.options.progress)(Progress {
+            entries: self.summary.entries,
+            bytes: self.tape.bytes(),
+        });
         stop(self.options)
     }
 
@@ -187,7 +198,8 @@ impl Packing<'_, '_, '_> {
         let Self { tape, options, mut summary, notes, .. } = self;
         (summary.bytes, summary.sha256) = tape.finish()?;
         (options.progress)(Progress { entries: summary.entries, bytes: summary.bytes });
-        summary.warnings = notes.into_iter().map(|(note, (count, path))| note.text(count, &path)).collect();
+        summary.warnings =
+            notes.into_iter().map(|(note, (count, path))| note.text(count, &path)).collect();
         Ok(summary)
     }
 }
@@ -200,12 +212,24 @@ impl Note {
         };
         let place = if count > 1 { format!("{first} and {} more", count - 1) } else { first };
         match self {
-            Self::Attribute(prefix, reason) => format!("leaving out extended attributes {prefix}*, because {reason}: {place}"),
-            Self::Repeated => format!("repeating the content of hard links that would cross into another partition: {place}"),
-            Self::Relabelled => format!("giving hard links one label although their names have different ones: {place}"),
-            Self::Capability => format!("packing file capabilities that are valid only in the user namespace of a container: {place}"),
+            Self::Attribute(prefix, reason) => {
+                format!("leaving out extended attributes {prefix}*, because {reason}: {place}")
+            }
+            Self::Repeated => format!(
+                "repeating the content of hard links that would cross into another partition: \
+                 {place}"
+            ),
+            Self::Relabelled => format!(
+                "giving hard links one label although their names have different ones: {place}"
+            ),
+            Self::Capability => format!(
+                "packing file capabilities that are valid only in the user namespace of a \
+                 container: {place}"
+            ),
             Self::Socket => format!("leaving out sockets, which an archive cannot hold: {place}"),
-            Self::Deep => format!("packing paths over {LONGEST_PATH} bytes, which GNU tar cannot unpack: {place}"),
+            Self::Deep => format!(
+                "packing paths over {LONGEST_PATH} bytes, which GNU tar cannot unpack: {place}"
+            ),
         }
     }
 }

@@ -50,7 +50,13 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) -> Result<()> {
     };
     let records = records(entry, stored);
     if !records.is_empty() {
-        let fields = Fields { flag: b'x', mode: 0o644, size: records.len() as u64, mtime: entry.mtime, ..Fields::default() };
+        let fields = Fields {
+            flag: b'x',
+            mode: 0o644,
+            size: records.len() as u64,
+            mtime: entry.mtime,
+            ..Fields::default()
+        };
         ustar(&fields, &beside(&entry.path, b"PaxHeaders"), b"", out)?;
         out.extend_from_slice(&records);
         align(out);
@@ -90,7 +96,15 @@ struct Fields {
 
 impl Default for Fields {
     fn default() -> Self {
-        Self { flag: 0, mode: 0, uid: 0, gid: 0, size: 0, mtime: Time { seconds: 0, nanoseconds: 0 }, device: (0, 0) }
+        Self {
+            flag: 0,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            mtime: Time { seconds: 0, nanoseconds: 0 },
+            device: (0, 0),
+        }
     }
 }
 
@@ -147,7 +161,8 @@ fn records(member: &Entry, stored: u64) -> Vec<u8> {
         record(&mut out, b"RHT.security.selinux", label);
     }
     let label = stored_label.iter().map(|label| (b"security.selinux".as_slice(), label.as_slice()));
-    let mut all: Vec<(&[u8], &[u8])> = member.xattrs.iter().map(|(n, v)| (n.as_slice(), v.as_slice())).chain(label).collect();
+    let mut all: Vec<(&[u8], &[u8])> =
+        member.xattrs.iter().map(|(n, v)| (n.as_slice(), v.as_slice())).chain(label).collect();
     all.sort_unstable();
     for (name, value) in all {
         let mut key = b"SCHILY.xattr.".to_vec();
@@ -192,7 +207,9 @@ impl Time {
     fn decimal(self) -> String {
         let (sign, whole, fraction) = match (self.seconds < 0, self.nanoseconds) {
             (true, 0) => ("-", self.seconds.unsigned_abs(), 0),
-            (true, nanoseconds) => ("-", self.seconds.unsigned_abs() - 1, 1_000_000_000 - nanoseconds),
+            (true, nanoseconds) => {
+                ("-", self.seconds.unsigned_abs() - 1, 1_000_000_000 - nanoseconds)
+            }
             (false, nanoseconds) => ("", self.seconds.unsigned_abs(), nanoseconds),
         };
         if fraction == 0 {
@@ -209,14 +226,20 @@ fn split(name: &[u8]) -> Option<(&[u8], &[u8])> {
         return Some((b"", name));
     }
     // The longest prefix leaves the shortest name.
-    let slash = name.get(..=PREFIX).unwrap_or(name).iter().rposition(|byte| *byte == b'/').filter(|slash| *slash > 0)?;
+    let slash = name
+        .get(..=PREFIX)
+        .unwrap_or(name)
+        .iter()
+        .rposition(|byte| *byte == b'/')
+        .filter(|slash| *slash > 0)?;
     let (prefix, rest) = (name.get(..slash)?, name.get(slash + 1..)?);
     (!rest.is_empty() && rest.len() <= NAME).then_some((prefix, rest))
 }
 
 fn ustar(numbers: &Fields, name: &[u8], link: &[u8], out: &mut Vec<u8>) -> Result<()> {
     let mut header = tar::Header::new_ustar();
-    let layout = || Error::new(Reason::Compressor("laying out a header: it has no ustar form".into()));
+    let layout =
+        || Error::new(Reason::Compressor("laying out a header: it has no ustar form".into()));
     let fields = header.as_ustar_mut().ok_or_else(layout)?;
     // A record holds the name that does not fit. A reader that ignores records gets its beginning.
     let (prefix, rest) = split(name).unwrap_or((b"", name));
@@ -268,7 +291,8 @@ mod tests {
         for size in [0, 1, 80, 90, 91, 92, 93, 95, 985, 986, 987, 990, 9_985] {
             let mut out = Vec::new();
             record(&mut out, b"k", &vec![b'v'; size]);
-            let told: usize = std::str::from_utf8(&out).unwrap().split(' ').next().unwrap().parse().unwrap();
+            let told: usize =
+                std::str::from_utf8(&out).unwrap().split(' ').next().unwrap().parse().unwrap();
             assert_eq!(told, out.len());
         }
     }
@@ -286,7 +310,9 @@ mod tests {
 
     #[test]
     fn a_name_is_parted_where_the_fields_allow_it() {
-        let long = |prefix: usize, rest: usize| [vec![b'p'; prefix], b"/".to_vec(), vec![b'r'; rest]].concat();
+        let long = |prefix: usize, rest: usize| {
+            [vec![b'p'; prefix], b"/".to_vec(), vec![b'r'; rest]].concat()
+        };
         assert!(split(&[b'n'; 100]).is_some());
         assert!(split(&[b'n'; 101]).is_none());
         assert_eq!(split(&long(155, 100)).unwrap().0.len(), 155);

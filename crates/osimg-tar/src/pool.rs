@@ -68,9 +68,24 @@ pub(super) fn lane_limit(format: Format, jobs: usize) -> usize {
 }
 
 impl<'a> Pool<'a> {
-    pub(super) fn new(lanes: Vec<Lane>, jobs: NonZeroUsize, cancelled: &'a (dyn Fn() -> bool + Sync)) -> Self {
-        let traffic = lanes.iter().map(|lane| Traffic { limit: lane_limit(lane.format, jobs.get()), ..Traffic::default() }).collect();
-        Self { lanes, cancelled, state: Mutex::new(State { lanes: traffic, ..State::default() }), changed: Condvar::new() }
+    pub(super) fn new(
+        lanes: Vec<Lane>,
+        jobs: NonZeroUsize,
+        cancelled: &'a (dyn Fn() -> bool + Sync),
+    ) -> Self {
+        let traffic = lanes
+            .iter()
+            .map(|lane| Traffic {
+                limit: lane_limit(lane.format, jobs.get()),
+                ..Traffic::default()
+            })
+            .collect();
+        Self {
+            lanes,
+            cancelled,
+            state: Mutex::new(State { lanes: traffic, ..State::default() }),
+            changed: Condvar::new(),
+        }
     }
 
     pub(super) fn lanes(&self) -> &[Lane] {
@@ -80,7 +95,11 @@ impl<'a> Pool<'a> {
     /// An empty block for the lane.
     pub(super) fn block(&self, lane: usize) -> Buffer {
         let spare = self.lock().lanes.get_mut(lane).and_then(|traffic| traffic.spare_blocks.pop());
-        spare.unwrap_or_else(|| Buffer::with_capacity(self.lanes.get(lane).map_or(1 << 20, |l| block_size(l.format, l.level))))
+        spare.unwrap_or_else(|| {
+            Buffer::with_capacity(
+                self.lanes.get(lane).map_or(1 << 20, |l| block_size(l.format, l.level)),
+            )
+        })
     }
 
     /// Waits while too many blocks of the lane are under way. Only then the next block is taken, so
@@ -155,7 +174,11 @@ impl<'a> Pool<'a> {
                 return None;
             }
             if let Some(task) = state.waiting.pop_front() {
-                let spare = state.lanes.get_mut(task.lane).and_then(|traffic| traffic.spare_pieces.pop()).unwrap_or_default();
+                let spare = state
+                    .lanes
+                    .get_mut(task.lane)
+                    .and_then(|traffic| traffic.spare_pieces.pop())
+                    .unwrap_or_default();
                 return Some((task, spare));
             }
             if state.closed {
@@ -247,7 +270,8 @@ impl<'a> Pool<'a> {
     }
 
     fn wait<'s>(&self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
-        let (mut state, _) = self.changed.wait_timeout(state, CANCELLATION).unwrap_or_else(PoisonError::into_inner);
+        let (mut state, _) =
+            self.changed.wait_timeout(state, CANCELLATION).unwrap_or_else(PoisonError::into_inner);
         if !state.stopped && (self.cancelled)() {
             state.stopped = true;
             self.changed.notify_all();

@@ -19,8 +19,14 @@ pub(super) struct Probe {
 impl Probe {
     /// A probe that takes `count` samples.
     pub(super) fn new(count: usize) -> Result<Self> {
-        let level = CompressionLvl::new(1).map_err(|_| Reason::Compressor("deflate has no level 1".into()))?;
-        Ok(Self { count: count.max(1), fast: Compressor::new(level), samples: Vec::new(), packed: Vec::new() })
+        let level = CompressionLvl::new(1)
+            .map_err(|_| Reason::Compressor("deflate has no level 1".into()))?;
+        Ok(Self {
+            count: count.max(1),
+            fast: Compressor::new(level),
+            samples: Vec::new(),
+            packed: Vec::new(),
+        })
     }
 
     /// Whether the samples do not get even a sixty-fourth smaller.
@@ -46,7 +52,9 @@ mod tests {
     fn noise_is_distinguished_from_text() {
         let mut state = 1_u64;
         let noise: Vec<u8> = std::iter::repeat_with(|| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 56) as u8
         })
         .take(1 << 20)

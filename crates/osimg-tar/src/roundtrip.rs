@@ -7,14 +7,24 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
 fn kind() -> impl Strategy<Value = Kind> {
-    prop::sample::select(vec![Kind::File, Kind::HardLink, Kind::Symlink, Kind::Character, Kind::Block, Kind::Directory, Kind::Fifo])
+    prop::sample::select(vec![
+        Kind::File,
+        Kind::HardLink,
+        Kind::Symlink,
+        Kind::Character,
+        Kind::Block,
+        Kind::Directory,
+        Kind::Fifo,
+    ])
 }
 
 /// A name of any bytes but NUL, a single component or several.
 fn name() -> impl Strategy<Value = Vec<u8>> {
     vec(vec(1_u8..=255, 1..90), 1..6).prop_map(|parts| {
-        let parts: Vec<Vec<u8>> =
-            parts.into_iter().map(|part| part.into_iter().map(|b| if b == b'/' { b'_' } else { b }).collect()).collect();
+        let parts: Vec<Vec<u8>> = parts
+            .into_iter()
+            .map(|part| part.into_iter().map(|b| if b == b'/' { b'_' } else { b }).collect())
+            .collect();
         [b"./".as_slice(), &parts.join(b"/".as_slice())].concat()
     })
 }

@@ -24,7 +24,9 @@ pub fn scan_tree<'a, E: From<Error>>(
     let mut walk = Walk::new(tree)?;
     let mut describer = Describer::new(overrides.into(), None);
     while let Some(found) = walk.next()? {
-        let described = describer.describe(&found).with_context(|| format!("reading {}", shown(&found.path)))?;
+        let described = describer
+            .describe(&found)
+            .with_context(|| format!("reading {}", shown(&found.path)))?;
         let Some(entry) = described.map(|described| described.entry) else { continue };
         match (entry.kind, &found.handle) {
             (Kind::File, Handle::Open(file)) => take(entry, Some(file))?,
@@ -51,7 +53,13 @@ mod tests {
         let mut seen = Vec::new();
         scan_tree(tree.path(), &NoLabels, |entry, file| -> crate::Result<()> {
             let size = file.map(|file| file.metadata().unwrap().size());
-            seen.push((String::from_utf8(entry.path).unwrap(), entry.kind, String::from_utf8(entry.link).unwrap(), entry.size, size));
+            seen.push((
+                String::from_utf8(entry.path).unwrap(),
+                entry.kind,
+                String::from_utf8(entry.link).unwrap(),
+                entry.size,
+                size,
+            ));
             Ok(())
         })
         .unwrap();

@@ -11,11 +11,22 @@ use crate::error::{Context, Result};
 use std::io::Write;
 
 /// Writes a lane's pieces as they come, until there are no more.
-pub(super) fn write(pool: &Pool<'_>, number: usize, lane: Lane, sink: Box<dyn Write + Send + '_>) -> Result<Packed> {
+pub(super) fn write(
+    pool: &Pool<'_>,
+    number: usize,
+    lane: Lane,
+    sink: Box<dyn Write + Send + '_>,
+) -> Result<Packed> {
     write_avoiding(BOOT_SIGNATURE, pool, number, lane, sink)
 }
 
-fn write_avoiding(avoided: [u8; 2], pool: &Pool<'_>, number: usize, lane: Lane, sink: Box<dyn Write + Send + '_>) -> Result<Packed> {
+fn write_avoiding(
+    avoided: [u8; 2],
+    pool: &Pool<'_>,
+    number: usize,
+    lane: Lane,
+    sink: Box<dyn Write + Send + '_>,
+) -> Result<Packed> {
     let writing = || format!("writing the {} archive", lane.format);
     let mut sink = Digesting::new(sink);
     let mut container = Container::new(lane.format);
@@ -47,7 +58,14 @@ fn write_avoiding(avoided: [u8; 2], pool: &Pool<'_>, number: usize, lane: Lane, 
     let digests = sink.finish().with_context(writing)?;
     pool.finished(number);
     let block = block_size(lane.format, lane.level) as u64;
-    Ok(Packed { format: lane.format, level: lane.level, block, bytes: digests.bytes, sha256: digests.sha256, sha512: digests.sha512 })
+    Ok(Packed {
+        format: lane.format,
+        level: lane.level,
+        block,
+        bytes: digests.bytes,
+        sha256: digests.sha256,
+        sha512: digests.sha512,
+    })
 }
 
 /// What a format puts around and between the packed blocks.
@@ -114,7 +132,8 @@ mod tests {
         let pool = Pool::new(vec![lane], NonZeroUsize::MIN, &|| false);
         let mut file = Vec::new();
         std::thread::scope(|scope| {
-            let writer = scope.spawn(|| write_avoiding(avoided, &pool, 0, lane, Box::new(&mut file)));
+            let writer =
+                scope.spawn(|| write_avoiding(avoided, &pool, 0, lane, Box::new(&mut file)));
             scope.spawn(|| pool.pack());
             let mut tape = Tape::new(&pool);
             tape.put(content).unwrap();
@@ -125,7 +144,12 @@ mod tests {
     }
 
     fn unpacked(tool: &str, file: &[u8]) -> Vec<u8> {
-        let mut child = Command::new(tool).arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new(tool)
+            .arg("-dc")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let output = std::thread::scope(|scope| {
             scope.spawn(move || stdin.write_all(file).unwrap());
@@ -138,7 +162,9 @@ mod tests {
     fn noise(size: usize) -> Vec<u8> {
         let mut state = 1_u64;
         let step = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 56) as u8
         };
         std::iter::repeat_with(step).take(size).collect()
@@ -152,7 +178,10 @@ mod tests {
         assert_ne!(shifted[510..512], there, "{format} of {} bytes", content.len());
         assert!(shifted.len() > plain.len());
         let padded = content.len() + 1024;
-        assert_eq!(unpacked(tool, &shifted), [content, &vec![0; padded.next_multiple_of(10_240) - content.len()]].concat());
+        assert_eq!(
+            unpacked(tool, &shifted),
+            [content, &vec![0; padded.next_multiple_of(10_240) - content.len()]].concat()
+        );
         true
     }
 
@@ -168,7 +197,10 @@ mod tests {
     #[test]
     fn a_boot_signature_is_moved_away_at_the_end_of_a_tiny_file() {
         for (format, tool) in [(Format::Tgz, "gzip"), (Format::Tbz, "bzip2"), (Format::Txz, "xz")] {
-            let shifted = (200..520).step_by(8).filter(|size| is_shifted(format, tool, &noise(*size))).count();
+            let shifted = (200..520)
+                .step_by(8)
+                .filter(|size| is_shifted(format, tool, &noise(*size)))
+                .count();
             assert!((5..40).contains(&shifted), "{format}: {shifted}");
         }
     }

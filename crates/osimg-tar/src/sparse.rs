@@ -26,7 +26,8 @@ const ZEROS: [u8; GRAIN as usize] = [0; GRAIN as usize];
 /// Whether the file may have a hole: it is long enough, and the disk stores less than its size. A
 /// swap file, which is complete on disk, is not searched.
 pub(super) fn may_have_holes(stat: &FileStat) -> bool {
-    let (size, blocks) = (u64::try_from(stat.st_size).unwrap_or(0), u64::try_from(stat.st_blocks).unwrap_or(0));
+    let (size, blocks) =
+        (u64::try_from(stat.st_size).unwrap_or(0), u64::try_from(stat.st_blocks).unwrap_or(0));
     size >= SHORTEST_HOLE && blocks.saturating_mul(STAT_BLOCK) < size
 }
 
@@ -73,7 +74,8 @@ impl Map {
     /// Ends the data at the begin of the present zeros.
     fn cut(&mut self) {
         if self.zeros_from > self.data_from {
-            self.extents.push(Extent { offset: self.data_from, length: self.zeros_from - self.data_from });
+            self.extents
+                .push(Extent { offset: self.data_from, length: self.zeros_from - self.data_from });
         }
         self.data_from = self.position;
     }
@@ -93,7 +95,11 @@ impl Map {
         for grain in bytes.chunks(GRAIN as usize) {
             let until = self.position + grain.len() as u64;
             // In nearly all data one of the first bytes is not zero.
-            if Some(grain) == ZEROS.get(..grain.len()) { self.position = until } else { self.data(until) }
+            if Some(grain) == ZEROS.get(..grain.len()) {
+                self.position = until
+            } else {
+                self.data(until)
+            }
         }
     }
 }
@@ -193,7 +199,8 @@ mod tests {
         if !may_have_holes(&stat) {
             return None;
         }
-        map_of_file(file, u64::try_from(stat.st_size).unwrap(), &mut Vec::new(), &|| Ok(())).unwrap()
+        map_of_file(file, u64::try_from(stat.st_size).unwrap(), &mut Vec::new(), &|| Ok(()))
+            .unwrap()
     }
 
     #[test]
@@ -202,7 +209,10 @@ mod tests {
         assert_eq!(map(&holed(16 * M - 1, &[])), None);
         assert_eq!(map(&holed(17 * M, &[(0, 4096)])), Some(vec![extent(0, 4096)]));
         assert_eq!(map(&holed(32 * M, &[(15 * M, 1), (31 * M - 1, 1)])), None);
-        assert_eq!(map(&holed(40 * M, &[(5000, 100), (20 * M, 70_000)])), Some(vec![extent(0, 8192), extent(20 * M, 18 * 4096)]));
+        assert_eq!(
+            map(&holed(40 * M, &[(5000, 100), (20 * M, 70_000)])),
+            Some(vec![extent(0, 8192), extent(20 * M, 18 * 4096)])
+        );
         assert_eq!(map(&holed(20 * M + 7, &[(20 * M + 6, 1)])), Some(vec![extent(20 * M, 7)]));
         assert_eq!(map(&holed(0, &[])), None);
     }

@@ -91,7 +91,11 @@ impl<'p, 'a> Tape<'p, 'a> {
     ///
     /// # Errors
     /// Those of `read` are in the inner result.
-    pub(super) fn pull(&mut self, want: u64, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> Result<io::Result<usize>> {
+    pub(super) fn pull(
+        &mut self,
+        want: u64,
+        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> Result<io::Result<usize>> {
         let Some((first, others)) = self.lanes.split_first_mut() else { return Ok(Ok(0)) };
         let room = first.block.room();
         let want = want.min(GRAIN - self.content % GRAIN);

@@ -65,11 +65,16 @@ impl Walk {
     /// Begins at the directory `tree`.
     pub(super) fn new(tree: &Path) -> Result<Self> {
         let opening = || format!("opening the tree {}", tree.display());
-        let file = File::options().read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(tree).with_context(opening)?;
+        let file = File::options()
+            .read(true)
+            .custom_flags(OFlag::O_DIRECTORY.bits())
+            .open(tree)
+            .with_context(opening)?;
         let stat = fstat(&file).with_context(opening)?;
         // A quarter of what may be open: outputs, locks and whoever uses this library have some
         // too.
-        let allowed = getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX));
+        let allowed = getrlimit(Resource::RLIMIT_NOFILE)
+            .map_or(usize::MAX, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX));
         let keep = (allowed / 4).clamp(FEWEST_DIRECTORIES, OPEN_DIRECTORIES);
         let mut walk = Self { stack: Vec::new(), path: Vec::new(), began: false, keep };
         walk.enter(CString::default(), Rc::new(file), stat).with_context(opening)?;
@@ -84,7 +89,11 @@ impl Walk {
                 .stack
                 .last()
                 .and_then(|level| level.directory.clone().map(|directory| (level, directory)))
-                .map(|(level, directory)| Found { path: Vec::new(), stat: level.stat, handle: Handle::Open(directory) }));
+                .map(|(level, directory)| Found {
+                    path: Vec::new(),
+                    stat: level.stat,
+                    handle: Handle::Open(directory),
+                }));
         }
         loop {
             let Some(level) = self.stack.last_mut() else { return Ok(None) };
@@ -99,11 +108,13 @@ impl Walk {
                 path.push(b'/');
             }
             path.extend_from_slice(name.to_bytes());
-            let (stat, handle) = open(&directory, &name, hint).map_err(|errno| opening_failed(errno, &path))?;
+            let (stat, handle) =
+                open(&directory, &name, hint).map_err(|errno| opening_failed(errno, &path))?;
             if kind(&stat) == SFlag::S_IFDIR
                 && let Handle::Open(file) = &handle
             {
-                self.enter(name, file.clone(), stat).with_context(|| format!("listing {}", shown(&path)))?;
+                self.enter(name, file.clone(), stat)
+                    .with_context(|| format!("listing {}", shown(&path)))?;
             }
             return Ok(Some(Found { path, stat, handle }));
         }
@@ -127,7 +138,14 @@ impl Walk {
             self.path.push(b'/');
         }
         self.path.extend_from_slice(name.to_bytes());
-        self.stack.push(Level { name, above, directory: Some(file), identity: identity(&stat), stat, names });
+        self.stack.push(Level {
+            name,
+            above,
+            directory: Some(file),
+            identity: identity(&stat),
+            stat,
+            names,
+        });
         // The tree's own is kept: every way back begins there.
         let depth = self.stack.len();
         if depth > self.keep
@@ -149,8 +167,12 @@ impl Walk {
             let directory = match (&level.directory, &current) {
                 (Some(directory), _) => directory.clone(),
                 (None, Some(above)) => {
-                    let fd = openat2(&**above, level.name.as_c_str(), how(OFlag::O_RDONLY | OFlag::O_DIRECTORY))
-                        .with_context(|| format!("opening {} again", shown(&self.path)))?;
+                    let fd = openat2(
+                        &**above,
+                        level.name.as_c_str(),
+                        how(OFlag::O_RDONLY | OFlag::O_DIRECTORY),
+                    )
+                    .with_context(|| format!("opening {} again", shown(&self.path)))?;
                     if identity(&fstat(&fd)?) != level.identity {
                         return Err(changed_at(&self.path));
                     }
@@ -179,9 +201,11 @@ fn kind(stat: &FileStat) -> SFlag {
 /// beneath, so `RESOLVE_BENEATH` is not asked for: the kernel answers EXDEV to that also when the
 /// name was moved elsewhere in the meantime, and EXDEV has to mean a mount alone.
 fn how(flags: OFlag) -> OpenHow {
-    OpenHow::new()
-        .flags(flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW)
-        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS | ResolveFlag::RESOLVE_NO_XDEV)
+    OpenHow::new().flags(flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW).resolve(
+        ResolveFlag::RESOLVE_NO_SYMLINKS
+            | ResolveFlag::RESOLVE_NO_MAGICLINKS
+            | ResolveFlag::RESOLVE_NO_XDEV,
+    )
 }
 
 /// Opens a name in a directory: for reading when it is a file or a directory, as a place when it is
@@ -206,20 +230,30 @@ fn open(directory: &File, name: &CString, hint: Option<Type>) -> Result<(FileSta
             }
             // The file system does not tell types in its listing.
             let (again, file) = open_to_read(directory, name)?;
-            if identity(&again) == identity(&stat) { Ok((again, Handle::Open(Rc::new(file)))) } else { Err(Errno::ESTALE) }
+            if identity(&again) == identity(&stat) {
+                Ok((again, Handle::Open(Rc::new(file))))
+            } else {
+                Err(Errno::ESTALE)
+            }
         }
     }
 }
 
 fn open_to_read(directory: &File, name: &CString) -> Result<(FileStat, File), Errno> {
-    let fd = openat2(directory.as_fd(), name.as_c_str(), how(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY))?;
+    let fd = openat2(
+        directory.as_fd(),
+        name.as_c_str(),
+        how(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY),
+    )?;
     Ok((fstat(&fd)?, File::from(fd)))
 }
 
 fn opening_failed(errno: Errno, path: &[u8]) -> Error {
     match errno {
         Errno::EXDEV => Error::at("packing", path, Reason::MountPoint),
-        Errno::ENOENT | Errno::ELOOP | Errno::ENXIO | Errno::ENOTDIR | Errno::ESTALE => changed_at(path),
+        Errno::ENOENT | Errno::ELOOP | Errno::ENXIO | Errno::ENOTDIR | Errno::ESTALE => {
+            changed_at(path)
+        }
         Errno::ENOSYS => Error::at("opening", path, Reason::NoOpenat2),
         Errno::EACCES => Error::at("opening", path, Reason::Denied),
         errno => Error::at("opening", path, Reason::Io(errno.into())),
@@ -236,7 +270,10 @@ const ATTEMPTS: usize = 1000;
 /// openat2(2), again after an interruption.
 fn openat2(directory: impl AsFd, name: &CStr, how: OpenHow) -> Result<OwnedFd, Errno> {
     for _ in 1..ATTEMPTS {
-        #[expect(clippy::disallowed_methods, reason = "the one place of this library, which retries")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place of this library, which retries"
+        )]
         match nix::fcntl::openat2(directory.as_fd(), name, how) {
             Err(Errno::EAGAIN | Errno::EINTR) => std::thread::yield_now(),
             done => return done,

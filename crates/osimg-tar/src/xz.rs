@@ -49,7 +49,10 @@ pub(super) struct Encoder {
 
 impl Encoder {
     pub(super) fn new(level: u32) -> Result<Self> {
-        let preset = |level: u32| LzmaOptions::new_preset(level).map_err(|error| failed(&format!("setting xz preset {level}"), &error));
+        let preset = |level: u32| {
+            LzmaOptions::new_preset(level)
+                .map_err(|error| failed(&format!("setting xz preset {level}"), &error))
+        };
         let (mut search, mut fast) = (preset(level)?, preset(0)?);
         if level > 0 {
             // Up to 3 the preset's own (xz(1)); from 4 on a whole block, which makes an OS tree 5 %
@@ -66,7 +69,11 @@ impl Encoder {
         // Of what the large dictionary gains, chains of hashes give back a third, for little more
         // than half of a binary tree's time.
         if let Some((nice, depth)) = CHAINS.get(level as usize).copied().flatten() {
-            search.match_finder(MatchFinder::HashChain4).mode(Mode::Normal).nice_len(nice).depth(depth);
+            search
+                .match_finder(MatchFinder::HashChain4)
+                .mode(Mode::Normal)
+                .nice_len(nice)
+                .depth(depth);
         }
         let filters = |options: &LzmaOptions| {
             let mut filters = Filters::new();
@@ -92,7 +99,12 @@ impl Encoder {
     }
 
     /// Packs a block and returns its unpadded size (4.3).
-    pub(super) fn encode(&mut self, block: &[u8], packed: &mut Buffer, stopped: &dyn Fn() -> bool) -> Result<u64> {
+    pub(super) fn encode(
+        &mut self,
+        block: &[u8],
+        packed: &mut Buffer,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<u64> {
         let filters = if self.probe.is_incompressible(block) {
             &self.fast
         } else if x86_pays(block, &self.trials, &mut self.samples, &mut self.alone, stopped)? {
@@ -101,8 +113,10 @@ impl Encoder {
             &self.search
         };
         compress(block, filters, &mut self.alone, stopped)?;
-        take_apart(self.alone.filled(), block.len() as u64, packed)
-            .ok_or_else(|| Reason::Compressor("taking an xz stream apart: liblzma wrote an unexpected form".into()).into())
+        take_apart(self.alone.filled(), block.len() as u64, packed).ok_or_else(|| {
+            Reason::Compressor("taking an xz stream apart: liblzma wrote an unexpected form".into())
+                .into()
+        })
     }
 }
 
@@ -111,8 +125,14 @@ fn failed(action: &str, error: &liblzma::stream::Error) -> Error {
 }
 
 /// Compresses `plain` to a stream of one block.
-fn compress(plain: &[u8], filters: &Filters, packed: &mut Buffer, stopped: &dyn Fn() -> bool) -> Result<()> {
-    let mut stream = Stream::new_stream_encoder(filters, Check::Crc64).map_err(|error| failed("starting an xz encoder", &error))?;
+fn compress(
+    plain: &[u8],
+    filters: &Filters,
+    packed: &mut Buffer,
+    stopped: &dyn Fn() -> bool,
+) -> Result<()> {
+    let mut stream = Stream::new_stream_encoder(filters, Check::Crc64)
+        .map_err(|error| failed("starting an xz encoder", &error))?;
     packed.clear();
     packed.reserve(plain.len() + plain.len() / 1024 + 4096);
     loop {
@@ -126,7 +146,9 @@ fn compress(plain: &[u8], filters: &Filters, packed: &mut Buffer, stopped: &dyn 
             _ => (rest, Action::Finish),
         };
         packed.reserve(1 << 12);
-        let status = stream.process(part, packed.room(), action).map_err(|error| failed("compressing an xz block", &error))?;
+        let status = stream
+            .process(part, packed.room(), action)
+            .map_err(|error| failed("compressing an xz block", &error))?;
         packed.advance(usize::try_from(stream.total_out() - written)?);
         if status == Status::StreamEnd {
             return Ok(());
@@ -139,7 +161,13 @@ fn compress(plain: &[u8], filters: &Filters, packed: &mut Buffer, stopped: &dyn 
 ///
 /// They do in programs and libraries; in kernel modules, which are not linked yet, they get larger.
 /// Only x86: the readers of EL 8 and 9 do not know the filter for 64-bit ARM.
-fn x86_pays(block: &[u8], trials: &[Filters; 2], samples: &mut Vec<u8>, packed: &mut Buffer, stopped: &dyn Fn() -> bool) -> Result<bool> {
+fn x86_pays(
+    block: &[u8],
+    trials: &[Filters; 2],
+    samples: &mut Vec<u8>,
+    packed: &mut Buffer,
+    stopped: &dyn Fn() -> bool,
+) -> Result<bool> {
     if block.len() < SAMPLES * SAMPLE {
         return Ok(false);
     }
@@ -226,8 +254,8 @@ impl Index {
         }
         end.resize(end.len().next_multiple_of(4), 0);
         end.extend(libdeflater::crc32(&end).to_le_bytes());
-        let backward_size =
-            u32::try_from(end.len() / 4 - 1).map_err(|_| Reason::Compressor("ending an xz stream: too many blocks".into()))?;
+        let backward_size = u32::try_from(end.len() / 4 - 1)
+            .map_err(|_| Reason::Compressor("ending an xz stream: too many blocks".into()))?;
         let [_, _, _, _, _, _, flags @ .., _, _, _, _] = STREAM_HEADER;
         let mut fields = backward_size.to_le_bytes().to_vec();
         fields.extend(flags);
@@ -246,8 +274,9 @@ impl Index {
         // At the latest the padding's own zeros reach those bytes.
         while self.reaches(start, avoided)? && words < LONGEST_HEADER / 4 {
             words += 1;
-            *start = pad_first_header(&plain_start, words)
-                .ok_or_else(|| Reason::Compressor("padding an xz block header: it has an unexpected form".into()))?;
+            *start = pad_first_header(&plain_start, words).ok_or_else(|| {
+                Reason::Compressor("padding an xz block header: it has an unexpected form".into())
+            })?;
             if let Some((unpadded, _)) = self.records.first_mut() {
                 *unpadded += 4;
             }
@@ -257,7 +286,11 @@ impl Index {
 
     fn reaches(&self, start: &[u8], avoided: [u8; 2]) -> Result<bool> {
         // Of a tiny file it may be the index that reaches there.
-        Ok(if start.len() < 512 { has(&[start, &self.closing()?].concat(), avoided) } else { has(start, avoided) })
+        Ok(if start.len() < 512 {
+            has(&[start, &self.closing()?].concat(), avoided)
+        } else {
+            has(start, avoided)
+        })
     }
 }
 

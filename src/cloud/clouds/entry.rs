@@ -26,13 +26,18 @@ impl Entry {
             (Some(cert), key) => Some((cert.clone(), key.unwrap_or(cert))),
             (None, _) => None,
         };
-        let insecure = self.flag("verify") == Some(false) || (self.flag("insecure") == Some(true) && cacert.is_none());
-        let regions = self.value.get("regions").and_then(Value::as_sequence).and_then(|list| list.first());
-        let first_region = regions.and_then(|region| scalar(region).or_else(|| region.get("name").and_then(scalar)));
+        let insecure = self.flag("verify") == Some(false)
+            || (self.flag("insecure") == Some(true) && cacert.is_none());
+        let regions =
+            self.value.get("regions").and_then(Value::as_sequence).and_then(|list| list.first());
+        let first_region = regions
+            .and_then(|region| scalar(region).or_else(|| region.get("name").and_then(scalar)));
         let mut endpoints = BTreeMap::new();
         for (key, value) in self.value.as_mapping().into_iter().flatten() {
             let (Some(key), Some(value)) = (scalar(key), scalar(value)) else { continue };
-            if let Some(service) = key.strip_suffix("_endpoint_override").or_else(|| key.strip_suffix("_endpoint")) {
+            if let Some(service) =
+                key.strip_suffix("_endpoint_override").or_else(|| key.strip_suffix("_endpoint"))
+            {
                 endpoints.insert(service.to_owned(), value.trim_end_matches('/').to_owned());
             }
         }
@@ -40,7 +45,9 @@ impl Entry {
         // As in keystoneauth: without a catalogue the one address is every service's.
         if let (false, Some(endpoint)) = (auth.has_keystone(), self.text("endpoint")) {
             for service in ["image", "baremetal"] {
-                endpoints.entry(service.to_owned()).or_insert_with(|| endpoint.trim_end_matches('/').to_owned());
+                endpoints
+                    .entry(service.to_owned())
+                    .or_insert_with(|| endpoint.trim_end_matches('/').to_owned());
             }
         }
         for url in endpoints.values() {
@@ -52,7 +59,10 @@ impl Entry {
                 .text("image_interface")
                 .or_else(|| self.text("interface"))
                 .or_else(|| self.text("endpoint_type"))
-                .map_or_else(|| "public".to_owned(), |name| name.trim_end_matches("URL").to_owned()),
+                .map_or_else(
+                    || "public".to_owned(),
+                    |name| name.trim_end_matches("URL").to_owned(),
+                ),
             endpoints,
             tls: Trust { ca: cacert, insecure, client },
             auth,
@@ -63,20 +73,28 @@ impl Entry {
 
     fn auth(&self) -> Result<Auth> {
         let has = |key: &str| self.text(key).is_some();
-        let kind = self.text("auth_type").or_else(|| self.text("auth_plugin")).unwrap_or_else(|| {
-            let guess = if has("application_credential_id") || has("application_credential_name") {
-                "v3applicationcredential"
-            } else if has("token") && !has("password") {
-                "token"
-            } else {
-                "password"
-            };
-            guess.to_owned()
-        });
-        let need = |key: &str| self.text(key).ok_or_else(|| self.wrong(&format!("it has no {key}")));
+        let kind =
+            self.text("auth_type").or_else(|| self.text("auth_plugin")).unwrap_or_else(|| {
+                let guess =
+                    if has("application_credential_id") || has("application_credential_name") {
+                        "v3applicationcredential"
+                    } else if has("token") && !has("password") {
+                        "token"
+                    } else {
+                        "password"
+                    };
+                guess.to_owned()
+            });
+        let need =
+            |key: &str| self.text(key).ok_or_else(|| self.wrong(&format!("it has no {key}")));
         let identity = match kind.as_str() {
             "none" => return Ok(Auth::None),
-            "http_basic" => return Ok(Auth::Basic { user: need("username")?, password: Secret::new(need("password")?) }),
+            "http_basic" => {
+                return Ok(Auth::Basic {
+                    user: need("username")?,
+                    password: Secret::new(need("password")?),
+                });
+            }
             "password" | "v3password" => {
                 let user = self.named("user");
                 if user.id.is_none() && user.name.is_none() {
@@ -90,16 +108,29 @@ impl Entry {
                 if credential.id.is_none() && credential.name.is_none() {
                     return Err(self.wrong("it has no application_credential_id"));
                 }
-                Identity::ApplicationCredential(credential, self.named("user"), Secret::new(need("application_credential_secret")?))
+                Identity::ApplicationCredential(
+                    credential,
+                    self.named("user"),
+                    Secret::new(need("application_credential_secret")?),
+                )
             }
-            other => return Err(self.wrong(&format!("osimg does not know its auth_type '{}'", other.escape_debug()))),
+            other => {
+                return Err(self.wrong(&format!(
+                    "osimg does not know its auth_type '{}'",
+                    other.escape_debug()
+                )));
+            }
         };
         let url = need("auth_url")?;
         let url = url.trim_end_matches('/');
         self.check_url(url)?;
         let url = match url.rsplit('/').next() {
             Some("v3") => url.to_owned(),
-            Some("v2.0") => return Err(self.wrong("its auth_url is Keystone's version 2, which no longer exists")),
+            Some("v2.0") => {
+                return Err(
+                    self.wrong("its auth_url is Keystone's version 2, which no longer exists")
+                );
+            }
             _ => format!("{url}/v3"),
         };
         let scope = match &identity {
@@ -122,7 +153,11 @@ impl Entry {
         } else if project.id.is_some() || project.name.is_some() {
             Scope::Project(project)
         } else if self.text("domain_id").is_some() || self.text("domain_name").is_some() {
-            Scope::Domain(Named { id: self.text("domain_id"), name: self.text("domain_name"), ..Named::default() })
+            Scope::Domain(Named {
+                id: self.text("domain_id"),
+                name: self.text("domain_name"),
+                ..Named::default()
+            })
         } else {
             Scope::Own
         }
@@ -143,7 +178,8 @@ impl Entry {
             let id = self.text("default_domain_id").or_else(|| self.text("default_domain"));
             named.domain_name = self.text("default_domain_name").filter(|_| id.is_none());
             // Keystone calls its first domain so.
-            named.domain_id = id.or_else(|| named.domain_name.is_none().then(|| "default".to_owned()));
+            named.domain_id =
+                id.or_else(|| named.domain_name.is_none().then(|| "default".to_owned()));
         }
         named
     }
@@ -174,16 +210,24 @@ impl Entry {
         let plain = url.chars().all(|c| c.is_ascii_graphic());
         let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
         if !plain || rest.is_none_or(str::is_empty) {
-            return Err(self.wrong(&format!("'{}' is not an http:// or https:// address", url.escape_debug())));
+            return Err(self.wrong(&format!(
+                "'{}' is not an http:// or https:// address",
+                url.escape_debug()
+            )));
         }
         if rest.and_then(|rest| rest.split('/').next()).is_some_and(|host| host.contains('@')) {
-            return Err(self.wrong("an address with a password in it: name username and password under auth"));
+            return Err(self
+                .wrong("an address with a password in it: name username and password under auth"));
         }
         Ok(())
     }
 
     fn wrong(&self, why: &str) -> anyhow::Error {
-        let place = if self.name == "environment" { self.source.clone() } else { format!("the cloud '{}' of {}", self.name, self.source) };
+        let place = if self.name == "environment" {
+            self.source.clone()
+        } else {
+            format!("the cloud '{}' of {}", self.name, self.source)
+        };
         Failure::new(ExitCode::Recipe, format!("reading {place}: {why}")).into()
     }
 }

@@ -35,14 +35,24 @@ impl Session {
         let doing = format!("finding the {service} service of the cloud '{name}'");
         let locked = self.locked();
         let Some(body) = locked.as_ref().map(|token| &token.body) else {
-            return Err(Failure::new(ExitCode::Recipe, format!("{doing}: without Keystone there is no catalogue"))
-                .hint(format!("write {service}_endpoint_override into {source}"))
-                .into());
+            return Err(Failure::new(
+                ExitCode::Recipe,
+                format!("{doing}: without Keystone there is no catalogue"),
+            )
+            .hint(format!("write {service}_endpoint_override into {source}"))
+            .into());
         };
-        let of_kind: Vec<&Endpoint> =
-            body.catalog.iter().filter(|s| s.kind == service).flat_map(|s| &s.endpoints).filter(|e| &e.interface == interface).collect();
-        let in_region = |e: &&Endpoint| region.is_none() || e.region == *region || e.region_id == *region;
-        let mut urls: Vec<&str> = of_kind.iter().copied().filter(in_region).map(|e| e.url.as_str()).collect();
+        let of_kind: Vec<&Endpoint> = body
+            .catalog
+            .iter()
+            .filter(|s| s.kind == service)
+            .flat_map(|s| &s.endpoints)
+            .filter(|e| &e.interface == interface)
+            .collect();
+        let in_region =
+            |e: &&Endpoint| region.is_none() || e.region == *region || e.region_id == *region;
+        let mut urls: Vec<&str> =
+            of_kind.iter().copied().filter(in_region).map(|e| e.url.as_str()).collect();
         urls.sort_unstable();
         urls.dedup();
         let regions = || {
@@ -54,29 +64,48 @@ impl Session {
         let url = match urls.as_slice() {
             [url] => *url,
             [] if body.catalog.is_empty() => {
-                return Err(Failure::new(ExitCode::Recipe, format!("{doing}: the token has no catalogue, for it is for no project"))
-                    .hint(format!("name project_name (and project_domain_name) in {source}"))
-                    .into());
+                return Err(Failure::new(
+                    ExitCode::Recipe,
+                    format!("{doing}: the token has no catalogue, for it is for no project"),
+                )
+                .hint(format!("name project_name (and project_domain_name) in {source}"))
+                .into());
             }
             [] => {
                 let place = region.as_ref().map(|r| format!(" in region {r}")).unwrap_or_default();
-                return Err(Failure::new(ExitCode::Registry, format!("{doing}: the catalogue has no {interface} endpoint of it{place}"))
-                    .hint(format!("look at region_name and interface in {source}; it is known in regions: {}", regions()))
-                    .into());
+                return Err(Failure::new(
+                    ExitCode::Registry,
+                    format!("{doing}: the catalogue has no {interface} endpoint of it{place}"),
+                )
+                .hint(format!(
+                    "look at region_name and interface in {source}; it is known in regions: {}",
+                    regions()
+                ))
+                .into());
             }
             [_, ..] => {
-                return Err(Failure::new(ExitCode::Recipe, format!("{doing}: the catalogue has it in several regions"))
-                    .hint(format!("name region_name in {source}: one of {}", regions()))
-                    .into());
+                return Err(Failure::new(
+                    ExitCode::Recipe,
+                    format!("{doing}: the catalogue has it in several regions"),
+                )
+                .hint(format!("name region_name in {source}: one of {}", regions()))
+                .into());
             }
         };
-        let tls = matches!(&self.cloud.auth, Auth::Keystone { url, .. } if url.starts_with("https://"));
+        let tls =
+            matches!(&self.cloud.auth, Auth::Keystone { url, .. } if url.starts_with("https://"));
         if tls && url.starts_with("http://") {
             return Err(Failure::new(
                 ExitCode::Trust,
-                format!("{doing}: Keystone is behind TLS, but the catalogue has it at {url}, and the token would go there in the clear"),
+                format!(
+                    "{doing}: Keystone is behind TLS, but the catalogue has it at {url}, and the \
+                     token would go there in the clear"
+                ),
             )
-            .hint(format!("if that is as it should be, write {service}_endpoint_override: {url} into {source}"))
+            .hint(format!(
+                "if that is as it should be, write {service}_endpoint_override: {url} into \
+                 {source}"
+            ))
             .into());
         }
         Ok(unversioned(url))
@@ -87,7 +116,9 @@ fn unversioned(url: &str) -> String {
     let url = url.trim_end_matches('/');
     match url.rsplit_once('/') {
         Some((above, last))
-            if last.strip_prefix('v').is_some_and(|v| v.chars().all(|c| c.is_ascii_digit() || c == '.') && !v.is_empty()) =>
+            if last.strip_prefix('v').is_some_and(|v| {
+                v.chars().all(|c| c.is_ascii_digit() || c == '.') && !v.is_empty()
+            }) =>
         {
             above.to_owned()
         }

@@ -62,7 +62,10 @@ pub(super) fn is_wanted(name: &str) -> bool {
 }
 
 /// Reads what was put aside, a directory for each of [`RPMDB`].
-pub(super) fn read(contents: &Contents, databases: &[Option<TempDir>; RPMDB.len()]) -> Result<Packages> {
+pub(super) fn read(
+    contents: &Contents,
+    databases: &[Option<TempDir>; RPMDB.len()],
+) -> Result<Packages> {
     let mut unreadable = Packages::Absent;
     for (dbpath, database) in RPMDB.iter().zip(databases) {
         // A link to the other directory has no files of its own.
@@ -75,9 +78,13 @@ pub(super) fn read(contents: &Contents, databases: &[Option<TempDir>; RPMDB.len(
         }
     }
     if unreadable == Packages::Absent
-        && let Some(too_large) = RPMDB.iter().find(|dbpath| contents.find(format!("{dbpath}/{SQLITE}")).is_some())
+        && let Some(too_large) =
+            RPMDB.iter().find(|dbpath| contents.find(format!("{dbpath}/{SQLITE}")).is_some())
     {
-        return Ok(Packages::Unreadable { dbpath: (*too_large).to_owned(), why: format!("{SQLITE} is no file, or a giant one") });
+        return Ok(Packages::Unreadable {
+            dbpath: (*too_large).to_owned(),
+            why: format!("{SQLITE} is no file, or a giant one"),
+        });
     }
     Ok(unreadable)
 }
@@ -85,10 +92,16 @@ pub(super) fn read(contents: &Contents, databases: &[Option<TempDir>; RPMDB.len(
 fn read_one(dbpath: &str, directory: &Path) -> Result<Packages> {
     let unreadable = |why: String| Packages::Unreadable { dbpath: dbpath.to_owned(), why };
     if directory.join(SQLITE).is_file() {
-        return Ok(match sqlite::headers(&directory.join(SQLITE)).and_then(|headers| package::all(&headers)) {
-            Ok((packages, keys)) => Packages::Read { dbpath: dbpath.to_owned(), packages, keys },
-            Err(error) => unreadable(format!("{SQLITE}: {error:#}")),
-        });
+        return Ok(
+            match sqlite::headers(&directory.join(SQLITE))
+                .and_then(|headers| package::all(&headers))
+            {
+                Ok((packages, keys)) => {
+                    Packages::Read { dbpath: dbpath.to_owned(), packages, keys }
+                }
+                Err(error) => unreadable(format!("{SQLITE}: {error:#}")),
+            },
+        );
     }
     if directory.join(NDB).is_file() {
         return Ok(unreadable(format!("{NDB} is rpm's ndb, which osimg does not read")));
@@ -98,7 +111,11 @@ fn read_one(dbpath: &str, directory: &Path) -> Result<Packages> {
         let known = crate::files::open(&directory.join(BERKELEY))?.read_exact(&mut magic).is_ok()
             // A hash (EL) or a B-tree, in either byte order; db.h of Berkeley DB.
             && [[0x61, 0x15, 6, 0], [0, 6, 0x15, 0x61], [0x62, 0x31, 5, 0], [0, 5, 0x31, 0x62]].iter().any(|m| magic.ends_with(m));
-        let what = if known { "a Berkeley DB, as rpm before 4.16 has it, which osimg does not read" } else { "of no known form" };
+        let what = if known {
+            "a Berkeley DB, as rpm before 4.16 has it, which osimg does not read"
+        } else {
+            "of no known form"
+        };
         return Ok(unreadable(format!("{BERKELEY} is {what}")));
     }
     Ok(Packages::Absent)

@@ -174,7 +174,9 @@ impl PackagedFile {
 pub(super) fn all(headers: &[Vec<u8>]) -> Result<(Vec<Package>, Vec<String>)> {
     let (mut packages, mut keys, mut files) = (Vec::new(), Vec::new(), 0);
     for (number, bytes) in headers.iter().enumerate() {
-        let package = Header::parse(bytes).and_then(|header| package(&header)).with_context(|| format!("reading package {number}"))?;
+        let package = Header::parse(bytes)
+            .and_then(|header| package(&header))
+            .with_context(|| format!("reading package {number}"))?;
         if package.name == "gpg-pubkey" {
             keys.push(package.version);
             continue;
@@ -192,7 +194,11 @@ fn package(header: &Header<'_>) -> Result<Package> {
     ensure!(!name.is_empty(), "a package has no name");
     let header_sha256 = header.text(tag::HEADER_SHA256)?;
     let names = |tag: u32| -> Result<Vec<String>> {
-        Ok(header.texts(tag)?.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect())
+        Ok(header
+            .texts(tag)?
+            .iter()
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .collect())
     };
     Ok(Package {
         epoch: header.number(common::EPOCH)?,
@@ -218,8 +224,11 @@ fn package(header: &Header<'_>) -> Result<Package> {
 }
 
 fn changelog(header: &Header<'_>) -> Result<Vec<Change>> {
-    let (times, authors, texts) =
-        (header.numbers(tag::CHANGE_TIMES)?, header.texts(tag::CHANGE_AUTHORS)?, header.texts(tag::CHANGE_TEXTS)?);
+    let (times, authors, texts) = (
+        header.numbers(tag::CHANGE_TIMES)?,
+        header.texts(tag::CHANGE_AUTHORS)?,
+        header.texts(tag::CHANGE_TEXTS)?,
+    );
     let lossy = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
     Ok(times
         .into_iter()
@@ -232,9 +241,15 @@ fn files(header: &Header<'_>) -> Result<Vec<PackagedFile>> {
     let names = header.texts(tag::BASE_NAMES)?;
     let directories = header.texts(tag::DIRECTORIES)?;
     let indexes = header.numbers(tag::DIRECTORY_INDEXES)?;
-    let sizes = if header.has(tag::LONG_FILE_SIZES) { tag::LONG_FILE_SIZES } else { tag::FILE_SIZES };
+    let sizes =
+        if header.has(tag::LONG_FILE_SIZES) { tag::LONG_FILE_SIZES } else { tag::FILE_SIZES };
     let numbers = |tag: u32| header.numbers(tag);
-    let (sizes, modes, times, flags) = (numbers(sizes)?, numbers(tag::FILE_MODES)?, numbers(tag::FILE_TIMES)?, numbers(tag::FILE_FLAGS)?);
+    let (sizes, modes, times, flags) = (
+        numbers(sizes)?,
+        numbers(tag::FILE_MODES)?,
+        numbers(tag::FILE_TIMES)?,
+        numbers(tag::FILE_FLAGS)?,
+    );
     let (verify, devices) = (numbers(tag::FILE_VERIFY)?, numbers(tag::FILE_DEVICES)?);
     // Bytes in the database: they are written by rpm when the package is installed.
     let states = header.bytes(tag::FILE_STATES)?;
@@ -242,18 +257,26 @@ fn files(header: &Header<'_>) -> Result<Vec<PackagedFile>> {
     let (digests, links) = (header.texts(tag::FILE_DIGESTS)?, header.texts(tag::FILE_LINKS)?);
     let capabilities = header.texts(tag::FILE_CAPABILITIES)?;
     let is_sha256 = header.number(tag::DIGEST_ALGORITHM)?.unwrap_or(MD5) == SHA256;
-    let complete = [modes.len(), indexes.len(), sizes.len(), users.len(), groups.len()].iter().all(|count| *count == names.len());
+    let complete = [modes.len(), indexes.len(), sizes.len(), users.len(), groups.len()]
+        .iter()
+        .all(|count| *count == names.len());
     ensure!(complete, "its lists are of different lengths");
-    let lossy = |texts: &[&[u8]], at: usize| texts.get(at).map(|text| String::from_utf8_lossy(text).into_owned()).unwrap_or_default();
+    let lossy = |texts: &[&[u8]], at: usize| {
+        texts.get(at).map(|text| String::from_utf8_lossy(text).into_owned()).unwrap_or_default()
+    };
     let number = |numbers: &[u64], at: usize| numbers.get(at).copied().unwrap_or(0);
     let small = |numbers: &[u64], at: usize| u32::try_from(number(numbers, at)).unwrap_or(0);
     let mut files = Vec::with_capacity(names.len());
     let mut length = 0;
     for (at, name) in names.iter().enumerate() {
-        let directory = usize::try_from(number(&indexes, at)).ok().and_then(|index| directories.get(index));
+        let directory =
+            usize::try_from(number(&indexes, at)).ok().and_then(|index| directories.get(index));
         let directory = directory.context("a file is in no directory")?;
         length += directory.len() + name.len();
-        ensure!(directory.len() + name.len() <= LONGEST_PATH && length <= MOST_PATHS, "the paths of its files are too long");
+        ensure!(
+            directory.len() + name.len() <= LONGEST_PATH && length <= MOST_PATHS,
+            "the paths of its files are too long"
+        );
         let whole = [directory, *name].concat();
         files.push(PackagedFile {
             path: whole.strip_prefix(b"/").unwrap_or(&whole).to_vec(),

@@ -20,16 +20,25 @@ pub(super) fn headers(file: &Path) -> Result<Vec<Vec<u8>>> {
     // Nothing in a schema that a stranger wrote is to run.
     connection.pragma_update(None, "trusted_schema", false).context("opening the database")?;
     connection.pragma_update(None, "cell_size_check", true).context("opening the database")?;
-    let tables = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'Packages' AND sql NOT LIKE '%generated%' AND sql NOT LIKE '% AS %'";
-    let found: i64 = connection.query_row(tables, [], |row| row.get(0)).context("looking for the packages")?;
+    let tables = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'Packages' \
+                  AND sql NOT LIKE '%generated%' AND sql NOT LIKE '% AS %'";
+    let found: i64 =
+        connection.query_row(tables, [], |row| row.get(0)).context("looking for the packages")?;
     ensure!(found == 1, "it has no table of packages");
-    let mut query = connection.prepare("SELECT blob FROM Packages ORDER BY hnum").context("reading the packages")?;
+    let mut query = connection
+        .prepare("SELECT blob FROM Packages ORDER BY hnum")
+        .context("reading the packages")?;
     let mut rows = query.query([]).context("reading the packages")?;
     let (mut headers, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next().context("reading the packages")? {
-        let ValueRef::Blob(blob) = row.get_ref(0).context("reading a package")? else { bail!("a package is no blob") };
+        let ValueRef::Blob(blob) = row.get_ref(0).context("reading a package")? else {
+            bail!("a package is no blob")
+        };
         bytes += blob.len();
-        ensure!(headers.len() < MOST_PACKAGES && bytes <= MOST_BYTES, "it has more than {MOST_PACKAGES} packages or {MOST_BYTES} bytes");
+        ensure!(
+            headers.len() < MOST_PACKAGES && bytes <= MOST_BYTES,
+            "it has more than {MOST_PACKAGES} packages or {MOST_BYTES} bytes"
+        );
         headers.push(blob.to_vec());
     }
     Ok(headers)

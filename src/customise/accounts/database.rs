@@ -23,7 +23,10 @@ impl Database {
         if !self.exists || !self.changed {
             return Ok(());
         }
-        image.rewrite(self.path, &self.lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>())
+        image.rewrite(
+            self.path,
+            &self.lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>(),
+        )
     }
 
     pub(super) fn exists(&self) -> bool {
@@ -54,7 +57,9 @@ impl Database {
     /// The account with this id, which is the third field of passwd and of group.
     pub(super) fn name_of(&self, id: u32) -> Option<&str> {
         let id = id.to_string();
-        self.rows().find(|fields| fields.get(2) == Some(&id.as_str())).and_then(|fields| fields.first().copied())
+        self.rows()
+            .find(|fields| fields.get(2) == Some(&id.as_str()))
+            .and_then(|fields| fields.first().copied())
     }
 
     pub(super) fn append(&mut self, fields: &[&str]) {
@@ -83,7 +88,8 @@ impl Database {
         if members.split(',').any(|name| name == member) {
             return;
         }
-        let members = if members.is_empty() { member.to_owned() } else { format!("{members},{member}") };
+        let members =
+            if members.is_empty() { member.to_owned() } else { format!("{members},{member}") };
         self.set(group, 3, &members);
     }
 }

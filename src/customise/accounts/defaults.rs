@@ -47,17 +47,32 @@ impl Defaults {
     fn parse(login: &str, useradd: &str) -> Self {
         let login = pairs(login, char::is_whitespace);
         let useradd = pairs(useradd, |c| c == '=');
-        let number = |key: &str, usual: u32| login.get(key).and_then(|text| parse_number(text)).unwrap_or(usual);
+        let number = |key: &str, usual: u32| {
+            login.get(key).and_then(|text| parse_number(text)).unwrap_or(usual)
+        };
         let yes = |key: &str| login.get(key).map(|text| text.eq_ignore_ascii_case("yes"));
-        let text = |key: &str, usual: &str| useradd.get(key).copied().filter(|text| !text.is_empty()).unwrap_or(usual).to_owned();
-        let days = |key: &str| login.get(key).filter(|text| **text != "-1").map_or_else(String::new, |text| (*text).to_owned());
+        let text = |key: &str, usual: &str| {
+            useradd.get(key).copied().filter(|text| !text.is_empty()).unwrap_or(usual).to_owned()
+        };
+        let days = |key: &str| {
+            login
+                .get(key)
+                .filter(|text| **text != "-1")
+                .map_or_else(String::new, |text| (*text).to_owned())
+        };
         let date = text("EXPIRE", "");
-        let expires = crate::calendar::seconds(&format!("{date}T00:00:00Z")).map_or_else(String::new, |s| (s / 86_400).to_string());
+        let expires = crate::calendar::seconds(&format!("{date}T00:00:00Z"))
+            .map_or_else(String::new, |s| (s / 86_400).to_string());
         // useradd's own default, where no file names another, is to make none.
-        let mail = useradd.get("CREATE_MAIL_SPOOL").is_some_and(|text| text.eq_ignore_ascii_case("yes"));
+        let mail =
+            useradd.get("CREATE_MAIL_SPOOL").is_some_and(|text| text.eq_ignore_ascii_case("yes"));
         let subordinate = |kind: &str| {
             let key = |part: &str| format!("SUB_{kind}_{part}");
-            (number(&key("MIN"), 100_000), number(&key("MAX"), 600_100_000), number(&key("COUNT"), 65_536))
+            (
+                number(&key("MIN"), 100_000),
+                number(&key("MAX"), 600_100_000),
+                number(&key("COUNT"), 65_536),
+            )
         };
         Self {
             user_ids: (number("UID_MIN", 1000), number("UID_MAX", 60_000)),
@@ -69,18 +84,28 @@ impl Defaults {
             expires,
             own_groups: yes("USERGROUPS_ENAB").unwrap_or(false),
             group: useradd.get("GROUP").and_then(|text| text.parse().ok()).unwrap_or(100),
-            home_mode: login.get("HOME_MODE").and_then(|text| parse_number(text)).unwrap_or(0o777 & !number("UMASK", 0o22)),
+            home_mode: login
+                .get("HOME_MODE")
+                .and_then(|text| parse_number(text))
+                .unwrap_or(0o777 & !number("UMASK", 0o22)),
             home: text("HOME", "/home"),
             shell: text("SHELL", "/bin/bash"),
             skeleton: text("SKEL", "/etc/skel"),
-            mail: mail.then(|| login.get("MAIL_DIR").map_or_else(|| "/var/spool/mail".to_owned(), |text| (*text).to_owned())),
+            mail: mail.then(|| {
+                login
+                    .get("MAIL_DIR")
+                    .map_or_else(|| "/var/spool/mail".to_owned(), |text| (*text).to_owned())
+            }),
         }
     }
 }
 
 fn pairs(text: &str, separator: impl Fn(char) -> bool + Copy) -> BTreeMap<&str, &str> {
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    lines.filter_map(|line| line.split_once(separator)).map(|(key, value)| (key.trim(), value.trim().trim_matches('"'))).collect()
+    lines
+        .filter_map(|line| line.split_once(separator))
+        .map(|(key, value)| (key.trim(), value.trim().trim_matches('"')))
+        .collect()
 }
 
 /// As strtoul(3) reads it: octal behind a zero, hexadecimal behind 0x.

@@ -58,7 +58,8 @@ impl Home {
                     self.copy(image, &source, &target)?;
                 }
                 Kind::File => {
-                    let content = image.root().read(Path::new(&source), SKELETON_LIMIT)?.unwrap_or_default();
+                    let content =
+                        image.root().read(Path::new(&source), SKELETON_LIMIT)?.unwrap_or_default();
                     image.write(&target, &content, status.mode)?;
                     image.own(&target, self.uid, self.gid)?;
                 }
@@ -81,7 +82,10 @@ impl Home {
             return Ok(());
         }
         if self.path.is_empty() || !image.has_directory(&self.path)? {
-            let why = format!("user `{}` has no home directory for the key: the image has no {}", self.name, self.path);
+            let why = format!(
+                "user `{}` has no home directory for the key: the image has no {}",
+                self.name, self.path
+            );
             return Err(refused(place, &why).into());
         }
         let directory = format!("{}/.ssh", self.path);
@@ -92,12 +96,23 @@ impl Home {
                 image.own(&directory, self.uid, self.gid)?;
             }
             Some(Kind::Directory) => {}
-            Some(_) => return Err(refused(place, &format!("{directory} in the image is not a directory")).into()),
+            Some(_) => {
+                return Err(refused(
+                    place,
+                    &format!("{directory} in the image is not a directory"),
+                )
+                .into());
+            }
         }
         if matches!(image.root().kind(Path::new(&file))?, Some(kind) if kind != Kind::File) {
-            return Err(crate::error::Failure::new(ExitCode::Recipe, format!("{place}: {file} in the image is not a file")).into());
+            return Err(crate::error::Failure::new(
+                ExitCode::Recipe,
+                format!("{place}: {file} in the image is not a file"),
+            )
+            .into());
         }
-        let mut lines: Vec<String> = image.read(&file)?.unwrap_or_default().lines().map(str::to_owned).collect();
+        let mut lines: Vec<String> =
+            image.read(&file)?.unwrap_or_default().lines().map(str::to_owned).collect();
         for key in keys {
             if !lines.contains(key) {
                 lines.push(key.clone());

@@ -81,14 +81,19 @@ impl Accounts {
             today: image.today(),
         };
         if !accounts.passwd.exists() || !accounts.group.exists() {
-            let message = "applying customizations.user: the image has no /etc/passwd and /etc/group";
-            return Err(Failure::new(ExitCode::Transaction, message).hint("add setup to the recipe").into());
+            let message =
+                "applying customizations.user: the image has no /etc/passwd and /etc/group";
+            return Err(Failure::new(ExitCode::Transaction, message)
+                .hint("add setup to the recipe")
+                .into());
         }
         Ok(accounts)
     }
 
     fn write(&self, image: &Image<'_>) -> Result<()> {
-        [&self.passwd, &self.group, &self.shadow, &self.gshadow, &self.subuid, &self.subgid].iter().try_for_each(|file| file.write(image))
+        [&self.passwd, &self.group, &self.shadow, &self.gshadow, &self.subuid, &self.subgid]
+            .iter()
+            .try_for_each(|file| file.write(image))
     }
 
     /// A new group; one of the name and id that the image already has is left as it is.
@@ -96,7 +101,11 @@ impl Accounts {
         let Group { name, gid, place } = group;
         if let Some(has) = self.group.number(name, 2) {
             return match gid {
-                Some(gid) if *gid != has => Err(refused(place, &format!("the image's group `{name}` has the id {has}, not {gid}")).into()),
+                Some(gid) if *gid != has => Err(refused(
+                    place,
+                    &format!("the image's group `{name}` has the id {has}, not {gid}"),
+                )
+                .into()),
                 _ => Ok(()),
             };
         }
@@ -107,7 +116,8 @@ impl Accounts {
         }
         let gid = match gid {
             Some(gid) => *gid,
-            None => ids::next(&self.group, self.defaults.group_ids, None).ok_or_else(|| refused(place, "no group id is free"))?,
+            None => ids::next(&self.group, self.defaults.group_ids, None)
+                .ok_or_else(|| refused(place, "no group id is free"))?,
         };
         self.add_group(name, gid);
         Ok(())
@@ -125,8 +135,13 @@ impl Accounts {
         let is_new = !self.passwd.has(&user.name);
         for group in &user.groups {
             if !self.group.has(group) {
-                let why = format!("the image has no group `{group}`, which `groups` of user `{}` names", user.name);
-                return Err(refused(&user.place, &why).hint("a package must bring it, or [[customizations.group]]").into());
+                let why = format!(
+                    "the image has no group `{group}`, which `groups` of user `{}` names",
+                    user.name
+                );
+                return Err(refused(&user.place, &why)
+                    .hint("a package must bring it, or [[customizations.group]]")
+                    .into());
             }
         }
         if is_new {
@@ -149,7 +164,9 @@ impl Accounts {
         if user.force_password_reset {
             self.shadow.set(&user.name, LAST_CHANGE, "0");
         }
-        let mut home = self.home(&user.name).ok_or_else(|| refused(&user.place, "the user has no home directory"))?;
+        let mut home = self
+            .home(&user.name)
+            .ok_or_else(|| refused(&user.place, "the user has no home directory"))?;
         home.is_new = is_new;
         Ok(home)
     }
@@ -163,22 +180,42 @@ impl Accounts {
         }
         let uid = match user.uid {
             Some(uid) => uid,
-            None => ids::next(&self.passwd, self.defaults.user_ids, None).ok_or_else(|| refused(place, "no user id is free"))?,
+            None => ids::next(&self.passwd, self.defaults.user_ids, None)
+                .ok_or_else(|| refused(place, "no user id is free"))?,
         };
         let gid = self.primary_group(user, uid)?;
         let home = user.home.clone().unwrap_or_else(|| format!("{}/{name}", self.defaults.home));
         let shell = user.shell.clone().unwrap_or_else(|| self.defaults.shell.clone());
         let gecos = user.description.clone().unwrap_or_default();
         let password = if self.shadow.exists() { "x" } else { "!" };
-        self.passwd.append(&[name, password, &uid.to_string(), &gid.to_string(), &gecos, &home, &shell]);
+        self.passwd.append(&[
+            name,
+            password,
+            &uid.to_string(),
+            &gid.to_string(),
+            &gecos,
+            &home,
+            &shell,
+        ]);
         let [least, most, warning] = &self.defaults.password_days;
         let inactive = &self.defaults.inactive;
-        self.shadow.append(&[name, "!", &self.today.to_string(), least, most, warning, inactive, &self.defaults.expires, ""]);
+        self.shadow.append(&[
+            name,
+            "!",
+            &self.today.to_string(),
+            least,
+            most,
+            warning,
+            inactive,
+            &self.defaults.expires,
+            "",
+        ]);
         let (first, last) = self.defaults.user_ids;
         if (first..=last).contains(&uid) {
-            for (file, (from, to, count)) in
-                [(&mut self.subuid, self.defaults.subordinate_users), (&mut self.subgid, self.defaults.subordinate_groups)]
-            {
+            for (file, (from, to, count)) in [
+                (&mut self.subuid, self.defaults.subordinate_users),
+                (&mut self.subgid, self.defaults.subordinate_groups),
+            ] {
                 if let Some(start) = ids::free_range(file, from, to, count) {
                     file.append(&[name, &start.to_string(), &count.to_string()]);
                 }
@@ -193,7 +230,10 @@ impl Accounts {
         match (user.gid, own) {
             (Some(gid), _) if self.group.name_of(gid).is_some() => Ok(gid),
             (Some(gid), Some(has)) => {
-                let why = format!("the image's group `{}` has the id {has}, and no group has {gid}", user.name);
+                let why = format!(
+                    "the image's group `{}` has the id {has}, and no group has {gid}",
+                    user.name
+                );
                 Err(refused(&user.place, &why).into())
             }
             (Some(gid), None) => {
@@ -219,11 +259,15 @@ impl Accounts {
         for (key, number, field) in [("uid", user.uid, UID), ("gid", user.gid, GID)] {
             let has = self.passwd.number(name, field);
             if number.is_some() && number != has {
-                let why = format!("the image's user `{name}` has the {key} {}", has.unwrap_or_default());
-                return Err(refused(place, &why).hint(format!("leave out `{key}`: its files would keep the old one")).into());
+                let why =
+                    format!("the image's user `{name}` has the {key} {}", has.unwrap_or_default());
+                return Err(refused(place, &why)
+                    .hint(format!("leave out `{key}`: its files would keep the old one"))
+                    .into());
             }
         }
-        for (value, field) in [(&user.description, GECOS), (&user.home, HOME), (&user.shell, SHELL)] {
+        for (value, field) in [(&user.description, GECOS), (&user.home, HOME), (&user.shell, SHELL)]
+        {
             if let Some(value) = value {
                 self.passwd.set(name, field, value);
             }

@@ -28,7 +28,8 @@ impl NodeSettings {
     /// The same as commands for Ironic's command line client.
     #[must_use]
     pub(crate) fn commands(&self, node: &str) -> Vec<CommandLine> {
-        let set = || vec!["baremetal".to_owned(), "node".to_owned(), "set".to_owned(), node.to_owned()];
+        let set =
+            || vec!["baremetal".to_owned(), "node".to_owned(), "set".to_owned(), node.to_owned()];
         let mut interfaces = set();
         interfaces.extend(["--deploy-interface".to_owned(), self.deploy_interface.to_owned()]);
         if let Some(boot) = &self.boot_interface {
@@ -47,7 +48,9 @@ impl NodeSettings {
             // The client reads a value as JSON if it can; a text that looks like a number must stay
             // a text.
             let text = match value {
-                Value::String(text) if serde_json::from_str::<Value>(text).is_ok() => value.to_string(),
+                Value::String(text) if serde_json::from_str::<Value>(text).is_ok() => {
+                    value.to_string()
+                }
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             };
@@ -55,7 +58,12 @@ impl NodeSettings {
         }
         lines.push(line);
         for verb in ["validate", "deploy"] {
-            lines.push(vec!["baremetal".to_owned(), "node".to_owned(), verb.to_owned(), node.to_owned()]);
+            lines.push(vec![
+                "baremetal".to_owned(),
+                "node".to_owned(),
+                verb.to_owned(),
+                node.to_owned(),
+            ]);
         }
         lines.into_iter().map(CommandLine::new).collect()
     }
@@ -66,21 +74,38 @@ impl NodeSettings {
 pub(super) fn kernel_arguments(text: &str) -> Result<()> {
     let wrong = |word: &str| {
         let shown: String = word.chars().take(40).flat_map(char::escape_debug).collect();
-        Failure::new(ExitCode::Usage, format!("setting the installer's kernel arguments: '{shown}' is not a kernel argument for Ironic"))
-            .hint("write KEY, KEY=VALUE or KEY=\"VALUE WITH BLANKS\"; %default% means the conductor's own")
+        Failure::new(
+            ExitCode::Usage,
+            format!(
+                "setting the installer's kernel arguments: '{shown}' is not a kernel argument for \
+                 Ironic"
+            ),
+        )
+        .hint(
+            "write KEY, KEY=VALUE or KEY=\"VALUE WITH BLANKS\"; %default% means the conductor's \
+             own",
+        )
     };
     let printable = |c: char| c.is_ascii_graphic() && c != '"';
     let mut rest = text.replace("%default%", "default").trim().to_owned();
     while !rest.is_empty() {
         if let Some(init) = rest.strip_prefix("-- ") {
-            return if init.chars().all(|c| printable(c) || c == ' ') { Ok(()) } else { Err(wrong(init).into()) };
+            return if init.chars().all(|c| printable(c) || c == ' ') {
+                Ok(())
+            } else {
+                Err(wrong(init).into())
+            };
         }
-        let key_end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "_-.".contains(c))).unwrap_or(rest.len());
+        let key_end = rest
+            .find(|c: char| !(c.is_ascii_alphanumeric() || "_-.".contains(c)))
+            .unwrap_or(rest.len());
         let after = rest.get(key_end..).unwrap_or_default();
         let end = match after.strip_prefix('=') {
             None => 0,
             Some(value) => match value.strip_prefix('"') {
-                Some(quoted) => 3 + quoted.find('"').filter(|at| *at > 0).ok_or_else(|| wrong(&rest))?,
+                Some(quoted) => {
+                    3 + quoted.find('"').filter(|at| *at > 0).ok_or_else(|| wrong(&rest))?
+                }
                 None => 1 + value.find(|c: char| !printable(c)).unwrap_or(value.len()),
             },
         };
@@ -99,10 +124,30 @@ mod tests {
 
     #[test]
     fn kernel_arguments_are_those_of_ironics_grammar() {
-        for right in ["", "quiet", "a=b c", "%default% console=ttyS0,115200n8", "x=\"a b\" y", "a -- init arguments", "a=b;c", "a=$(x)"] {
+        for right in [
+            "",
+            "quiet",
+            "a=b c",
+            "%default% console=ttyS0,115200n8",
+            "x=\"a b\" y",
+            "a -- init arguments",
+            "a=b;c",
+            "a=$(x)",
+        ] {
             kernel_arguments(right).expect(right);
         }
-        for wrong in ["a b; $(x)", "a=", "\"a b\"", "a=\"b", "a=\"\"", "a=b\"c", "a=\u{e9}", "=b", "a=b\nc", "a -- \u{7}"] {
+        for wrong in [
+            "a b; $(x)",
+            "a=",
+            "\"a b\"",
+            "a=\"b",
+            "a=\"\"",
+            "a=b\"c",
+            "a=\u{e9}",
+            "=b",
+            "a=b\nc",
+            "a -- \u{7}",
+        ] {
             kernel_arguments(wrong).expect_err(wrong);
         }
     }

@@ -50,23 +50,37 @@ type Edit = (String, Option<Value>);
 
 impl Note {
     fn read(node: &Node) -> Self {
-        node.extra.get(NOTE).and_then(|note| serde_json::from_value(note.clone()).ok()).unwrap_or_default()
+        node.extra
+            .get(NOTE)
+            .and_then(|note| serde_json::from_value(note.clone()).ok())
+            .unwrap_or_default()
     }
 
     /// The boot interface's edit, if any, and the note on it.
-    fn boot_interface(&self, node: &Node, wanted: Option<&String>) -> (Option<Edit>, Option<Replaced>) {
+    fn boot_interface(
+        &self,
+        node: &Node,
+        wanted: Option<&String>,
+    ) -> (Option<Edit>, Option<Replaced>) {
         let current = node.boot_interface.as_ref();
         let own = self.boot_interface.as_ref().filter(|note| Some(&note.set) == current);
         let original = own.map_or(current, |note| note.was.as_ref());
         let after = wanted.or(original);
-        let edit = (after != current).then(|| ("boot_interface".to_owned(), after.map(|name| json!(name))));
-        let note = after.filter(|_| after != original).map(|set| Replaced { set: set.clone(), was: original.cloned() });
+        let edit = (after != current)
+            .then(|| ("boot_interface".to_owned(), after.map(|name| json!(name))));
+        let note = after
+            .filter(|_| after != original)
+            .map(|set| Replaced { set: set.clone(), was: original.cloned() });
         (edit, note)
     }
 
     /// The edits of driver_info, and the values in it that are osimg's afterwards. An operator's
     /// own value stays.
-    fn driver_info(&self, node: &Node, wanted: &BTreeMap<&'static str, String>) -> (Vec<Edit>, BTreeMap<String, Value>) {
+    fn driver_info(
+        &self,
+        node: &Node,
+        wanted: &BTreeMap<&'static str, String>,
+    ) -> (Vec<Edit>, BTreeMap<String, Value>) {
         let (mut edits, mut notes) = (Vec::new(), BTreeMap::new());
         for key in DRIVER_KEYS {
             let current = node.driver_info.get(key);
@@ -89,11 +103,21 @@ impl Ironic<'_> {
     ///
     /// # Errors
     /// When Ironic refuses.
-    pub(crate) fn apply(&self, node: &Node, settings: &NodeSettings, change: &mut Change) -> Result<()> {
+    pub(crate) fn apply(
+        &self,
+        node: &Node,
+        settings: &NodeSettings,
+        change: &mut Change,
+    ) -> Result<()> {
         // From here on no other consumer takes the node. A lessee may not set it, and has the node
         // by the lease.
         if node.instance_uuid.is_none() {
-            self.edit(node, vec![("instance_uuid".into(), Some(json!(node.own_instance())))], Refusal::Accepted, change)?;
+            self.edit(
+                node,
+                vec![("instance_uuid".into(), Some(json!(node.own_instance())))],
+                Refusal::Accepted,
+                change,
+            )?;
         }
         let note = Note::read(node);
         let (boot, boot_note) = note.boot_interface(node, settings.boot_interface.as_ref());
@@ -106,7 +130,8 @@ impl Ironic<'_> {
         }
         let mut interfaces = Vec::new();
         if node.deploy_interface.as_deref() != Some(settings.deploy_interface) {
-            interfaces.push(("deploy_interface".to_owned(), Some(json!(settings.deploy_interface))));
+            interfaces
+                .push(("deploy_interface".to_owned(), Some(json!(settings.deploy_interface))));
         }
         interfaces.extend(boot);
         self.edit(node, interfaces, Refusal::Error, change)?;
@@ -116,14 +141,22 @@ impl Ironic<'_> {
                 info.push((format!("instance_info/{key}"), Some(value.clone())));
             }
         }
-        let stale = OWNED.iter().filter(|key| node.instance_info.contains_key(**key) && !settings.instance_info.contains_key(**key));
+        let stale = OWNED.iter().filter(|key| {
+            node.instance_info.contains_key(**key) && !settings.instance_info.contains_key(**key)
+        });
         info.extend(stale.map(|key| (format!("instance_info/{key}"), None)));
         self.edit(node, info, Refusal::Error, change)?;
         // The conductor may have its own in ironic.conf; if not, validation reports it.
         self.edit(node, driver, Refusal::Accepted, change)
     }
 
-    fn edit(&self, node: &Node, edits: Vec<Edit>, refusal: Refusal, change: &mut Change) -> Result<()> {
+    fn edit(
+        &self,
+        node: &Node,
+        edits: Vec<Edit>,
+        refusal: Refusal,
+        change: &mut Change,
+    ) -> Result<()> {
         if edits.is_empty() {
             return Ok(());
         }
@@ -132,7 +165,11 @@ impl Ironic<'_> {
             None => json!({ "op": "remove", "path": format!("/{path}") }),
         };
         let operations: Vec<Value> = edits.iter().map(operation).collect();
-        let answer = self.while_locked(&Call::json("PATCH", format!("/v1/nodes/{}", node.uuid), &json!(operations)))?;
+        let answer = self.while_locked(&Call::json(
+            "PATCH",
+            format!("/v1/nodes/{}", node.uuid),
+            &json!(operations),
+        ))?;
         if answer.status == 403 && refusal == Refusal::Accepted {
             change.refused.extend(edits.into_iter().map(|(path, _)| path));
             return Ok(());
@@ -158,7 +195,9 @@ mod tests {
 
     fn node(change: Value) -> Node {
         let mut body = json!({ "uuid": "1", "boot_interface": "ipxe" });
-        body.as_object_mut().expect("an object").extend(change.as_object().expect("an object").clone());
+        body.as_object_mut()
+            .expect("an object")
+            .extend(change.as_object().expect("an object").clone());
         Node::from_json(&body).expect("a node")
     }
 
@@ -186,11 +225,17 @@ mod tests {
             "extra": { "osimg": { "driver_info": { "deploy_kernel": "old", "deploy_ramdisk": "old" } } } });
         let ours = node(noted.clone());
         let set = ("driver_info/deploy_kernel".to_owned(), Some(json!("new")));
-        assert_eq!(edits(&ours, &wanted), [set.clone(), ("driver_info/deploy_ramdisk".to_owned(), None)]);
+        assert_eq!(
+            edits(&ours, &wanted),
+            [set.clone(), ("driver_info/deploy_ramdisk".to_owned(), None)]
+        );
         let theirs = node(json!({ "driver_info": noted["driver_info"] }));
         assert_eq!(edits(&theirs, &wanted), []);
         let none = node(json!({}));
         assert_eq!(edits(&none, &wanted), [set]);
-        assert_eq!(Note::read(&none).driver_info(&none, &wanted).1, BTreeMap::from([("deploy_kernel".into(), json!("new"))]));
+        assert_eq!(
+            Note::read(&none).driver_info(&none, &wanted).1,
+            BTreeMap::from([("deploy_kernel".into(), json!("new"))])
+        );
     }
 }

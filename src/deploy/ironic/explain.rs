@@ -31,8 +31,10 @@ const KNOWN: &[Row] = &[
     ),
     (
         &["deploy_kernel"],
-        "Ironic's validation wants a deploy kernel and ramdisk even where Anaconda is the installer, and boots neither",
-        "name the installer's: baremetal node set NODE --driver-info deploy_kernel=… --driver-info deploy_ramdisk=…",
+        "Ironic's validation wants a deploy kernel and ramdisk even where Anaconda is the \
+         installer, and boots neither",
+        "name the installer's: baremetal node set NODE --driver-info deploy_kernel=… \
+         --driver-info deploy_ramdisk=…",
     ),
     (
         &["missing the following properties", "stage2_id"],
@@ -61,7 +63,8 @@ const KNOWN: &[Row] = &[
     ),
     (
         &["'ks_template'"],
-        "Ironic took the image for one of a whole disk: kernel and ramdisk are not known, or the image's property img_type is not 'partition'",
+        "Ironic took the image for one of a whole disk: kernel and ramdisk are not known, or the \
+         image's property img_type is not 'partition'",
         "osimg deploy … --node NODE --apply; openstack image unset --property img_type IMAGE",
     ),
     (
@@ -81,7 +84,8 @@ const KNOWN: &[Row] = &[
     ),
     (
         &["security", "not permitted"],
-        "Ironic never reads files below that directory; its packaged kickstart template lies in such a one",
+        "Ironic never reads files below that directory; its packaged kickstart template lies in \
+         such a one",
         "publish a template with the image, as osimg does, or name it in instance_info ks_template",
     ),
     (
@@ -96,38 +100,54 @@ const KNOWN: &[Row] = &[
     ),
     (
         &["requested image is not valid for use"],
-        "the conductor does not recognise the tarball; it may have a boot record's signature (55 AA) at byte 510 by chance",
+        "the conductor does not recognise the tarball; it may have a boot record's signature (55 \
+         AA) at byte 510 by chance",
         "write it again with osimg, which moves such bytes, or with another compression level",
     ),
     (
         // Its cleaning of the cache lists a directory and then looks at each entry, a download's
         // temporary directory too, which may be gone by then.
         &["filenotfounderror", "master", "/tmp"],
-        "two deployments met in the conductor's cache of images, one tidying up while the other's download ended; nothing is wrong with the image",
+        "two deployments met in the conductor's cache of images, one tidying up while the other's \
+         download ended; nothing is wrong with the image",
         "start the deployment again",
     ),
     (
         &["image", "could not be found"],
-        "the conductor may not see the image: it must be public, community, owned by the conductor's project, or shared with it",
-        "openstack image add project IMAGE service (for every piece), or openstack image set --community IMAGE",
+        "the conductor may not see the image: it must be public, community, owned by the \
+         conductor's project, or shared with it",
+        "openstack image add project IMAGE service (for every piece), or openstack image set \
+         --community IMAGE",
     ),
     (
         &["not authorized for image"],
-        "the conductor may not read the image: it must be public, community, owned by its project, or shared with it",
-        "openstack image add project IMAGE service (for every piece), or openstack image set --community IMAGE",
+        "the conductor may not read the image: it must be public, community, owned by its \
+         project, or shared with it",
+        "openstack image add project IMAGE service (for every piece), or openstack image set \
+         --community IMAGE",
     ),
     (
         &["timeout reached", "callback"],
         "the installer never called back: it did not boot, did not reach Ironic's API, or hangs",
-        "look at the node's console; does it reach the conductor's http_url, and the API by the URL in ks.cfg?",
+        "look at the node's console; does it reach the conductor's http_url, and the API by the \
+         URL in ks.cfg?",
     ),
     (
         &["timeout reached"],
-        "the installer did not end in the time that Ironic gives it ([conductor] deploy_callback_timeout)",
+        "the installer did not end in the time that Ironic gives it ([conductor] \
+         deploy_callback_timeout)",
         "look at the node's console, and have the limit raised if it was only slow",
     ),
-    (&["anaconda failed"], "Anaconda stopped with an error", "look at the node's console, and at /tmp/anaconda.log there"),
-    (&["deploying using anaconda"], "Anaconda stopped with an error", "look at the node's console, and at /tmp/anaconda.log there"),
+    (
+        &["anaconda failed"],
+        "Anaconda stopped with an error",
+        "look at the node's console, and at /tmp/anaconda.log there",
+    ),
+    (
+        &["deploying using anaconda"],
+        "Anaconda stopped with an error",
+        "look at the node's console, and at /tmp/anaconda.log there",
+    ),
     (
         &["could not find the following interface", "anaconda"],
         "the conductor has no anaconda deploy interface",
@@ -136,7 +156,8 @@ const KNOWN: &[Row] = &[
     (
         &["could not find the following interface"],
         "the conductor has no such interface",
-        "choose one that it has, with --boot-interface: the message names them, and `baremetal driver show DRIVER`",
+        "choose one that it has, with --boot-interface: the message names them, and `baremetal \
+         driver show DRIVER`",
     ),
     (
         &["anaconda", "enabled_deploy_interfaces"],
@@ -148,21 +169,35 @@ const KNOWN: &[Row] = &[
         "the conductor, or the node's hardware type, has no such boot interface",
         "choose one that `baremetal driver show DRIVER` lists",
     ),
-    (&["no valid host"], "no conductor that runs takes this node", "baremetal conductor list; baremetal driver list"),
+    (
+        &["no valid host"],
+        "no conductor that runs takes this node",
+        "baremetal conductor list; baremetal driver list",
+    ),
     (
         &["image validation failed"],
         "the conductor cannot fetch a piece of the image",
         "does its URL answer 200 from the conductor's machine?",
     ),
-    (&["got http code"], "the conductor cannot fetch a piece of the image", "does its URL answer 200 from the conductor's machine?"),
-    (&["is associated with an instance"], "the node belongs to an instance of Nova already", "choose another node"),
+    (
+        &["got http code"],
+        "the conductor cannot fetch a piece of the image",
+        "does its URL answer 200 from the conductor's machine?",
+    ),
+    (
+        &["is associated with an instance"],
+        "the node belongs to an instance of Nova already",
+        "choose another node",
+    ),
 ];
 
 /// The explanation of a message of Ironic, if it is known.
 #[must_use]
 pub fn explain(message: &str, node: &str) -> Option<Explanation> {
     let lower = message.to_lowercase();
-    let row = KNOWN.iter().find(|(parts, _, _)| parts.iter().all(|part| lower.contains(&part.to_lowercase())));
+    let row = KNOWN
+        .iter()
+        .find(|(parts, _, _)| parts.iter().all(|part| lower.contains(&part.to_lowercase())));
     row.map(|(_, why, fix)| Explanation { why, fix: fix.replace("NODE", node) })
 }
 
@@ -173,14 +208,21 @@ mod tests {
     #[test]
     fn messages_as_ironic_words_them_are_explained() {
         let cases = [
-            ("Node 7 does not have any port associated with it", "baremetal port create MAC --node n1"),
+            (
+                "Node 7 does not have any port associated with it",
+                "baremetal port create MAC --node n1",
+            ),
             ("Image x is missing the following properties: stage2_id", "osimg publish"),
-            ("Some parameters were missing in node's instance_info. Missing are: ['root_gb']", "root_gb=10"),
+            (
+                "Some parameters were missing in node's instance_info. Missing are: ['root_gb']",
+                "root_gb=10",
+            ),
             ("Deploy step deploy.deploy failed: 'ks_template'.", "--apply"),
             ("Image 5ee0d762 could not be found.", "add project"),
             ("Timeout reached while waiting for callback for node 7", "console"),
             (
-                "Deploy step deploy.deploy failed with FileNotFoundError: [Errno 2] No such file or directory: '/var/lib/ironic/master_images/tmpwb65nw0a'.",
+                "Deploy step deploy.deploy failed with FileNotFoundError: [Errno 2] No such file \
+                 or directory: '/var/lib/ironic/master_images/tmpwb65nw0a'.",
                 "again",
             ),
         ];

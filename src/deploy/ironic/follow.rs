@@ -63,10 +63,18 @@ struct Followee {
 /// Follows the nodes until every one is active or has failed, and reports every change of state.
 /// The time limit, a signal or an Ironic that no longer answers ends it earlier: the deployments go
 /// on without osimg.
-pub(crate) fn follow(ironic: &Ironic<'_>, nodes: &[Node], limits: Limits, report: &Report) -> Followed {
+pub(crate) fn follow(
+    ironic: &Ironic<'_>,
+    nodes: &[Node],
+    limits: Limits,
+    report: &Report,
+) -> Followed {
     let began = Instant::now();
     let step = report.step("deploying");
-    let mut all: Vec<Followee> = nodes.iter().map(|node| Followee { node: node.clone(), ending: None, failures: 0 }).collect();
+    let mut all: Vec<Followee> = nodes
+        .iter()
+        .map(|node| Followee { node: node.clone(), ending: None, failures: 0 })
+        .collect();
     let mut wait = SOON;
     let mut lost: Option<anyhow::Error> = None;
     let stopped = loop {
@@ -79,7 +87,10 @@ pub(crate) fn follow(ironic: &Ironic<'_>, nodes: &[Node], limits: Limits, report
                 Err(error) => {
                     one.failures += 1;
                     if one.failures >= FAILURES {
-                        let error = error.context(format!("following the node {}, which goes on without osimg", one.node.title()));
+                        let error = error.context(format!(
+                            "following the node {}, which goes on without osimg",
+                            one.node.title()
+                        ));
                         one.ending = Some(open_ending(&one.node, began, &format!("{error:#}")));
                         lost = lost.or(Some(error));
                     }
@@ -89,34 +100,59 @@ pub(crate) fn follow(ironic: &Ironic<'_>, nodes: &[Node], limits: Limits, report
             one.failures = 0;
             if (&now.state, &now.installer_says) != (&one.node.state, &one.node.installer_says) {
                 changed = true;
-                let text = now.installer_says.as_ref().filter(|text| Some(*text) != one.node.installer_says.as_ref());
+                let text = now
+                    .installer_says
+                    .as_ref()
+                    .filter(|text| Some(*text) != one.node.installer_says.as_ref());
                 let text = text.map(|text| format!(": {}", printable(text))).unwrap_or_default();
-                report.note(&format!("{}: {}{text} (after {:.0} s)", now.title(), now.state, began.elapsed().as_secs_f64()));
+                report.note(&format!(
+                    "{}: {}{text} (after {:.0} s)",
+                    now.title(),
+                    now.state,
+                    began.elapsed().as_secs_f64()
+                ));
             }
             one.ending = end(&now, began);
             one.node = now;
         }
         let open: Vec<&Followee> = all.iter().filter(|one| one.ending.is_none()).collect();
         step.progress(Unit::Items, (all.len() - open.len()) as u64, all.len() as u64);
-        let states: Vec<String> = open.iter().map(|one| format!("{}: {}", one.node.title(), one.node.state)).collect();
+        let states: Vec<String> =
+            open.iter().map(|one| format!("{}: {}", one.node.title(), one.node.state)).collect();
         step.item(&states.join(", "));
         if open.is_empty() {
             break None;
         }
         if began.elapsed() >= limits.total {
-            let text =
-                format!("following the deployment: the time limit of {} s has passed; {}", limits.total.as_secs(), states.join(", "));
+            let text = format!(
+                "following the deployment: the time limit of {} s has passed; {}",
+                limits.total.as_secs(),
+                states.join(", ")
+            );
             break Some(left(Failure::new(ExitCode::TimedOut, text), &open));
         }
         wait = if changed { SOON } else { (wait * 3 / 2).min(LATE) };
         if process::pause(wait.min(limits.total.saturating_sub(began.elapsed()))).is_err() {
-            let text = format!("stopped while following the deployment, which goes on; {}", states.join(", "));
-            break Some(left(Failure::new(process::stop_requested().unwrap_or(ExitCode::Interrupted), text), &open));
+            let text = format!(
+                "stopped while following the deployment, which goes on; {}",
+                states.join(", ")
+            );
+            break Some(left(
+                Failure::new(process::stop_requested().unwrap_or(ExitCode::Interrupted), text),
+                &open,
+            ));
         }
     };
     let why = stopped.as_ref().map(ToString::to_string).unwrap_or_default();
-    let endings: Vec<Ending> = all.into_iter().map(|one| one.ending.unwrap_or_else(|| open_ending(&one.node, began, &why))).collect();
-    step.finish(&format!("{} of {} active", endings.iter().filter(|e| e.active).count(), endings.len()));
+    let endings: Vec<Ending> = all
+        .into_iter()
+        .map(|one| one.ending.unwrap_or_else(|| open_ending(&one.node, began, &why)))
+        .collect();
+    step.finish(&format!(
+        "{} of {} active",
+        endings.iter().filter(|e| e.active).count(),
+        endings.len()
+    ));
     Followed { endings, stopped: stopped.map(anyhow::Error::from).or(lost) }
 }
 
@@ -124,7 +160,8 @@ fn left(mut failure: Failure, open: &[&Followee]) -> Failure {
     for one in open {
         let title = one.node.title();
         failure = failure.hint(format!(
-            "look: baremetal node show {title} -f value -c provision_state -c last_error; give it up: baremetal node undeploy {title}"
+            "look: baremetal node show {title} -f value -c provision_state -c last_error; give it \
+             up: baremetal node undeploy {title}"
         ));
     }
     failure
@@ -157,7 +194,11 @@ fn end(node: &Node, began: Instant) -> Option<Ending> {
         // meantime.
         _ => false,
     };
-    let error = (!active).then(|| node.last_error.clone().map_or_else(|| format!("the node became '{}'", node.state), |e| printable(&e)));
+    let error = (!active).then(|| {
+        node.last_error
+            .clone()
+            .map_or_else(|| format!("the node became '{}'", node.state), |e| printable(&e))
+    });
     Some(Ending {
         node: node.title(),
         uuid: node.uuid.clone(),

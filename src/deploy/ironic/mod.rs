@@ -54,7 +54,8 @@ impl<'a> Ironic<'a> {
     pub(crate) fn open(session: &'a Session) -> Result<Self> {
         let url = session.endpoint(BAREMETAL)?;
         let doing = format!("asking {url} for its versions");
-        let root = session.call(BAREMETAL, &Call::get("/"))?.expect(&[200, 300], &doing)?.json(&doing)?;
+        let root =
+            session.call(BAREMETAL, &Call::get("/"))?.expect(&[200, 300], &doing)?.json(&doing)?;
         let newest = root["versions"]
             .as_array()
             .into_iter()
@@ -63,12 +64,18 @@ impl<'a> Ironic<'a> {
             .find_map(|version| parse_version(version["version"].as_str()?));
         let Some(newest) = newest else {
             return Err(Failure::new(ExitCode::Registry, format!("{doing}: this is not Ironic"))
-                .hint("look at the baremetal endpoint in Keystone's catalogue, or at baremetal_endpoint_override in clouds.yaml")
+                .hint(
+                    "look at the baremetal endpoint in Keystone's catalogue, or at \
+                     baremetal_endpoint_override in clouds.yaml",
+                )
                 .into());
         };
         if newest < MICROVERSION {
             let text = format!("{doing}: its newest is {}.{}", newest.0, newest.1);
-            let hint = format!("the anaconda deploy interface needs {}.{} (Xena) or later: upgrade Ironic", MICROVERSION.0, MICROVERSION.1);
+            let hint = format!(
+                "the anaconda deploy interface needs {}.{} (Xena) or later: upgrade Ironic",
+                MICROVERSION.0, MICROVERSION.1
+            );
             return Err(Failure::new(ExitCode::Registry, text).hint(hint).into());
         }
         Ok(Self { session, newest, patience: LOCKED_FOR })
@@ -127,7 +134,11 @@ impl<'a> Ironic<'a> {
         let answer = self.call(Call::get(format!("/v1/nodes/{}", escaped(name))))?;
         let body = self.about(name, doing, answer)?.json(doing)?;
         Node::from_json(&body).ok_or_else(|| {
-            Failure::new(ExitCode::Registry, format!("looking up the node {name}: Ironic did not answer with a node")).into()
+            Failure::new(
+                ExitCode::Registry,
+                format!("looking up the node {name}: Ironic did not answer with a node"),
+            )
+            .into()
         })
     }
 
@@ -143,7 +154,9 @@ impl<'a> Ironic<'a> {
         let deciding = ["boot", "deploy", "management", "network", "power", "storage"];
         Ok(answers
             .into_iter()
-            .filter(|(interface, answer)| deciding.contains(&interface.as_str()) && answer["result"] == json!(false))
+            .filter(|(interface, answer)| {
+                deciding.contains(&interface.as_str()) && answer["result"] == json!(false)
+            })
             .map(|(interface, answer)| {
                 let reason = answer["reason"].as_str().unwrap_or("no reason given").to_owned();
                 let explanation = explain(&reason, &node.title());
@@ -195,21 +208,25 @@ impl<'a> Ironic<'a> {
         let message = answer.message();
         let hint = match answer.status {
             404 => format!(
-                "{} sees the nodes that its project owns or leases; all of them are seen with system scope (system_scope: all in clouds.yaml). \
-                 Give it one: baremetal node set NODE --owner PROJECT_ID",
+                "{} sees the nodes that its project owns or leases; all of them are seen with \
+                 system scope (system_scope: all in clouds.yaml). Give it one: baremetal node set \
+                 NODE --owner PROJECT_ID",
                 self.session.who()
             ),
             403 if message.contains("interface") => format!(
-                "{} may not change how a node is installed: an operator sets it once: baremetal node set {node} --deploy-interface anaconda",
+                "{} may not change how a node is installed: an operator sets it once: baremetal \
+                 node set {node} --deploy-interface anaconda",
                 self.session.who()
             ),
             403 => format!(
-                "{} may not do that: it requires a role in the project that owns the node (baremetal node set {node} --owner PROJECT_ID), or admin",
+                "{} may not do that: it requires a role in the project that owns the node \
+                 (baremetal node set {node} --owner PROJECT_ID), or admin",
                 self.session.who()
             ),
             409 if locked(&answer) => {
                 format!(
-                    "the conductor has been at work on it for {} s: see `baremetal node show {node}` (reservation)",
+                    "the conductor has been at work on it for {} s: see `baremetal node show \
+                     {node}` (reservation)",
                     LOCKED_FOR.as_secs()
                 )
             }
@@ -218,8 +235,16 @@ impl<'a> Ironic<'a> {
                 None => return Err(answer.refusal(&doing)),
             },
         };
-        let request = answer.header("x-openstack-request-id").map(|id| format!(" (request {id})")).unwrap_or_default();
-        Err(Failure::new(ExitCode::Registry, format!("{doing}: Ironic answered {}: {message}{request}", answer.status)).hint(hint).into())
+        let request = answer
+            .header("x-openstack-request-id")
+            .map(|id| format!(" (request {id})"))
+            .unwrap_or_default();
+        Err(Failure::new(
+            ExitCode::Registry,
+            format!("{doing}: Ironic answered {}: {message}{request}", answer.status),
+        )
+        .hint(hint)
+        .into())
     }
 }
 

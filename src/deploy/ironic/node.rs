@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 use crate::error::{ExitCode, Failure, Result};
 
 /// The states in which nothing is installed on a node and nothing else works on it.
-const FREE: [&str; 6] = ["enroll", "manageable", "available", "deploy failed", "inspect failed", "clean failed"];
+const FREE: [&str; 6] =
+    ["enroll", "manageable", "available", "deploy failed", "inspect failed", "clean failed"];
 /// The states in which Ironic lets interfaces be changed.
 const CHANGEABLE: [&str; 3] = ["enroll", "manageable", "available"];
 
@@ -62,7 +63,8 @@ impl Node {
     /// A node of the API's JSON; none if it is not.
     #[must_use]
     pub(crate) fn from_json(body: &Value) -> Option<Self> {
-        let text = |key: &str| body[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let text =
+            |key: &str| body[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let map = |key: &str| body[key].as_object().cloned().unwrap_or_default();
         let maintenance = body["maintenance"].as_bool().unwrap_or(false);
         Some(Self {
@@ -75,11 +77,14 @@ impl Node {
             deploy_interface: text("deploy_interface"),
             boot_interface: text("boot_interface"),
             reservation: text("reservation"),
-            maintenance: maintenance.then(|| text("maintenance_reason").unwrap_or_else(|| "no reason given".into())),
+            maintenance: maintenance
+                .then(|| text("maintenance_reason").unwrap_or_else(|| "no reason given".into())),
             owner: text("owner"),
             lessee: text("lessee"),
             instance_uuid: text("instance_uuid"),
-            installer_says: body["driver_internal_info"]["agent_status_message"].as_str().map(str::to_owned),
+            installer_says: body["driver_internal_info"]["agent_status_message"]
+                .as_str()
+                .map(str::to_owned),
             protected: body["protected"].as_bool().unwrap_or(false),
             driver_info: map("driver_info"),
             instance_info: map("instance_info"),
@@ -111,7 +116,12 @@ impl Node {
     /// # Errors
     /// When it belongs to another consumer, something is installed on it, or the image is for
     /// another architecture.
-    pub(crate) fn check_settable(&self, deploy_interface: &str, project: Option<&str>, arch: Option<&str>) -> Result<()> {
+    pub(crate) fn check_settable(
+        &self,
+        deploy_interface: &str,
+        project: Option<&str>,
+        arch: Option<&str>,
+    ) -> Result<()> {
         self.check_consumer(project)?;
         let title = self.title();
         if let Some(reason) = &self.maintenance {
@@ -124,22 +134,37 @@ impl Node {
             state if FREE.contains(&state) => {}
             "active" | "rescue" | "error" | "rescue failed" | "service failed" | "adopt failed" => {
                 let protected = if self.protected { " and protected" } else { "" };
-                let failure = self.refusal(format!("it is '{}'{protected}: something is installed on it", self.state));
+                let failure = self.refusal(format!(
+                    "it is '{}'{protected}: something is installed on it",
+                    self.state
+                ));
                 let unprotect = format!("baremetal node unset {title} --protected, then ");
                 let first = if self.protected { unprotect } else { String::new() };
-                return Err(failure.hint(format!("if it may be erased: {first}baremetal node undeploy {title}, then deploy again")).into());
+                return Err(failure
+                    .hint(format!(
+                        "if it may be erased: {first}baremetal node undeploy {title}, then deploy \
+                         again"
+                    ))
+                    .into());
             }
             state => {
                 return Err(self
                     .refusal(format!("it is '{state}'"))
-                    .hint(format!("wait until it is done, or give it up: baremetal node undeploy {title}"))
+                    .hint(format!(
+                        "wait until it is done, or give it up: baremetal node undeploy {title}"
+                    ))
                     .into());
             }
         }
-        if !CHANGEABLE.contains(&self.state.as_str()) && self.deploy_interface.as_deref() != Some(deploy_interface) {
+        if !CHANGEABLE.contains(&self.state.as_str())
+            && self.deploy_interface.as_deref() != Some(deploy_interface)
+        {
             let own = self.deploy_interface.as_deref().unwrap_or("none");
             return Err(self
-                .refusal(format!("its deploy interface is {own} and cannot be changed while it is '{}'", self.state))
+                .refusal(format!(
+                    "its deploy interface is {own} and cannot be changed while it is '{}'",
+                    self.state
+                ))
                 .hint(format!("free it first: baremetal node undeploy {title}"))
                 .into());
         }
@@ -149,16 +174,27 @@ impl Node {
     /// Refuses a node that another consumer uses.
     fn check_consumer(&self, project: Option<&str>) -> Result<()> {
         let title = self.title();
-        if let Some(instance) = self.instance_uuid.as_ref().filter(|instance| **instance != self.own_instance()) {
+        if let Some(instance) =
+            self.instance_uuid.as_ref().filter(|instance| **instance != self.own_instance())
+        {
             return Err(self
-                .refusal(format!("it belongs to the instance {} of another consumer", instance.escape_debug()))
-                .hint(format!("choose another node; if nothing uses it any more: baremetal node unset {title} --instance-uuid"))
+                .refusal(format!(
+                    "it belongs to the instance {} of another consumer",
+                    instance.escape_debug()
+                ))
+                .hint(format!(
+                    "choose another node; if nothing uses it any more: baremetal node unset \
+                     {title} --instance-uuid"
+                ))
                 .into());
         }
         if let Some(lessee) = self.lessee.as_deref().filter(|lessee| Some(*lessee) != project) {
             return Err(self
                 .refusal(format!("it is leased to the project {}", lessee.escape_debug()))
-                .hint(format!("choose another node; if the lease is over: baremetal node unset {title} --lessee"))
+                .hint(format!(
+                    "choose another node; if the lease is over: baremetal node unset {title} \
+                     --lessee"
+                ))
                 .into());
         }
         Ok(())
@@ -166,18 +202,25 @@ impl Node {
 
     /// Its architecture, as rpm names it, where it is known.
     pub(crate) fn arch(&self) -> Option<String> {
-        self.properties.get("cpu_arch").and_then(Value::as_str).filter(|arch| !arch.is_empty()).map(usual)
+        self.properties
+            .get("cpu_arch")
+            .and_then(Value::as_str)
+            .filter(|arch| !arch.is_empty())
+            .map(usual)
     }
 
     fn check_architecture(&self, arch: Option<&str>) -> Result<()> {
-        let node = self.properties.get("cpu_arch").and_then(Value::as_str).filter(|arch| !arch.is_empty());
+        let node =
+            self.properties.get("cpu_arch").and_then(Value::as_str).filter(|arch| !arch.is_empty());
         match (node, arch) {
             (Some(node), Some(image)) if usual(node) != usual(image) => {
                 let title = self.title();
                 let (node, image) = (node.escape_debug(), image.escape_debug());
-                Err(self.refusal(format!("its architecture is {node}, and the image is for {image}"))
+                Err(self
+                    .refusal(format!("its architecture is {node}, and the image is for {image}"))
                     .hint(format!(
-                        "choose the image for {node}; if the node's property is wrong: baremetal node set {title} --property cpu_arch={image}"
+                        "choose the image for {node}; if the node's property is wrong: baremetal \
+                         node set {title} --property cpu_arch={image}"
                     ))
                     .into())
             }
@@ -196,22 +239,37 @@ impl Node {
     pub(crate) fn deploying_verb(&self) -> Result<&'static str> {
         let title = self.title();
         let refuse = |why: String, hint: String| {
-            Err(Failure::new(ExitCode::Registry, format!("starting the deployment of the node {title}: {why}")).hint(hint).into())
+            Err(Failure::new(
+                ExitCode::Registry,
+                format!("starting the deployment of the node {title}: {why}"),
+            )
+            .hint(hint)
+            .into())
         };
         match self.state.as_str() {
             "available" | "deploy failed" => Ok("active"),
-            "active" if self.protected => {
-                refuse("it is active and protected".into(), format!("if it may be erased: baremetal node unset {title} --protected"))
-            }
+            "active" if self.protected => refuse(
+                "it is active and protected".into(),
+                format!("if it may be erased: baremetal node unset {title} --protected"),
+            ),
             "active" | "error" => refuse(
                 format!("it is '{}': something is installed on it", self.state),
                 format!("if it may be erased: baremetal node undeploy {title}, then deploy again"),
             ),
-            "enroll" => refuse("it is only enrolled".into(), format!("baremetal node manage {title}, then baremetal node provide {title}")),
-            "manageable" => refuse("it is manageable, not yet available".into(), format!("baremetal node provide {title}")),
+            "enroll" => refuse(
+                "it is only enrolled".into(),
+                format!("baremetal node manage {title}, then baremetal node provide {title}"),
+            ),
+            "manageable" => refuse(
+                "it is manageable, not yet available".into(),
+                format!("baremetal node provide {title}"),
+            ),
             state => refuse(
                 format!("it is '{state}'"),
-                format!("wait until it is available: baremetal node show {title} -f value -c provision_state"),
+                format!(
+                    "wait until it is available: baremetal node show {title} -f value -c \
+                     provision_state"
+                ),
             ),
         }
     }
@@ -242,15 +300,21 @@ mod tests {
 
     #[test]
     fn the_own_instance_uuid_is_a_uuid_that_differs_between_nodes() {
-        let (one, two) = (node(&json!({})), node(&json!({ "uuid": "2aa085aa-ddb0-46a3-ad5e-cf0054dc4ef5" })));
-        assert!(crate::deploy::instance_info::is_uuid(&one.own_instance()), "{}", one.own_instance());
+        let (one, two) =
+            (node(&json!({})), node(&json!({ "uuid": "2aa085aa-ddb0-46a3-ad5e-cf0054dc4ef5" })));
+        assert!(
+            crate::deploy::instance_info::is_uuid(&one.own_instance()),
+            "{}",
+            one.own_instance()
+        );
         assert_ne!(one.own_instance(), two.own_instance());
         assert_eq!(one.own_instance(), node(&json!({ "name": "renamed" })).own_instance());
     }
 
     #[test]
     fn a_node_that_is_not_free_or_of_another_kind_is_refused_and_a_free_one_is_not() {
-        let check = |change: &Value| node(change).check_settable("anaconda", Some("p1"), Some("x86_64"));
+        let check =
+            |change: &Value| node(change).check_settable("anaconda", Some("p1"), Some("x86_64"));
         let own = node(&json!({})).own_instance();
         for fine in [
             json!({}),
@@ -263,20 +327,39 @@ mod tests {
             check(&fine).unwrap_or_else(|error| panic!("{fine}: {error:#}"));
         }
         for (change, part) in [
-            (json!({ "instance_uuid": "3aa085aa-ddb0-46a3-ad5e-cf0054dc4ef5" }), "another consumer"),
+            (
+                json!({ "instance_uuid": "3aa085aa-ddb0-46a3-ad5e-cf0054dc4ef5" }),
+                "another consumer",
+            ),
             (json!({ "lessee": "p2" }), "leased to the project p2"),
-            (json!({ "properties": { "cpu_arch": "aarch64" } }), "its architecture is aarch64, and the image is for x86_64"),
-            (json!({ "maintenance": true, "maintenance_reason": "a disk" }), "in maintenance: a disk"),
+            (
+                json!({ "properties": { "cpu_arch": "aarch64" } }),
+                "its architecture is aarch64, and the image is for x86_64",
+            ),
+            (
+                json!({ "maintenance": true, "maintenance_reason": "a disk" }),
+                "in maintenance: a disk",
+            ),
             (json!({ "provision_state": "deploy failed" }), "cannot be changed"),
         ] {
             let error = check(&change).expect_err(part);
             assert!(format!("{error:#}").contains(part), "{error:#}");
         }
-        for state in
-            ["active", "rescue", "error", "service failed", "deploying", "wait call-back", "cleaning", "servicing", "deploy hold", "new"]
-        {
+        for state in [
+            "active",
+            "rescue",
+            "error",
+            "service failed",
+            "deploying",
+            "wait call-back",
+            "cleaning",
+            "servicing",
+            "deploy hold",
+            "new",
+        ] {
             for interface in ["anaconda", "direct"] {
-                check(&json!({ "provision_state": state, "deploy_interface": interface })).expect_err(state);
+                check(&json!({ "provision_state": state, "deploy_interface": interface }))
+                    .expect_err(state);
             }
         }
     }

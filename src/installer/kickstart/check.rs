@@ -63,7 +63,11 @@ pub(super) struct RenderError {
     kind: ErrorKind,
 }
 
-pub(super) fn render(text: &str, values: &Values, strictness: Strictness) -> Result<String, RenderError> {
+pub(super) fn render(
+    text: &str,
+    values: &Values,
+    strictness: Strictness,
+) -> Result<String, RenderError> {
     let mut options = BTreeMap::from([
         ("liveimg_url", values.liveimg_url.as_str()),
         ("agent_token", values.agent_token.as_str()),
@@ -99,7 +103,11 @@ pub(super) fn judge(text: &str) -> Judgement {
         Ok(template) => template.undeclared_variables(true),
         Err(error) => {
             let what = error.detail().unwrap_or("it is not valid Jinja");
-            found.errors.push(Advice::new(error.line(), format!("Jinja cannot read this: {what}"), "Ironic would fail while it deploys"));
+            found.errors.push(Advice::new(
+                error.line(),
+                format!("Jinja cannot read this: {what}"),
+                "Ironic would fail while it deploys",
+            ));
             return found;
         }
     };
@@ -112,23 +120,34 @@ pub(super) fn judge(text: &str) -> Judgement {
         config_drive: String::new(),
         heartbeat_trust: Trust::Checked,
     };
-    let mut strange: Vec<Advice> = undeclared.iter().filter(|name| !known(name)).map(|name| unknown(text, name)).collect();
+    let mut strange: Vec<Advice> =
+        undeclared.iter().filter(|name| !known(name)).map(|name| unknown(text, name)).collect();
     strange.sort_by_key(|advice| advice.line);
     match render(text, &trial, Strictness::Strict) {
         Ok(rendered) => {
             // Ironic renders without complaint, so these are on a path that is not taken, or behind
             // `is defined`.
             found.advice.append(&mut strange);
-            for (name, value) in [("liveimg_url", "fake_image_url"), ("agent_token", "fake_token"), ("heartbeat_url", "fake_heartbeat_url")]
-            {
+            for (name, value) in [
+                ("liveimg_url", "fake_image_url"),
+                ("agent_token", "fake_token"),
+                ("heartbeat_url", "fake_heartbeat_url"),
+            ] {
                 if !rendered.contains(value) {
                     let text = format!("ks_options.{name} is nowhere used, and Ironic demands it");
                     found.errors.push(Advice::new(None, text, own_cure(name)));
                 }
             }
         }
-        Err(error) if error.kind == ErrorKind::UndefinedError && !strange.is_empty() => found.errors.append(&mut strange),
-        Err(error) if matches!(error.kind, ErrorKind::UnknownMethod | ErrorKind::UnknownFilter | ErrorKind::UnknownTest) => {
+        Err(error) if error.kind == ErrorKind::UndefinedError && !strange.is_empty() => {
+            found.errors.append(&mut strange)
+        }
+        Err(error)
+            if matches!(
+                error.kind,
+                ErrorKind::UnknownMethod | ErrorKind::UnknownFilter | ErrorKind::UnknownTest
+            ) =>
+        {
             let text = format!("osimg cannot try this template: {}", error.text);
             found.advice.push(Advice::new(Some(error.line), text, "Ironic's Jinja may know it"));
             return found;
@@ -147,28 +166,54 @@ pub(super) fn judge(text: &str) -> Judgement {
 
 fn known(name: &str) -> bool {
     // `range` and the like are functions of Jinja; `enumerate` is handed over by Ironic.
-    if matches!(name, "ks_options" | "enumerate" | "range" | "dict" | "namespace" | "cycler" | "joiner" | "lipsum") {
+    if matches!(
+        name,
+        "ks_options"
+            | "enumerate"
+            | "range"
+            | "dict"
+            | "namespace"
+            | "cycler"
+            | "joiner"
+            | "lipsum"
+    ) {
         return true;
     }
-    name.strip_prefix("ks_options.").is_some_and(|option| ALWAYS.contains(&option) || AT_TIMES.contains(&option))
+    name.strip_prefix("ks_options.")
+        .is_some_and(|option| ALWAYS.contains(&option) || AT_TIMES.contains(&option))
 }
 
 fn unknown(text: &str, name: &str) -> Advice {
     let leaf = name.strip_prefix("ks_options.").unwrap_or(name);
-    let line = text.lines().position(|line| line.contains(name) || (line.contains("ks_options") && line.contains(leaf))).map(|at| at + 1);
+    let line = text
+        .lines()
+        .position(|line| {
+            line.contains(name) || (line.contains("ks_options") && line.contains(leaf))
+        })
+        .map(|at| at + 1);
     let fix = if ALWAYS.contains(&name) || AT_TIMES.contains(&name) {
         format!("write ks_options.{name}")
     } else {
-        format!("Ironic gives {}, and at times {}", ALWAYS.map(|n| format!("ks_options.{n}")).join(", "), AT_TIMES.join(", "))
+        format!(
+            "Ironic gives {}, and at times {}",
+            ALWAYS.map(|n| format!("ks_options.{n}")).join(", "),
+            AT_TIMES.join(", ")
+        )
     };
     Advice::new(line, format!("unknown variable {name}"), &fix)
 }
 
 fn own_cure(name: &str) -> &'static str {
     match name {
-        "liveimg_url" => "write liveimg --url={{ ks_options.liveimg_url }}, or mention it in a comment if the image comes from elsewhere",
+        "liveimg_url" => {
+            "write liveimg --url={{ ks_options.liveimg_url }}, or mention it in a comment if the \
+             image comes from elsewhere"
+        }
         "agent_token" => "the node's calls carry \"agent_token\": \"{{ ks_options.agent_token }}\"",
-        _ => "a %post section calls {{ ks_options.heartbeat_url }} when all is done; `osimg deploy --print-kickstart` shows how",
+        _ => {
+            "a %post section calls {{ ks_options.heartbeat_url }} when all is done; `osimg deploy \
+             --print-kickstart` shows how"
+        }
     }
 }
 
@@ -180,7 +225,11 @@ struct Section<'a> {
 
 fn structure(text: &str, found: &mut Judgement) {
     let values = |source| Values {
-        liveimg_url: if source == Source::Tree { "http://osimg.invalid/tree/".into() } else { "http://osimg.invalid/os.tgz".into() },
+        liveimg_url: if source == Source::Tree {
+            "http://osimg.invalid/tree/".into()
+        } else {
+            "http://osimg.invalid/os.tgz".into()
+        },
         source,
         agent_token: "osimg-token".into(),
         heartbeat_url: "http://osimg.invalid/v1/heartbeat/node".into(),
@@ -197,18 +246,23 @@ fn structure(text: &str, found: &mut Judgement) {
         }
     };
     let calls = |section: &Section<'_>, status: &str| {
-        section.body.contains("osimg-token") && section.body.contains("/v1/heartbeat/node") && says(&section.body, status)
+        section.body.contains("osimg-token")
+            && section.body.contains("/v1/heartbeat/node")
+            && says(&section.body, status)
     };
     if !sections.iter().any(|s| s.name == "%post" && calls(s, "end")) {
-        let text = "no %post section reports the end of the installation to Ironic, so that the node would wait until the time limit";
+        let text = "no %post section reports the end of the installation to Ironic, so that the \
+                    node would wait until the time limit";
         found.errors.push(Advice::new(
             None,
             text,
-            "send \"agent_status\": \"end\" with the agent's token to {{ ks_options.heartbeat_url }}",
+            "send \"agent_status\": \"end\" with the agent's token to {{ ks_options.heartbeat_url \
+             }}",
         ));
     }
     if !sections.iter().any(|s| s.name == "%onerror" && calls(s, "error")) {
-        let text = "no %onerror section reports a failure to Ironic, so that a failed node is noticed only after the time limit";
+        let text = "no %onerror section reports a failure to Ironic, so that a failed node is \
+                    noticed only after the time limit";
         found.advice.push(Advice::new(None, text, "send \"agent_status\": \"error\" there"));
     }
     if !sections.iter().any(|s| s.name == "%pre" && calls(s, "start")) {
@@ -219,24 +273,43 @@ fn structure(text: &str, found: &mut Judgement) {
         ));
     }
     if !rendered.contains("osimg-config-drive") {
-        let text = "the node's config drive is nowhere written, so that cloud-init finds neither keys nor users";
-        found.advice.push(Advice::new(None, text, "put {{ ks_options.config_drive }} on a separate line"));
+        let text = "the node's config drive is nowhere written, so that cloud-init finds neither \
+                    keys nor users";
+        found.advice.push(Advice::new(
+            None,
+            text,
+            "put {{ ks_options.config_drive }} on a separate line",
+        ));
     }
     let of_template = |rendered_line: &str| {
         let command = rendered_line.split_whitespace().next().unwrap_or_default();
         text.lines().position(|l| l.split_whitespace().next() == Some(command)).map(|at| at + 1)
     };
-    let sources = ["liveimg", "url", "nfs", "cdrom", "harddrive", "hmc", "ostreesetup", "ostreecontainer"];
-    match commands.iter().find(|line| line.split_whitespace().next().is_some_and(|command| sources.contains(&command))) {
+    let sources =
+        ["liveimg", "url", "nfs", "cdrom", "harddrive", "hmc", "ostreesetup", "ostreecontainer"];
+    match commands.iter().find(|line| {
+        line.split_whitespace().next().is_some_and(|command| sources.contains(&command))
+    }) {
         None => {
             let text = "no command names what is installed";
-            found.errors.push(Advice::new(None, text, "write liveimg --url={{ ks_options.liveimg_url }}"));
+            found.errors.push(Advice::new(
+                None,
+                text,
+                "write liveimg --url={{ ks_options.liveimg_url }}",
+            ));
         }
         Some(line) if line.starts_with("liveimg") => {
             let url = option(line, "--url").unwrap_or_default();
             if !SUFFIXES.iter().any(|suffix| url.ends_with(suffix)) {
-                let text = format!("Anaconda would mount {url}: it takes for a tarball only what ends in {}", SUFFIXES.join(", "));
-                found.errors.push(Advice::new(of_template(line), text, "append the suffix; behind a # the server never sees it"));
+                let text = format!(
+                    "Anaconda would mount {url}: it takes for a tarball only what ends in {}",
+                    SUFFIXES.join(", ")
+                );
+                found.errors.push(Advice::new(
+                    of_template(line),
+                    text,
+                    "append the suffix; behind a # the server never sees it",
+                ));
             }
         }
         Some(_) => {}
@@ -257,9 +330,16 @@ fn option(line: &str, name: &str) -> Option<String> {
 
 fn says(body: &str, status: &str) -> bool {
     body.match_indices("agent_status").any(|(at, _)| {
-        let rest: String =
-            body.get(at + 12..).unwrap_or_default().chars().filter(|c| !c.is_whitespace() && !"\"'\\".contains(*c)).take(12).collect();
-        rest.strip_prefix(':').or_else(|| rest.strip_prefix('=')).is_some_and(|value| value.starts_with(status))
+        let rest: String = body
+            .get(at + 12..)
+            .unwrap_or_default()
+            .chars()
+            .filter(|c| !c.is_whitespace() && !"\"'\\".contains(*c))
+            .take(12)
+            .collect();
+        rest.strip_prefix(':')
+            .or_else(|| rest.strip_prefix('='))
+            .is_some_and(|value| value.starts_with(status))
     })
 }
 
@@ -272,16 +352,30 @@ fn split(kickstart: &str) -> Result<Parts<'_>, (String, &str)> {
     let mut open: Option<(Section<'_>, &str)> = None;
     for line in kickstart.lines() {
         let first = line.split_whitespace().next().unwrap_or_default();
-        let begins = ["%pre", "%post", "%onerror", "%packages", "%addon", "%traceback", "%pre-install", "%certificate"].contains(&first);
+        let begins = [
+            "%pre",
+            "%post",
+            "%onerror",
+            "%packages",
+            "%addon",
+            "%traceback",
+            "%pre-install",
+            "%certificate",
+        ]
+        .contains(&first);
         match (&mut open, first) {
             (Some(_), "%end") => sections.extend(open.take().map(|(section, _)| section)),
             (None, "%end") => return Err(("%end ends no section".into(), line.trim_end())),
-            (Some((section, header)), _) if begins => return Err((format!("{} is not ended before {first}", section.name), header)),
+            (Some((section, header)), _) if begins => {
+                return Err((format!("{} is not ended before {first}", section.name), header));
+            }
             (Some((section, _)), _) => {
                 section.body.push_str(line);
                 section.body.push('\n');
             }
-            (None, _) if begins => open = Some((Section { name: first, body: String::new() }, line.trim_end())),
+            (None, _) if begins => {
+                open = Some((Section { name: first, body: String::new() }, line.trim_end()))
+            }
             (None, "") => {}
             (None, _) if first.starts_with('#') => {}
             (None, _) => commands.push(line.trim()),
@@ -307,7 +401,10 @@ pub fn checksums(text: &str) -> Vec<String> {
     // A template that osimg cannot render is reported elsewhere.
     let rendered = render(text, &values, Strictness::Lenient).unwrap_or_else(|_| text.to_owned());
     let lines = rendered.lines().filter(|line| line.split_whitespace().next() == Some("liveimg"));
-    lines.filter_map(|line| option(line, "--checksum")).filter(|named| !named.contains('{')).collect()
+    lines
+        .filter_map(|line| option(line, "--checksum"))
+        .filter(|named| !named.contains('{'))
+        .collect()
 }
 
 /// Gives the `liveimg` line the tarball's checksum; a different one in the line is an error.
@@ -324,15 +421,24 @@ pub(super) fn with_checksum(text: &str, tarball: &Tarball, found: &mut Judgement
             None => lines.push(format!("{} --checksum={}", line.trim_end(), tarball.sha256)),
             Some(own) => {
                 if !own.eq_ignore_ascii_case(&tarball.sha256) {
-                    let text = format!("the checksum is not the tarball's, which is {}", tarball.sha256);
-                    found.errors.push(Advice::new(Some(index + 1), text, "leave --checksum out: osimg puts it there"));
+                    let text =
+                        format!("the checksum is not the tarball's, which is {}", tarball.sha256);
+                    found.errors.push(Advice::new(
+                        Some(index + 1),
+                        text,
+                        "leave --checksum out: osimg puts it there",
+                    ));
                 }
                 lines.push(line.to_owned());
             }
         }
     }
     if !given {
-        found.advice.push(Advice::new(None, "no line begins with liveimg, so that nothing checks the tarball on the node", ""));
+        found.advice.push(Advice::new(
+            None,
+            "no line begins with liveimg, so that nothing checks the tarball on the node",
+            "",
+        ));
     }
     lines.join("\n") + "\n"
 }

@@ -77,7 +77,11 @@ impl Template {
         let judged = check::judge(&text);
         match judged.errors.first() {
             None => Ok(Self { text, advice: judged.advice }),
-            Some(error) => Err(Failure::new(ExitCode::Recipe, format!("making the kickstart template: {}", error.text)).into()),
+            Some(error) => Err(Failure::new(
+                ExitCode::Recipe,
+                format!("making the kickstart template: {}", error.text),
+            )
+            .into()),
         }
     }
 
@@ -96,7 +100,10 @@ impl Template {
             return Ok(Self { text, advice: judged.advice });
         }
         let lines: Vec<String> = judged.errors.iter().map(|error| error.at(file)).collect();
-        let mut failure = Failure::new(ExitCode::Recipe, format!("checking the kickstart template {}", lines.join("\n")));
+        let mut failure = Failure::new(
+            ExitCode::Recipe,
+            format!("checking the kickstart template {}", lines.join("\n")),
+        );
         for hint in judged.errors.iter().filter_map(|error| error.fix.clone()) {
             failure = failure.hint(hint);
         }
@@ -121,7 +128,11 @@ impl Template {
     /// When the template cannot be rendered.
     pub fn render(&self, values: &Values) -> Result<String> {
         check::render(&self.text, values, check::Strictness::Lenient).map_err(|error| {
-            Failure::new(ExitCode::Recipe, format!("rendering the kickstart template: line {}: {}", error.line, error.text)).into()
+            Failure::new(
+                ExitCode::Recipe,
+                format!("rendering the kickstart template: line {}: {}", error.line, error.text),
+            )
+            .into()
         })
     }
 }
@@ -131,17 +142,26 @@ impl Template {
 ///
 /// # Errors
 /// When the user's template cannot be read or would not work, or nothing can be written.
-pub fn for_set(set: &Set, own: Option<&Path>, install: &InstallSettings, directory: &Path, report: &Report) -> Result<Piece> {
+pub fn for_set(
+    set: &Set,
+    own: Option<&Path>,
+    install: &InstallSettings,
+    directory: &Path,
+    report: &Report,
+) -> Result<Piece> {
     let tarball = Tarball { sha256: set.tarball.piece.sha256.clone(), format: set.tarball.format };
     let template = match own {
         Some(path) => load(path, Some(&tarball))?,
         None => Template::ours(&Options::from_settings(install, Some(tarball))?)?,
     };
     for advice in template.advice() {
-        report.warn(&advice.at(&own.map_or_else(|| "the kickstart template".into(), |path| path.display().to_string())));
+        report.warn(&advice.at(
+            &own.map_or_else(|| "the kickstart template".into(), |path| path.display().to_string()),
+        ));
     }
     let path = directory.join("ks.cfg");
-    std::fs::write(&path, template.text()).or_fail(ExitCode::Space, format!("writing {}", path.display()))?;
+    std::fs::write(&path, template.text())
+        .or_fail(ExitCode::Space, format!("writing {}", path.display()))?;
     Piece::from_file(&path, |_, _| {})
 }
 
@@ -151,6 +171,7 @@ pub fn for_set(set: &Set, own: Option<&Path>, install: &InstallSettings, directo
 /// When it cannot be read, or as [`Template::from_user`].
 pub fn load(path: &Path, tarball: Option<&Tarball>) -> Result<Template> {
     let doing = format!("reading the kickstart template {}", path.display());
-    let text = crate::files::read_text(path, crate::files::TEXT).or_fail(ExitCode::Recipe, doing)?;
+    let text =
+        crate::files::read_text(path, crate::files::TEXT).or_fail(ExitCode::Recipe, doing)?;
     Template::from_user(&text, &path.display().to_string(), tarball)
 }

@@ -43,11 +43,15 @@ impl Options {
             None => None,
             Some(path) => {
                 let doing = format!("reading the authority {}", path.display());
-                let pem = crate::files::read_text(path, crate::files::TEXT).or_fail(ExitCode::Recipe, doing.clone())?;
+                let pem = crate::files::read_text(path, crate::files::TEXT)
+                    .or_fail(ExitCode::Recipe, doing.clone())?;
                 if !pem.contains("-----BEGIN CERTIFICATE-----") {
-                    return Err(Failure::new(ExitCode::Recipe, format!("{doing}: it does not contain a certificate"))
-                        .hint("it must be PEM")
-                        .into());
+                    return Err(Failure::new(
+                        ExitCode::Recipe,
+                        format!("{doing}: it does not contain a certificate"),
+                    )
+                    .hint("it must be PEM")
+                    .into());
                 }
                 Some(Authority { pem })
             }

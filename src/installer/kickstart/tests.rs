@@ -21,14 +21,19 @@ fn values(url: &str, source: Source) -> Values {
 }
 
 fn liveimg(rendered: &str) -> &str {
-    rendered.lines().find(|line| line.starts_with("liveimg")).unwrap_or_else(|| panic!("no liveimg in\n{rendered}"))
+    rendered
+        .lines()
+        .find(|line| line.starts_with("liveimg"))
+        .unwrap_or_else(|| panic!("no liveimg in\n{rendered}"))
 }
 
 #[test]
 fn our_template_pleases_our_own_judge_whatever_the_options() {
     let all = Options {
         tarball: Some(tarball(Format::Txz)),
-        authority: Some(Authority { pem: "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n".into() }),
+        authority: Some(Authority {
+            pem: "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n".into(),
+        }),
         install: InstallSettings {
             disks: Disks::Smallest,
             layout: Layout::Lvm,
@@ -51,12 +56,16 @@ fn our_template_pleases_our_own_judge_whatever_the_options() {
         },
         ..Options::default()
     };
-    for options in [all, tree, Options { tarball: Some(tarball(Format::Tgz)), ..Options::default() }] {
+    for options in
+        [all, tree, Options { tarball: Some(tarball(Format::Tgz)), ..Options::default() }]
+    {
         let template = Template::ours(&options).unwrap();
         assert_eq!(template.advice(), [], "{}", template.text());
         let rendered = template.render(&values("http://h/os.tgz", Source::Tarball)).unwrap();
         assert!(
-            !rendered.contains("{{") && !rendered.contains('@') || rendered.contains("@^minimal") || rendered.contains("sshkey"),
+            !rendered.contains("{{") && !rendered.contains('@')
+                || rendered.contains("@^minimal")
+                || rendered.contains("sshkey"),
             "{rendered}"
         );
     }
@@ -64,7 +73,9 @@ fn our_template_pleases_our_own_judge_whatever_the_options() {
 
 #[test]
 fn a_url_without_its_suffix_gets_one_that_no_server_sees() {
-    let template = Template::ours(&Options { tarball: Some(tarball(Format::Tbz)), ..Options::default() }).unwrap();
+    let template =
+        Template::ours(&Options { tarball: Some(tarball(Format::Tbz)), ..Options::default() })
+            .unwrap();
     let digest = "0123456789abcdef".repeat(4);
     for (url, end) in [
         ("http://h/agent_images/7", "#.tbz"),
@@ -86,14 +97,20 @@ fn a_tree_is_installed_from_by_url_and_packages() {
         install: InstallSettings { packages: vec!["@core".into()], ..InstallSettings::default() },
         ..Options::default()
     };
-    let rendered = Template::ours(&options).unwrap().render(&values("http://h/tree/", Source::Tree)).unwrap();
-    assert!(rendered.contains("url --url=\"http://h/tree/\"\n%packages --ignoremissing\n@core\n%end\n"), "{rendered}");
+    let rendered =
+        Template::ours(&options).unwrap().render(&values("http://h/tree/", Source::Tree)).unwrap();
+    assert!(
+        rendered.contains("url --url=\"http://h/tree/\"\n%packages --ignoremissing\n@core\n%end\n"),
+        "{rendered}"
+    );
     assert!(!rendered.contains("liveimg"), "{rendered}");
 }
 
 #[test]
 fn a_config_drive_in_pythons_spelling_is_mended_and_a_right_one_is_left() {
-    let template = Template::ours(&Options { tarball: Some(tarball(Format::Tgz)), ..Options::default() }).unwrap();
+    let template =
+        Template::ours(&Options { tarball: Some(tarball(Format::Tgz)), ..Options::default() })
+            .unwrap();
     let mut values = values("http://h/os.tgz", Source::Tarball);
     assert!(template.render(&values).unwrap().contains("\nCONTENT='QUJD'\n"));
     for right in ["%post\nCONTENT='QUJD'\n%end\n", "%post\nCONTENT=''\n%end\n"] {
@@ -106,25 +123,88 @@ fn a_config_drive_in_pythons_spelling_is_mended_and_a_right_one_is_left() {
 fn options_that_would_break_out_of_their_place_are_refused() {
     let base = || Options { tarball: Some(tarball(Format::Tgz)), ..Options::default() };
     let wrong = [
-        Options { install: InstallSettings { kernel_arguments: Some("quiet\"\n%pre".into()), ..InstallSettings::default() }, ..base() },
         Options {
-            install: InstallSettings { kernel_arguments: Some("{{ ks_options.agent_token }}".into()), ..InstallSettings::default() },
+            install: InstallSettings {
+                kernel_arguments: Some("quiet\"\n%pre".into()),
+                ..InstallSettings::default()
+            },
             ..base()
         },
-        Options { install: InstallSettings { network: vec!["--bootproto=dhcp\nrootpw x".into()], ..InstallSettings::default() }, ..base() },
-        Options { install: InstallSettings { root_keys: vec!["ssh-ed25519 AAAA\" --x".into()], ..InstallSettings::default() }, ..base() },
-        Options { install: InstallSettings { root_keys: vec![" ".into()], ..InstallSettings::default() }, ..base() },
-        Options { install: InstallSettings { disks: Disks::Named(vec!["sda sdb".into()]), ..InstallSettings::default() }, ..base() },
-        Options { install: InstallSettings { disks: Disks::Named(vec![String::new()]), ..InstallSettings::default() }, ..base() },
         Options {
-            install: InstallSettings { storage: Some("part /\nrootpw --plaintext x".into()), ..InstallSettings::default() },
+            install: InstallSettings {
+                kernel_arguments: Some("{{ ks_options.agent_token }}".into()),
+                ..InstallSettings::default()
+            },
             ..base()
         },
-        Options { install: InstallSettings { storage: Some("%pre\nid\n%end".into()), ..InstallSettings::default() }, ..base() },
-        Options { install: InstallSettings { language: Some("en US".into()), ..InstallSettings::default() }, ..base() },
-        Options { install: InstallSettings { packages: vec!["%end".into()], ..InstallSettings::default() }, ..base() },
-        Options { authority: Some(Authority { pem: "-----BEGIN PRIVATE KEY-----\nx\n".into() }), ..base() },
-        Options { authority: Some(Authority { pem: "-----BEGIN CERTIFICATE-----\n%end\n".into() }), ..base() },
+        Options {
+            install: InstallSettings {
+                network: vec!["--bootproto=dhcp\nrootpw x".into()],
+                ..InstallSettings::default()
+            },
+            ..base()
+        },
+        Options {
+            install: InstallSettings {
+                root_keys: vec!["ssh-ed25519 AAAA\" --x".into()],
+                ..InstallSettings::default()
+            },
+            ..base()
+        },
+        Options {
+            install: InstallSettings { root_keys: vec![" ".into()], ..InstallSettings::default() },
+            ..base()
+        },
+        Options {
+            install: InstallSettings {
+                disks: Disks::Named(vec!["sda sdb".into()]),
+                ..InstallSettings::default()
+            },
+            ..base()
+        },
+        Options {
+            install: InstallSettings {
+                disks: Disks::Named(vec![String::new()]),
+                ..InstallSettings::default()
+            },
+            ..base()
+        },
+        Options {
+            install: InstallSettings {
+                storage: Some("part /\nrootpw --plaintext x".into()),
+                ..InstallSettings::default()
+            },
+            ..base()
+        },
+        Options {
+            install: InstallSettings {
+                storage: Some("%pre\nid\n%end".into()),
+                ..InstallSettings::default()
+            },
+            ..base()
+        },
+        Options {
+            install: InstallSettings {
+                language: Some("en US".into()),
+                ..InstallSettings::default()
+            },
+            ..base()
+        },
+        Options {
+            install: InstallSettings {
+                packages: vec!["%end".into()],
+                ..InstallSettings::default()
+            },
+            ..base()
+        },
+        Options {
+            authority: Some(Authority { pem: "-----BEGIN PRIVATE KEY-----\nx\n".into() }),
+            ..base()
+        },
+        Options {
+            authority: Some(Authority { pem: "-----BEGIN CERTIFICATE-----\n%end\n".into() }),
+            ..base()
+        },
         Options { tarball: Some(Tarball { sha256: "abc".into(), format: Format::Tgz }), ..base() },
     ];
     for options in wrong {
@@ -155,7 +235,10 @@ fn refused(text: &str) -> String {
 #[test]
 fn a_persons_template_gets_the_checksum_and_stays_as_it_is_otherwise() {
     let template = Template::from_user(GOOD, "my.ks", Some(&tarball(Format::Tgz))).unwrap();
-    let line = format!("liveimg --url {{{{ ks_options.liveimg_url }}}} --checksum={}", "0123456789abcdef".repeat(4));
+    let line = format!(
+        "liveimg --url {{{{ ks_options.liveimg_url }}}} --checksum={}",
+        "0123456789abcdef".repeat(4)
+    );
     assert_eq!(template.text(), GOOD.replace("liveimg --url {{ ks_options.liveimg_url }}", &line));
     assert_eq!(template.advice(), []);
     let same = Template::from_user(template.text(), "my.ks", Some(&tarball(Format::Tgz))).unwrap();
@@ -165,14 +248,29 @@ fn a_persons_template_gets_the_checksum_and_stays_as_it_is_otherwise() {
 #[test]
 fn every_reason_to_refuse_a_template_is_told_with_its_line() {
     let cases = [
-        (GOOD.replace("liveimg_url", "livimg_url"), "my.ks:2: unknown variable ks_options.livimg_url"),
-        (GOOD.replace("{{ ks_options.config_drive }}", "{{ nodename }}"), "my.ks:9: unknown variable nodename"),
-        (GOOD.replace("{{ ks_options.config_drive }}", "{{ heartbeat_url }}"), "hint: write ks_options.heartbeat_url"),
+        (
+            GOOD.replace("liveimg_url", "livimg_url"),
+            "my.ks:2: unknown variable ks_options.livimg_url",
+        ),
+        (
+            GOOD.replace("{{ ks_options.config_drive }}", "{{ nodename }}"),
+            "my.ks:9: unknown variable nodename",
+        ),
+        (
+            GOOD.replace("{{ ks_options.config_drive }}", "{{ heartbeat_url }}"),
+            "hint: write ks_options.heartbeat_url",
+        ),
         (GOOD.replace("text\n", "text\n{% if x %}\n"), "Jinja cannot read this"),
         (GOOD.replace("text\n", "text {{ \n"), "my.ks:"),
-        (GOOD.replace("text\n", "{% if ks_options.is_source_a_path %}{% endif %}\n"), "Ironic would refuse this"),
+        (
+            GOOD.replace("text\n", "{% if ks_options.is_source_a_path %}{% endif %}\n"),
+            "Ironic would refuse this",
+        ),
         (GOOD.replace("ks_options.agent_token", "'x'"), "ks_options.agent_token is nowhere used"),
-        (GOOD.replace("\"end\"", "\"over\""), "no %post section reports the end of the installation to Ironic"),
+        (
+            GOOD.replace("\"end\"", "\"over\""),
+            "no %post section reports the end of the installation to Ironic",
+        ),
         (GOOD.replace("%pre\n", "%pre\n%post\n"), "my.ks:3: %pre is not ended before %post"),
         (format!("{GOOD}%post\n"), "%post is never ended"),
         (format!("{GOOD}%end\n"), "%end ends no section"),
@@ -182,7 +280,10 @@ fn every_reason_to_refuse_a_template_is_told_with_its_line() {
             "Anaconda would mount http://osimg.invalid/os.tgz?x",
         ),
         (
-            GOOD.replace("liveimg_url }}", &format!("liveimg_url }}}} --checksum={}", "0".repeat(64))),
+            GOOD.replace(
+                "liveimg_url }}",
+                &format!("liveimg_url }}}} --checksum={}", "0".repeat(64)),
+            ),
             "my.ks:2: the checksum is not the tarball's",
         ),
     ];
@@ -199,17 +300,31 @@ fn what_only_deserves_a_look_is_no_error() {
         (GOOD.replace("\"start\"", "\"odd\""), "no %pre section"),
         (GOOD.replace("{{ ks_options.config_drive }}", ""), "config drive is nowhere written"),
         (
-            GOOD.replace("text\n", "{% if 'is_source_a_path' in ks_options %}{{ ks_options.other }}{% endif %}\n"),
+            GOOD.replace(
+                "text\n",
+                "{% if 'is_source_a_path' in ks_options %}{{ ks_options.other }}{% endif %}\n",
+            ),
             "unknown variable ks_options.other",
         ),
-        (GOOD.replace("text\n", "{{ ks_options.agent_token.title() }}\n"), "osimg cannot try this template"),
         (
-            GOOD.replace("liveimg --url {{ ks_options.liveimg_url }}", "nfs --server h --dir /x\n# {{ ks_options.liveimg_url }}"),
+            GOOD.replace("text\n", "{{ ks_options.agent_token.title() }}\n"),
+            "osimg cannot try this template",
+        ),
+        (
+            GOOD.replace(
+                "liveimg --url {{ ks_options.liveimg_url }}",
+                "nfs --server h --dir /x\n# {{ ks_options.liveimg_url }}",
+            ),
             "no line begins with liveimg",
         ),
     ];
     for (text, expected) in cases {
-        let template = Template::from_user(&text, "my.ks", Some(&tarball(Format::Tgz))).expect(&text);
-        assert!(template.advice().iter().any(|a| a.text.contains(expected)), "{expected}: {:?}", template.advice());
+        let template =
+            Template::from_user(&text, "my.ks", Some(&tarball(Format::Tgz))).expect(&text);
+        assert!(
+            template.advice().iter().any(|a| a.text.contains(expected)),
+            "{expected}: {:?}",
+            template.advice()
+        );
     }
 }

@@ -48,18 +48,34 @@ const REASON: &str = r#"reason=$(grep -hE ' (ERR|CRT|ERROR|CRITICAL)[ :]' /tmp/a
 "#;
 
 pub(super) fn template(options: &Options) -> Result<String> {
-    let mut text = String::from("# Kickstart template for Ironic's anaconda deploy interface, made by osimg.\n");
+    let mut text = String::from(
+        "# Kickstart template for Ironic's anaconda deploy interface, made by osimg.\n",
+    );
     text.push_str("# Ironic replaces the text between double braces.\n\n");
     push(&mut text, &commands(options)?);
     push(&mut text, &source(options)?);
     text.push_str(&before(options)?);
-    let _ = write!(text, "%onerror\n{REASON}{}%end\n\n", call(options, "error", "Anaconda failed: '\"$reason\"'"));
+    let _ = write!(
+        text,
+        "%onerror\n{REASON}{}%end\n\n",
+        call(options, "error", "Anaconda failed: '\"$reason\"'")
+    );
     text.push_str("# The node's config drive, for cloud-init.\n");
     text.push_str(CONFIG_DRIVE);
-    text.push_str("%post\n[ ! -x /usr/sbin/restorecon ] || [ ! -d /var/lib/cloud ] || /usr/sbin/restorecon -R /var/lib/cloud\n%end\n\n");
-    text.push_str("# The last thing: Ironic switches the node off as soon as it hears this. By the installer's own curl, so that the\n");
+    text.push_str(
+        "%post\n[ ! -x /usr/sbin/restorecon ] || [ ! -d /var/lib/cloud ] || /usr/sbin/restorecon \
+         -R /var/lib/cloud\n%end\n\n",
+    );
+    text.push_str(
+        "# The last thing: Ironic switches the node off as soon as it hears this. By the \
+         installer's own curl, so that the\n",
+    );
     text.push_str("# image needs none.\n");
-    let _ = write!(text, "%post --nochroot\nsync\n{}%end\n", call(options, "end", "Deployment completed."));
+    let _ = write!(
+        text,
+        "%post --nochroot\nsync\n{}%end\n",
+        call(options, "end", "Deployment completed.")
+    );
     Ok(text)
 }
 
@@ -69,7 +85,8 @@ fn push(text: &mut String, lines: &str) {
 }
 
 fn call(options: &Options, status: &str, message: &str) -> String {
-    let trust = if options.authority.is_some() { format!("--cacert {AUTHORITY} ") } else { String::new() };
+    let trust =
+        if options.authority.is_some() { format!("--cacert {AUTHORITY} ") } else { String::new() };
     CALL.replace("@TRUST@", &trust).replace("@STATUS@", status).replace("@MESSAGE@", message)
 }
 
@@ -77,16 +94,29 @@ fn commands(options: &Options) -> Result<String> {
     let mut lines = Vec::new();
     lines.push("cmdline".to_owned());
     lines.push("reboot".to_owned());
-    lines.push(format!("lang {}", word("language", options.install.language.as_deref().unwrap_or("en_US.UTF-8"))?));
-    lines.push(format!("keyboard {}", word("keyboard", options.install.keyboard.as_deref().unwrap_or("us"))?));
-    lines.push(format!("timezone {} --utc", word("timezone", options.install.timezone.as_deref().unwrap_or("UTC"))?));
+    lines.push(format!(
+        "lang {}",
+        word("language", options.install.language.as_deref().unwrap_or("en_US.UTF-8"))?
+    ));
+    lines.push(format!(
+        "keyboard {}",
+        word("keyboard", options.install.keyboard.as_deref().unwrap_or("us"))?
+    ));
+    lines.push(format!(
+        "timezone {} --utc",
+        word("timezone", options.install.timezone.as_deref().unwrap_or("UTC"))?
+    ));
     let selinux = match options.install.selinux {
         SelinuxMode::Enforcing => "--enforcing",
         SelinuxMode::Permissive => "--permissive",
         SelinuxMode::Disabled => "--disabled",
     };
     lines.push(format!("selinux {selinux}"));
-    lines.push("# The image is the system: what it has of a firewall and of users stays as it is, and cloud-init adds the rest.".into());
+    lines.push(
+        "# The image is the system: what it has of a firewall and of users stays as it is, and \
+         cloud-init adds the rest."
+            .into(),
+    );
     lines.push("firewall --use-system-defaults".into());
     lines.push("firstboot --disabled".into());
     lines.push("rootpw --lock".into());
@@ -97,8 +127,17 @@ fn commands(options: &Options) -> Result<String> {
         lines.push(format!("network {}", one_line("network", network)?));
     }
     lines.push(String::new());
-    match options.install.kernel_arguments.as_deref().map(str::trim).filter(|arguments| !arguments.is_empty()) {
-        Some(arguments) => lines.push(format!("bootloader --location=mbr --append=\"{}\"", one_line("kernel_arguments", arguments)?)),
+    match options
+        .install
+        .kernel_arguments
+        .as_deref()
+        .map(str::trim)
+        .filter(|arguments| !arguments.is_empty())
+    {
+        Some(arguments) => lines.push(format!(
+            "bootloader --location=mbr --append=\"{}\"",
+            one_line("kernel_arguments", arguments)?
+        )),
         None => lines.push("bootloader --location=mbr".into()),
     }
     match &options.install.disks {
@@ -135,15 +174,21 @@ fn source(options: &Options) -> Result<String> {
     packages.push_str("%end\n");
     let tree = format!("url --url=\"{{{{ ks_options.liveimg_url }}}}\"\n{packages}");
     let Some(tarball) = &options.tarball else { return Ok(tree) };
-    Ok(format!("{{% if 'is_source_a_path' in ks_options %}}{tree}{{% else %}}{}{{% endif %}}\n", liveimg(tarball)?))
+    Ok(format!(
+        "{{% if 'is_source_a_path' in ks_options %}}{tree}{{% else %}}{}{{% endif %}}\n",
+        liveimg(tarball)?
+    ))
 }
 
 fn liveimg(tarball: &Tarball) -> Result<String> {
-    let hexadecimal = tarball.sha256.len() == 64 && tarball.sha256.bytes().all(|b| b.is_ascii_hexdigit());
+    let hexadecimal =
+        tarball.sha256.len() == 64 && tarball.sha256.bytes().all(|b| b.is_ascii_hexdigit());
     if !hexadecimal {
         return Err(odd("sha256", &tarball.sha256));
     }
-    Ok(LIVEIMG.replace("@EXTENSION@", tarball.format.extension()).replace("@SHA256@", &tarball.sha256.to_ascii_lowercase()))
+    Ok(LIVEIMG
+        .replace("@EXTENSION@", tarball.format.extension())
+        .replace("@SHA256@", &tarball.sha256.to_ascii_lowercase()))
 }
 
 fn before(options: &Options) -> Result<String> {
@@ -152,14 +197,26 @@ fn before(options: &Options) -> Result<String> {
         let pem = authority.pem.trim();
         // Base64 and dashes: nothing in it can end the here-document, the section or be taken for
         // Jinja.
-        if !pem.starts_with("-----BEGIN CERTIFICATE-----") || pem.chars().any(|c| !c.is_ascii() || "{}%#'`$\\".contains(c)) {
-            return Err(Failure::new(ExitCode::Recipe, "making the kickstart template: the authority is not a certificate in PEM")
-                .hint("name a file with nothing but -----BEGIN CERTIFICATE----- blocks")
-                .into());
+        if !pem.starts_with("-----BEGIN CERTIFICATE-----")
+            || pem.chars().any(|c| !c.is_ascii() || "{}%#'`$\\".contains(c))
+        {
+            return Err(Failure::new(
+                ExitCode::Recipe,
+                "making the kickstart template: the authority is not a certificate in PEM",
+            )
+            .hint("name a file with nothing but -----BEGIN CERTIFICATE----- blocks")
+            .into());
         }
-        let _ = write!(text, "%pre\ncat > {AUTHORITY} <<'END_OF_AUTHORITY'\n{pem}\nEND_OF_AUTHORITY\n%end\n\n");
+        let _ = write!(
+            text,
+            "%pre\ncat > {AUTHORITY} <<'END_OF_AUTHORITY'\n{pem}\nEND_OF_AUTHORITY\n%end\n\n"
+        );
     }
-    let _ = write!(text, "%pre\n{}%end\n\n", call(options, "start", "Deployment starting. Running pre-installation scripts."));
+    let _ = write!(
+        text,
+        "%pre\n{}%end\n\n",
+        call(options, "start", "Deployment starting. Running pre-installation scripts.")
+    );
     if options.install.disks == Disks::Smallest {
         push(&mut text, &SMALLEST.replace("@FILE@", CHOSEN_DISK));
     }
@@ -168,13 +225,18 @@ fn before(options: &Options) -> Result<String> {
 
 fn word<'a>(option: &str, text: &'a str) -> Result<&'a str> {
     let good = |c: char| c.is_ascii_alphanumeric() || "_.-+/@".contains(c);
-    if text.is_empty() || text.starts_with('-') || !text.chars().all(good) { Err(odd(option, text)) } else { Ok(text) }
+    if text.is_empty() || text.starts_with('-') || !text.chars().all(good) {
+        Err(odd(option, text))
+    } else {
+        Ok(text)
+    }
 }
 
 /// Text for one line, inside double quotes or not: nothing that ends them, the line, or is Jinja.
 fn one_line<'a>(option: &str, text: &'a str) -> Result<&'a str> {
     let jinja = ["{{", "{%", "{#"].iter().any(|mark| text.contains(mark));
-    if text.trim().is_empty() || jinja || text.chars().any(|c| c.is_control() || "\"\\".contains(c)) {
+    if text.trim().is_empty() || jinja || text.chars().any(|c| c.is_control() || "\"\\".contains(c))
+    {
         return Err(odd(option, text));
     }
     Ok(text)
@@ -182,18 +244,38 @@ fn one_line<'a>(option: &str, text: &'a str) -> Result<&'a str> {
 
 fn disk(name: &str) -> Result<&str> {
     let good = |c: char| c.is_ascii_alphanumeric() || "_.-+:/@*".contains(c);
-    if name.is_empty() || name.starts_with('-') || !name.chars().all(good) { Err(odd("disks", name)) } else { Ok(name) }
+    if name.is_empty() || name.starts_with('-') || !name.chars().all(good) {
+        Err(odd("disks", name))
+    } else {
+        Ok(name)
+    }
 }
 
 fn storage_lines(own: &str) -> Result<String> {
-    const KNOWN: [&str; 12] =
-        ["part", "partition", "volgroup", "logvol", "raid", "btrfs", "clearpart", "zerombr", "reqpart", "mount", "autopart", "ignoredisk"];
-    for line in own.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+    const KNOWN: [&str; 12] = [
+        "part",
+        "partition",
+        "volgroup",
+        "logvol",
+        "raid",
+        "btrfs",
+        "clearpart",
+        "zerombr",
+        "reqpart",
+        "mount",
+        "autopart",
+        "ignoredisk",
+    ];
+    for line in own.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
         let command = line.split_whitespace().next().unwrap_or_default();
         if !KNOWN.contains(&command) || ["{{", "{%", "{#"].iter().any(|mark| line.contains(mark)) {
-            return Err(Failure::new(ExitCode::Recipe, format!("making the kickstart template: '{line}' is not a command for disks"))
-                .hint(format!("known are {}", KNOWN.join(", ")))
-                .into());
+            return Err(Failure::new(
+                ExitCode::Recipe,
+                format!("making the kickstart template: '{line}' is not a command for disks"),
+            )
+            .hint(format!("known are {}", KNOWN.join(", ")))
+            .into());
         }
     }
     Ok(own.trim().to_owned())
@@ -201,5 +283,9 @@ fn storage_lines(own: &str) -> Result<String> {
 
 fn odd(option: &str, text: &str) -> anyhow::Error {
     let shown: String = text.chars().take(60).flat_map(char::escape_debug).collect();
-    Failure::new(ExitCode::Recipe, format!("making the kickstart template: '{shown}' cannot be used as `{option}`")).into()
+    Failure::new(
+        ExitCode::Recipe,
+        format!("making the kickstart template: '{shown}' cannot be used as `{option}`"),
+    )
+    .into()
 }

@@ -32,7 +32,10 @@ pub(super) fn sections(text: &str) -> Result<Vec<Section<'_>>, TreeInfoError> {
     for (index, line) in text.split('\n').enumerate() {
         let place = Place { line: index + 1, column: 1 };
         if let Some(at) = line.chars().position(|c| c.is_control() && c != '\t') {
-            return Err(TreeInfoError::new(Place { column: at + 1, ..place }, "a control character"));
+            return Err(TreeInfoError::new(
+                Place { column: at + 1, ..place },
+                "a control character",
+            ));
         }
         if line.trim().is_empty() || line.starts_with(['#', ';']) {
             continue;
@@ -41,7 +44,10 @@ pub(super) fn sections(text: &str) -> Result<Vec<Section<'_>>, TreeInfoError> {
             return Err(TreeInfoError::new(place, "a line that begins with a blank"));
         }
         if let Some(rest) = line.strip_prefix('[') {
-            let name = rest.trim_end().strip_suffix(']').filter(|name| !name.is_empty() && !name.contains(['[', ']']));
+            let name = rest
+                .trim_end()
+                .strip_suffix(']')
+                .filter(|name| !name.is_empty() && !name.contains(['[', ']']));
             let Some(name) = name else {
                 return Err(TreeInfoError::new(place, "a section that is not written [NAME]"));
             };
@@ -52,7 +58,10 @@ pub(super) fn sections(text: &str) -> Result<Vec<Section<'_>>, TreeInfoError> {
             continue;
         }
         let Some((key, value)) = line.split_once('=') else {
-            return Err(TreeInfoError::new(place, "a line that is neither [SECTION] nor KEY = VALUE"));
+            return Err(TreeInfoError::new(
+                place,
+                "a line that is neither [SECTION] nor KEY = VALUE",
+            ));
         };
         let (key, value) = (key.trim_end(), value.trim());
         let Some(section) = sections.last_mut() else {
@@ -62,9 +71,14 @@ pub(super) fn sections(text: &str) -> Result<Vec<Section<'_>>, TreeInfoError> {
             return Err(TreeInfoError::new(place, "a value without a key"));
         }
         if section.find(key).is_some() {
-            return Err(TreeInfoError::new(place, format!("'{key}' a second time in [{}]", section.name)));
+            return Err(TreeInfoError::new(
+                place,
+                format!("'{key}' a second time in [{}]", section.name),
+            ));
         }
-        let column = line.chars().count() - line.split_once('=').map_or(0, |(_, v)| v.trim_start().chars().count()) + 1;
+        let column = line.chars().count()
+            - line.split_once('=').map_or(0, |(_, v)| v.trim_start().chars().count())
+            + 1;
         section.entries.push(Entry { key, value, place: Place { column, ..place } });
     }
     Ok(sections)

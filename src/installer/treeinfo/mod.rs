@@ -136,14 +136,27 @@ impl TreeInfo {
                 }
             }
         }
-        let stage2 = match sections.entry("stage2", "mainimage").or_else(|| sections.entry("stage2", "instimage")) {
+        let stage2 = match sections
+            .entry("stage2", "mainimage")
+            .or_else(|| sections.entry("stage2", "instimage"))
+        {
             Some(entry) => Some(tree_path(entry)?),
             None => None,
         };
-        let timestamp = sections.entry("tree", "build_timestamp").or_else(|| sections.entry("general", "timestamp"));
+        let timestamp = sections
+            .entry("tree", "build_timestamp")
+            .or_else(|| sections.entry("general", "timestamp"));
         // Old ones have a fraction.
         let timestamp = timestamp.and_then(|entry| entry.value.split('.').next()?.parse().ok());
-        Ok(Self { release, arch, timestamp, images, stage2, checksums, variants: sections.variants() })
+        Ok(Self {
+            release,
+            arch,
+            timestamp,
+            images,
+            stage2,
+            checksums,
+            variants: sections.variants(),
+        })
     }
 
     /// The kernel and the ramdisk that boot this architecture.
@@ -154,11 +167,14 @@ impl TreeInfo {
         let Some(images) = self.images.get(&self.arch) else {
             let platforms: Vec<&str> = self.images.keys().map(String::as_str).collect();
             return Err(match platforms.as_slice() {
-                [] => "it has no boot images: it is a package repository, not an install tree".to_owned(),
+                [] => "it has no boot images: it is a package repository, not an install tree"
+                    .to_owned(),
                 _ => format!("it has no [images-{}], but {}", self.arch, platforms.join(", ")),
             });
         };
-        let find = |key: &str| images.get(key).ok_or_else(|| format!("[images-{}] has no {key}", self.arch));
+        let find = |key: &str| {
+            images.get(key).ok_or_else(|| format!("[images-{}] has no {key}", self.arch))
+        };
         Ok((find("kernel")?, find("initrd")?))
     }
 }
@@ -179,7 +195,8 @@ impl<'a> Sections<'a> {
             .find(|entry| !entry.value.is_empty())
             .map(|entry| entry.value.to_owned())
             .ok_or_else(|| {
-                let names: Vec<String> = places.iter().map(|(section, key)| format!("'{key}' in [{section}]")).collect();
+                let names: Vec<String> =
+                    places.iter().map(|(section, key)| format!("'{key}' in [{section}]")).collect();
                 TreeInfoError::missing(format!("there is no {}", names.join(" or ")))
             })
     }
@@ -188,12 +205,18 @@ impl<'a> Sections<'a> {
         if let Some(kind) = self.entry("header", "type")
             && kind.value != "productmd.treeinfo"
         {
-            return Err(TreeInfoError::new(kind.place, format!("it is a {}, not a productmd.treeinfo", kind.value)));
+            return Err(TreeInfoError::new(
+                kind.place,
+                format!("it is a {}, not a productmd.treeinfo", kind.value),
+            ));
         }
         if let Some(version) = self.entry("header", "version")
             && version.value.split('.').next() != Some("1")
         {
-            return Err(TreeInfoError::new(version.place, format!("version {} of the form is not known", version.value)));
+            return Err(TreeInfoError::new(
+                version.place,
+                format!("version {} of the form is not known", version.value),
+            ));
         }
         Ok(())
     }
@@ -218,9 +241,16 @@ impl<'a> Sections<'a> {
     fn variants(&self) -> Vec<Variant> {
         self.0
             .iter()
-            .filter(|section| section.name.starts_with("variant-") || section.name.starts_with("addon-"))
+            .filter(|section| {
+                section.name.starts_with("variant-") || section.name.starts_with("addon-")
+            })
             .map(|section| {
-                let own = |key: &str| section.find(key).map(|entry| entry.value.to_owned()).filter(|value| !value.is_empty());
+                let own = |key: &str| {
+                    section
+                        .find(key)
+                        .map(|entry| entry.value.to_owned())
+                        .filter(|value| !value.is_empty())
+                };
                 let (kind, uid) = section.name.split_once('-').unwrap_or(("variant", section.name));
                 Variant {
                     uid: own("uid").unwrap_or_else(|| uid.to_owned()),
@@ -235,7 +265,9 @@ impl<'a> Sections<'a> {
 }
 
 fn tree_path(entry: &ini::Entry<'_>) -> Result<TreePath, TreeInfoError> {
-    TreePath::parse(entry.value).map_err(|trick| TreeInfoError::new(entry.place, format!("a path cannot be {:?}: {trick}", entry.value)))
+    TreePath::parse(entry.value).map_err(|trick| {
+        TreeInfoError::new(entry.place, format!("a path cannot be {:?}: {trick}", entry.value))
+    })
 }
 
 fn image_paths(section: &Section<'_>) -> Result<BTreeMap<String, TreePath>, TreeInfoError> {
@@ -243,8 +275,11 @@ fn image_paths(section: &Section<'_>) -> Result<BTreeMap<String, TreePath>, Tree
 }
 
 fn checksum(entry: &ini::Entry<'_>) -> Result<Checksum, TreeInfoError> {
-    let wrong = |why: &str| TreeInfoError::new(entry.place, format!("the checksum of {:?} {why}", entry.key));
-    let (kind, digest) = entry.value.split_once(':').ok_or_else(|| wrong("is not written KIND:DIGEST"))?;
+    let wrong = |why: &str| {
+        TreeInfoError::new(entry.place, format!("the checksum of {:?} {why}", entry.key))
+    };
+    let (kind, digest) =
+        entry.value.split_once(':').ok_or_else(|| wrong("is not written KIND:DIGEST"))?;
     if digest.is_empty() || !digest.chars().all(|c| c.is_ascii_hexdigit()) {
         return Err(wrong("is not hexadecimal"));
     }
@@ -272,7 +307,10 @@ mod tests {
         assert_eq!(tree.release.to_string(), "CentOS Stream 9");
         assert_eq!((tree.arch.as_str(), tree.timestamp), ("x86_64", Some(1_731_954_816)));
         let (kernel, initrd) = tree.boot().expect("boot images");
-        assert_eq!((kernel.as_str(), initrd.as_str()), ("images/pxeboot/vmlinuz", "images/pxeboot/initrd.img"));
+        assert_eq!(
+            (kernel.as_str(), initrd.as_str()),
+            ("images/pxeboot/vmlinuz", "images/pxeboot/initrd.img")
+        );
         assert_eq!(tree.stage2.as_ref().map(TreePath::as_str), Some("images/install.img"));
         assert_eq!(tree.checksums["images/install.img"], Checksum::Sha256("5f".repeat(32)));
         let uids: Vec<&str> = tree.variants.iter().map(|v| v.uid.as_str()).collect();
@@ -283,7 +321,10 @@ mod tests {
     #[test]
     fn a_tree_from_before_productmd_is_read_from_its_general_section() {
         let tree = TreeInfo::parse(OLD).expect("a treeinfo");
-        assert_eq!(tree.release, Release { name: "Fedora".into(), short: None, version: "20".into() });
+        assert_eq!(
+            tree.release,
+            Release { name: "Fedora".into(), short: None, version: "20".into() }
+        );
         assert_eq!((tree.arch.as_str(), tree.timestamp), ("x86_64", Some(1_386_857_206)));
         assert_eq!(tree.boot().expect("boot images").0.as_str(), "images/pxeboot/vmlinuz");
         assert!(tree.images.contains_key("xen"));
@@ -307,7 +348,8 @@ mod tests {
             "images/",
             "images/vm linuz",
         ] {
-            let text = STREAM.replace("kernel = images/pxeboot/vmlinuz", &format!("kernel = {trick}"));
+            let text =
+                STREAM.replace("kernel = images/pxeboot/vmlinuz", &format!("kernel = {trick}"));
             assert_ne!(text, STREAM);
             let message = wrong(&text);
             assert!(message.contains("a path cannot be"), "{trick}: {message}");
@@ -315,7 +357,9 @@ mod tests {
                 assert!(message.starts_with("22:10: "), "{trick}: {message}");
             }
         }
-        let message = wrong(&STREAM.replace("mainimage = images/install.img", "mainimage = ../../install.img"));
+        let message = wrong(
+            &STREAM.replace("mainimage = images/install.img", "mainimage = ../../install.img"),
+        );
         assert!(message.ends_with("it leaves the tree"), "{message}");
     }
 
@@ -336,8 +380,14 @@ mod tests {
             ("", "there is no 'name' in [release] or 'family' in [general]"),
             ("[release]\nname = F\nversion = 1\n", "there is no 'arch' in [tree]"),
             ("[release]\nname = F\nversion = 1\n[tree]\narch = ../x\n", "is not an architecture"),
-            ("[release]\nname=F\nversion=1\n[tree]\narch=x\n[checksums]\na = sha256:ab\n", "7:5: the checksum of \"a\" has not the 64"),
-            ("[release]\nname=F\nversion=1\n[tree]\narch=x\n[checksums]\na = abcd\n", "7:5: the checksum of \"a\" is not written"),
+            (
+                "[release]\nname=F\nversion=1\n[tree]\narch=x\n[checksums]\na = sha256:ab\n",
+                "7:5: the checksum of \"a\" has not the 64",
+            ),
+            (
+                "[release]\nname=F\nversion=1\n[tree]\narch=x\n[checksums]\na = abcd\n",
+                "7:5: the checksum of \"a\" is not written",
+            ),
         ] {
             let message = wrong(text);
             assert!(message.contains(expected), "{text:?}: {message}");
@@ -347,9 +397,13 @@ mod tests {
 
     #[test]
     fn a_package_repository_is_told_from_an_install_tree() {
-        let tree = TreeInfo::parse("[release]\nname=F\nversion=1\n[tree]\narch=x86_64\n").expect("a treeinfo");
+        let tree = TreeInfo::parse("[release]\nname=F\nversion=1\n[tree]\narch=x86_64\n")
+            .expect("a treeinfo");
         assert!(tree.boot().expect_err("nothing boots").contains("package repository"));
-        let tree = TreeInfo::parse("[release]\nname=F\nversion=1\n[tree]\narch=x86_64\n[images-aarch64]\nkernel=k\n").expect("a treeinfo");
+        let tree = TreeInfo::parse(
+            "[release]\nname=F\nversion=1\n[tree]\narch=x86_64\n[images-aarch64]\nkernel=k\n",
+        )
+        .expect("a treeinfo");
         assert!(tree.boot().expect_err("another machine").contains("[images-x86_64], but aarch64"));
     }
 

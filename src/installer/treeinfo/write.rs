@@ -62,7 +62,9 @@ impl TreeInfo {
             set(&section, "uid", &variant.uid);
             set(&section, "name", &variant.name);
             set(&section, "type", &variant.kind);
-            for (key, path) in [("packages", &variant.packages), ("repository", &variant.repository)] {
+            for (key, path) in
+                [("packages", &variant.packages), ("repository", &variant.repository)]
+            {
                 if let Some(path) = path {
                     set(&section, key, path);
                 }
@@ -88,7 +90,9 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_the_same() {
-        let tree = TreeInfo::parse(include_str!("../../../fixtures/treeinfo/centos-stream-9.treeinfo")).expect("a treeinfo");
+        let tree =
+            TreeInfo::parse(include_str!("../../../fixtures/treeinfo/centos-stream-9.treeinfo"))
+                .expect("a treeinfo");
         let text = tree.render();
         assert_eq!(TreeInfo::parse(&text).expect("our own"), tree, "{text}");
         assert!(text.ends_with('\n') && !text.ends_with("\n\n"));

@@ -21,9 +21,15 @@ impl FillLock<'_> {
     ///
     /// Solver caches are left out: other programs wrote them, and nothing verifies them.
     pub(super) fn prepare(&self) -> Result<()> {
-        let (Some(incoming), Programs::OfPackages { repositories }) = (&self.cache.incoming, &self.cache.programs) else { return Ok(()) };
+        let (Some(incoming), Programs::OfPackages { repositories }) =
+            (&self.cache.incoming, &self.cache.programs)
+        else {
+            return Ok(());
+        };
         clear(incoming)?;
-        let used = |id: &str| repositories.is_empty() || repositories.iter().any(|repository| repository == id);
+        let used = |id: &str| {
+            repositories.is_empty() || repositories.iter().any(|repository| repository == id)
+        };
         for entry in entries(&self.cache.shared)? {
             let name = entry.file_name();
             if !repository(&name).is_some_and(used) || !entry.path().is_dir() {
@@ -32,7 +38,8 @@ impl FillLock<'_> {
             let (from, to) = (entry.path(), incoming.join(&name));
             place_metadata(&from, &to, copy_unless_solver_cache)?;
             let packages = from.join(PACKAGES);
-            fs::create_dir_all(to.join(PACKAGES)).with_context(|| format!("creating {}", display_path(&to)))?;
+            fs::create_dir_all(to.join(PACKAGES))
+                .with_context(|| format!("creating {}", display_path(&to)))?;
             for package in if packages.is_dir() { entries(&packages)? } else { Vec::new() } {
                 let below = Path::new(&name).join(PACKAGES).join(package.file_name());
                 std::os::unix::fs::symlink(Path::new(SHARED).join(&below), incoming.join(&below))
@@ -47,10 +54,16 @@ impl FillLock<'_> {
     /// copied. It is verified before it is used.
     pub(in crate::packages) fn take_over(&self, below: &Path) -> Result<PathBuf> {
         let shared = self.cache.shared.join(below);
-        let Some(incoming) = self.cache.open.as_ref().and_then(|open| open.incoming.as_ref()) else { return Ok(shared) };
+        let Some(incoming) = self.cache.open.as_ref().and_then(|open| open.incoming.as_ref())
+        else {
+            return Ok(shared);
+        };
         let Some(mut file) = private::regular(incoming, below)? else { return Ok(shared) };
-        let directory = shared.parent().with_context(|| format!("copying {} into the package cache", below.display()))?;
-        fs::create_dir_all(directory).with_context(|| format!("creating {}", display_path(directory)))?;
+        let directory = shared
+            .parent()
+            .with_context(|| format!("copying {} into the package cache", below.display()))?;
+        fs::create_dir_all(directory)
+            .with_context(|| format!("creating {}", display_path(directory)))?;
         let keeping = || format!("copying {} into the package cache", below.display());
         let mut copy = tempfile::NamedTempFile::new_in(directory).with_context(keeping)?;
         std::io::copy(&mut file, copy.as_file_mut()).with_context(keeping)?;
@@ -66,12 +79,16 @@ impl FillLock<'_> {
         self.clear()?;
         for entry in entries(self.cache.downloads())? {
             let name = entry.file_name();
-            if repository(&name).is_some_and(|id| plan.repositories.iter().any(|repository| repository.id == id)) {
+            if repository(&name)
+                .is_some_and(|id| plan.repositories.iter().any(|repository| repository.id == id))
+            {
                 place_metadata(&entry.path(), &self.cache.view.join(name), link)?;
             }
         }
         for package in &plan.install {
-            if let Some(below) = package.path.as_deref().and_then(|path| downloaded(Path::new(path))) {
+            if let Some(below) =
+                package.path.as_deref().and_then(|path| downloaded(Path::new(path)))
+            {
                 self.link(&self.take_over(below)?, below)?;
             }
         }
@@ -82,12 +99,19 @@ impl FillLock<'_> {
     pub(in crate::packages) fn link(&self, file: &Path, below: &Path) -> Result<()> {
         let to = self.cache.view.join(below);
         if let Some(parent) = to.parent() {
-            fs::create_dir_all(parent).with_context(|| format!("creating {}", display_path(parent)))?;
+            fs::create_dir_all(parent)
+                .with_context(|| format!("creating {}", display_path(parent)))?;
         }
         // The access time records the last use, for pruning. Mount options may suppress the
         // kernel's own updates, and librepo uses the modification time.
-        utimensat(AT_FDCWD, file, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_OMIT, UtimensatFlags::NoFollowSymlink)
-            .with_context(|| format!("marking {} as used", display_path(file)))?;
+        utimensat(
+            AT_FDCWD,
+            file,
+            &TimeSpec::UTIME_NOW,
+            &TimeSpec::UTIME_OMIT,
+            UtimensatFlags::NoFollowSymlink,
+        )
+        .with_context(|| format!("marking {} as used", display_path(file)))?;
         link(file, &to)
     }
 
@@ -107,12 +131,17 @@ fn copy_unless_solver_cache(from: &Path, to: &Path) -> Result<()> {
     if from.extension().is_some_and(|end| end == "solv" || end == "solvx") {
         return Ok(());
     }
-    fs::copy(from, to).map(|_| ()).with_context(|| format!("copying {} to {}", display_path(from), display_path(to)))
+    fs::copy(from, to)
+        .map(|_| ())
+        .with_context(|| format!("copying {} to {}", display_path(from), display_path(to)))
 }
 
 /// Applies `place` to everything except packages, directory by directory.
 fn place_metadata(from: &Path, to: &Path, place: fn(&Path, &Path) -> Result<()>) -> Result<()> {
-    let kind = from.symlink_metadata().with_context(|| format!("examining {}", display_path(from)))?.file_type();
+    let kind = from
+        .symlink_metadata()
+        .with_context(|| format!("examining {}", display_path(from)))?
+        .file_type();
     if kind.is_file() {
         return place(from, to);
     }
@@ -136,9 +165,12 @@ fn link(from: &Path, to: &Path) -> Result<()> {
                 Some(Errno::EPERM | Errno::EMLINK | Errno::EXDEV | Errno::EOPNOTSUPP)
             ) =>
         {
-            fs::copy(from, to).map(|_| ()).with_context(|| format!("copying {} to {}", display_path(from), display_path(to)))
+            fs::copy(from, to)
+                .map(|_| ())
+                .with_context(|| format!("copying {} to {}", display_path(from), display_path(to)))
         }
-        Err(error) => Err(error).with_context(|| format!("linking {} to {}", display_path(from), display_path(to))),
+        Err(error) => Err(error)
+            .with_context(|| format!("linking {} to {}", display_path(from), display_path(to))),
     }
 }
 
@@ -158,10 +190,13 @@ mod tests {
         fs::create_dir_all(path.join(VIEWS)).unwrap();
         fs::create_dir_all(path.join(repo).join("repodata")).unwrap();
         fs::create_dir_all(path.join(repo).join(PACKAGES)).unwrap();
-        for (name, content) in [("repodata/repomd.xml", "index"), ("tiny.solv", "solver"), ("packages/old.rpm", "old")] {
+        for (name, content) in
+            [("repodata/repomd.xml", "index"), ("tiny.solv", "solver"), ("packages/old.rpm", "old")]
+        {
             fs::write(path.join(repo).join(name), content).unwrap();
         }
-        let cache = Cache::open(&path, Programs::OfPackages { repositories: vec!["tiny".into()] }).unwrap();
+        let cache =
+            Cache::open(&path, Programs::OfPackages { repositories: vec!["tiny".into()] }).unwrap();
         let filling = cache.fill(&Report::silent()).unwrap();
         let incoming = cache.downloads().join(repo);
         assert_eq!(fs::read_to_string(incoming.join("repodata/repomd.xml")).unwrap(), "index");
@@ -175,8 +210,13 @@ mod tests {
         // Files that the programs leave there.
         fs::write(base.path().join("host"), "the host's").unwrap();
         fs::write(incoming.join("packages/new.rpm"), "new").unwrap();
-        fs::set_permissions(incoming.join("packages/new.rpm"), std::os::unix::fs::PermissionsExt::from_mode(0o4755)).unwrap();
-        std::os::unix::fs::symlink(base.path().join("host"), incoming.join("packages/link.rpm")).unwrap();
+        fs::set_permissions(
+            incoming.join("packages/new.rpm"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o4755),
+        )
+        .unwrap();
+        std::os::unix::fs::symlink(base.path().join("host"), incoming.join("packages/link.rpm"))
+            .unwrap();
         for name in ["new.rpm", "link.rpm", "old.rpm", "missing.rpm"] {
             filling.take_over(&repo.join(PACKAGES).join(name)).unwrap();
         }
@@ -187,6 +227,12 @@ mod tests {
         assert_eq!(fs::read_to_string(shared.join("old.rpm")).unwrap(), "old");
         drop(filling);
         drop(cache);
-        assert_eq!(fs::read_dir(path.join(VIEWS)).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir()).count(), 0);
+        assert_eq!(
+            fs::read_dir(path.join(VIEWS))
+                .unwrap()
+                .filter(|entry| entry.as_ref().unwrap().path().is_dir())
+                .count(),
+            0
+        );
     }
 }

@@ -18,13 +18,23 @@ use crate::sandbox::remove_tree;
 pub(super) const LOCK: &str = ".lock";
 
 /// Locks a cache; `directory` is its descriptor's path, `path` the one for messages.
-pub(in crate::packages) fn lock(directory: &Path, path: &Path, report: &Report) -> Result<Flock<File>> {
+pub(in crate::packages) fn lock(
+    directory: &Path,
+    path: &Path,
+    report: &Report,
+) -> Result<Flock<File>> {
     lock_file(&directory.join(LOCK), Some((report, path)))
 }
 
 pub(super) fn lock_file(path: &Path, waiting: Option<(&Report, &Path)>) -> Result<Flock<File>> {
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
-    let options = File::options().read(true).write(true).create(true).truncate(false).custom_flags(flags).open(path);
+    let options = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .custom_flags(flags)
+        .open(path);
     let mut file = options.with_context(|| format!("opening {}", display_path(path)))?;
     if !file.metadata().with_context(|| format!("examining {}", display_path(path)))?.is_file() {
         anyhow::bail!("opening {}: it is not a regular file", display_path(path));
@@ -34,10 +44,15 @@ pub(super) fn lock_file(path: &Path, waiting: Option<(&Report, &Path)>) -> Resul
         file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => return Ok(lock),
             Err((file, Errno::EWOULDBLOCK)) => file,
-            Err((_, error)) => return Err(error).with_context(|| format!("locking {}", display_path(path))),
+            Err((_, error)) => {
+                return Err(error).with_context(|| format!("locking {}", display_path(path)));
+            }
         };
         if let Some((report, path)) = waiting.take() {
-            report.note(&format!("waiting for another build that fills the package cache {}", display_path(path)));
+            report.note(&format!(
+                "waiting for another build that fills the package cache {}",
+                display_path(path)
+            ));
         }
         process::pause(Duration::from_millis(50))?;
     }
@@ -50,7 +65,9 @@ pub(in crate::packages) fn sweep(views: &Path) {
         if !path.is_dir() {
             continue;
         }
-        if let Ok(Ok(_unused)) = File::open(&path).map(|directory| Flock::lock(directory, FlockArg::LockExclusiveNonblock)) {
+        if let Ok(Ok(_unused)) = File::open(&path)
+            .map(|directory| Flock::lock(directory, FlockArg::LockExclusiveNonblock))
+        {
             let _ = remove_tree(&path);
         }
     }
@@ -63,7 +80,8 @@ mod tests {
     #[test]
     fn a_lock_that_is_a_link_or_a_fifo_is_refused_immediately() {
         let base = tempfile::tempdir().unwrap();
-        let (victim, link, fifo) = (base.path().join("victim"), base.path().join("link"), base.path().join("fifo"));
+        let (victim, link, fifo) =
+            (base.path().join("victim"), base.path().join("link"), base.path().join("fifo"));
         fs::write(&victim, "precious").unwrap();
         std::os::unix::fs::symlink(&victim, &link).unwrap();
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();

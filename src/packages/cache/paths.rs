@@ -24,18 +24,22 @@ pub(in crate::packages) fn below(path: &Path) -> Option<&Path> {
 pub(in crate::packages) fn downloaded(path: &Path) -> Option<&Path> {
     let below = below(path)?;
     let first = below.iter().next()?.to_str()?;
-    (below.parent()?.file_name()? == PACKAGES && first != VIEWS && !first.starts_with('.')).then_some(below)
+    (below.parent()?.file_name()? == PACKAGES && first != VIEWS && !first.starts_with('.'))
+        .then_some(below)
 }
 
 /// The id of the repository that an entry of the cache belongs to. dnf 4 and dnf 5 use it in the
 /// names of directories and solver caches. `None` for other entries.
 pub(in crate::packages) fn repository(entry: &OsStr) -> Option<&str> {
     let name = entry.to_str()?;
-    let is_hash = |text: &str| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_hash =
+        |text: &str| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     if let Some((id, _)) = name.rsplit_once('-').filter(|(_, hash)| is_hash(hash)) {
         return Some(id);
     }
-    let id = name.strip_suffix(".solv").or_else(|| name.strip_suffix(".solvx")?.rsplit_once('-').map(|(id, _)| id))?;
+    let id = name
+        .strip_suffix(".solv")
+        .or_else(|| name.strip_suffix(".solvx")?.rsplit_once('-').map(|(id, _)| id))?;
     Some(id.rsplit_once('-').filter(|(_, hash)| is_hash(hash)).map_or(id, |(id, _)| id))
 }
 
@@ -47,12 +51,20 @@ mod tests {
     #[test]
     fn only_paths_of_packages_are_accepted() {
         let at = |name: &str| downloaded(&Path::new(CACHE).join(name)).is_some();
-        for name in ["tiny-0123456789abcdef/packages/a.rpm", "files/00ff/packages/a.rpm", "tiny-locked/packages/a.rpm"] {
+        for name in [
+            "tiny-0123456789abcdef/packages/a.rpm",
+            "files/00ff/packages/a.rpm",
+            "tiny-locked/packages/a.rpm",
+        ] {
             assert!(at(name), "{name}");
         }
-        for name in
-            ["tiny.solv", ".lock", "tiny-0123456789abcdef/repodata/repomd.xml", "views/view-a/view/tiny/packages/a.rpm", "packages/../a"]
-        {
+        for name in [
+            "tiny.solv",
+            ".lock",
+            "tiny-0123456789abcdef/repodata/repomd.xml",
+            "views/view-a/view/tiny/packages/a.rpm",
+            "packages/../a",
+        ] {
             assert!(!at(name), "{name}");
         }
         assert!(downloaded(Path::new("/srv/repo/packages/a.rpm")).is_none());
@@ -60,7 +72,12 @@ mod tests {
 
     #[test]
     fn a_repository_is_recognized_by_its_file_names() {
-        for name in ["my-repo-0123456789abcdef", "my-repo.solv", "my-repo-filenames.solvx", "my-repo-0123456789abcdef.solv"] {
+        for name in [
+            "my-repo-0123456789abcdef",
+            "my-repo.solv",
+            "my-repo-filenames.solvx",
+            "my-repo-0123456789abcdef.solv",
+        ] {
             assert_eq!(repository(OsStr::new(name)), Some("my-repo"), "{name}");
         }
         for name in ["pieces", VIEWS, LOCK, "expired_repos.json", "my-repo-locked"] {

@@ -8,17 +8,22 @@ use crate::nevra::Nevra;
 
 /// The digest algorithms for packages, and their number of hexadecimal digits. MD5 and SHA-1 are
 /// not collision-resistant.
-const DIGESTS: [(&str, usize); 4] = [("sha224", 56), ("sha256", 64), ("sha384", 96), ("sha512", 128)];
+const DIGESTS: [(&str, usize); 4] =
+    [("sha224", 56), ("sha256", 64), ("sha384", 96), ("sha512", 128)];
 
 /// Checks the lock; the error describes the problem.
 pub(super) fn lock(lock: &Lock) -> Result<(), String> {
     if lock.version != LOCK_VERSION {
-        return Err(format!("its version is {}, but this osimg reads version {LOCK_VERSION}", lock.version));
+        return Err(format!(
+            "its version is {}, but this osimg reads version {LOCK_VERSION}",
+            lock.version
+        ));
     }
     for transaction in &lock.transactions {
         let mut seen = BTreeSet::new();
         for package in &transaction.packages {
-            self::package(package).map_err(|why| format!("the package {:?}: {why}", package.nevra))?;
+            self::package(package)
+                .map_err(|why| format!("the package {:?}: {why}", package.nevra))?;
             if !seen.insert(&package.nevra) {
                 return Err(format!("the package {:?} is listed twice", package.nevra));
             }
@@ -32,7 +37,8 @@ pub(super) fn lock(lock: &Lock) -> Result<(), String> {
 
 /// Checks the entry of a package.
 pub(super) fn package(package: &LockedPackage) -> Result<(), String> {
-    let plain = |text: &str| text.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '/');
+    let plain =
+        |text: &str| text.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '/');
     if Nevra::parse(&package.nevra).is_none() || !plain(&package.nevra) {
         return Err("it is not a name-epoch:version-release.arch".to_owned());
     }
@@ -67,7 +73,11 @@ pub(super) fn location(text: &str) -> Result<(), String> {
     if path.split('/').any(|part| part == "..") {
         return wrong("leaves the repository");
     }
-    if path.rsplit('/').next().is_none_or(|name| name.is_empty() || name.starts_with('.') || name.starts_with('-')) {
+    if path
+        .rsplit('/')
+        .next()
+        .is_none_or(|name| name.is_empty() || name.starts_with('.') || name.starts_with('-'))
+    {
         return wrong("has no file name");
     }
     Ok(())
@@ -77,9 +87,14 @@ pub(super) fn location(text: &str) -> Result<(), String> {
 pub(super) fn checksum(text: &str) -> Result<(), String> {
     let (kind, digits) = text.split_once(':').unwrap_or((text, ""));
     let Some((_, length)) = DIGESTS.iter().find(|(name, _)| *name == kind) else {
-        return Err(format!("its checksum algorithm is {kind:?}; allowed are {}", DIGESTS.map(|(name, _)| name).join(", ")));
+        return Err(format!(
+            "its checksum algorithm is {kind:?}; allowed are {}",
+            DIGESTS.map(|(name, _)| name).join(", ")
+        ));
     };
-    if digits.len() != *length || !digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+    if digits.len() != *length
+        || !digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    {
         return Err(format!("its checksum is not {length} lower-case hexadecimal digits"));
     }
     Ok(())

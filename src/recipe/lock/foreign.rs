@@ -27,8 +27,12 @@ impl Form {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
-            _ if name.ends_with("rpms.lock.yaml") || name.ends_with("rpms.lock.yml") => Some(Self::RpmsLock),
-            _ if name.ends_with("manifest.yaml") || name.ends_with("manifest.yml") => Some(Self::Manifest),
+            _ if name.ends_with("rpms.lock.yaml") || name.ends_with("rpms.lock.yml") => {
+                Some(Self::RpmsLock)
+            }
+            _ if name.ends_with("manifest.yaml") || name.ends_with("manifest.yml") => {
+                Some(Self::Manifest)
+            }
             _ => None,
         }
     }
@@ -127,25 +131,53 @@ struct ManifestPackage {
 /// architecture.
 pub fn parse(text: &str, file: &str, arch: &str) -> Result<Vec<ListedPackage>> {
     let wrong = |why: String| Failure::new(ExitCode::Recipe, format!("reading {file}: {why}"));
-    let value: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).map_err(|error| wrong(error.to_string()))?;
+    let value: serde_yaml_ng::Value =
+        serde_yaml_ng::from_str(text).map_err(|error| wrong(error.to_string()))?;
     let listed = if value.get("lockfileVersion").is_some() {
-        let lock: RpmsLock = serde_yaml_ng::from_value(value).map_err(|error| wrong(error.to_string()))?;
+        let lock: RpmsLock =
+            serde_yaml_ng::from_value(value).map_err(|error| wrong(error.to_string()))?;
         if lock.lockfile_version != 1 {
-            return Err(wrong(format!("lockfileVersion {} is not supported; 1 is", lock.lockfile_version)).into());
+            return Err(wrong(format!(
+                "lockfileVersion {} is not supported; 1 is",
+                lock.lockfile_version
+            ))
+            .into());
         }
-        let found = lock.arches.into_iter().find(|entry| entry.arch == arch || entry.arch == base_arch(arch));
-        found.map(|entry| entry.packages).unwrap_or_default().iter().map(rpms_package).collect::<Result<Vec<_>, _>>()
-    } else if value.get("document").and_then(|document| document.as_str()) == Some("rpm-package-manifest") {
-        let manifest: Manifest = serde_yaml_ng::from_value(value).map_err(|error| wrong(error.to_string()))?;
+        let found = lock
+            .arches
+            .into_iter()
+            .find(|entry| entry.arch == arch || entry.arch == base_arch(arch));
+        found
+            .map(|entry| entry.packages)
+            .unwrap_or_default()
+            .iter()
+            .map(rpms_package)
+            .collect::<Result<Vec<_>, _>>()
+    } else if value.get("document").and_then(|document| document.as_str())
+        == Some("rpm-package-manifest")
+    {
+        let manifest: Manifest =
+            serde_yaml_ng::from_value(value).map_err(|error| wrong(error.to_string()))?;
         if !manifest.version.starts_with("0.") {
-            return Err(wrong(format!("manifest version {} is not supported; 0.x is", manifest.version)).into());
+            return Err(wrong(format!(
+                "manifest version {} is not supported; 0.x is",
+                manifest.version
+            ))
+            .into());
         }
         let for_us = |package: &&ManifestPackage| {
-            package.parent_archs.is_empty() || package.parent_archs.iter().any(|parent| parent == arch || parent == base_arch(arch))
+            package.parent_archs.is_empty()
+                || package
+                    .parent_archs
+                    .iter()
+                    .any(|parent| parent == arch || parent == base_arch(arch))
         };
-        let of = |key: &str| manifest.data.packages.get(key).into_iter().flatten().filter(for_us).collect::<Vec<_>>();
+        let of = |key: &str| {
+            manifest.data.packages.get(key).into_iter().flatten().filter(for_us).collect::<Vec<_>>()
+        };
         let ours = of(arch).into_iter().map(|package| manifest_package(package, arch));
-        ours.chain(of("noarch").into_iter().map(|package| manifest_package(package, "noarch"))).collect()
+        ours.chain(of("noarch").into_iter().map(|package| manifest_package(package, "noarch")))
+            .collect()
     } else {
         let why = "it is neither an rpms.lock.yaml (lockfileVersion) nor a package manifest \
                    (document: rpm-package-manifest)";
@@ -153,7 +185,9 @@ pub fn parse(text: &str, file: &str, arch: &str) -> Result<Vec<ListedPackage>> {
     };
     let listed = listed.map_err(wrong)?;
     if listed.is_empty() {
-        return Err(wrong(format!("it has no packages for {arch}")).hint("choose another architecture: --arch").into());
+        return Err(wrong(format!("it has no packages for {arch}"))
+            .hint("choose another architecture: --arch")
+            .into());
     }
     Ok(listed)
 }
@@ -161,13 +195,19 @@ pub fn parse(text: &str, file: &str, arch: &str) -> Result<Vec<ListedPackage>> {
 fn rpms_package(package: &RpmsPackage) -> Result<ListedPackage, String> {
     let file = package.url.rsplit('/').next().and_then(|name| name.strip_suffix(".rpm"));
     let stem = file.filter(|stem| Nevra::parse(stem).is_some());
-    let stem = stem.ok_or_else(|| format!("the address {:?} is not that of a package file", package.url))?;
+    let stem =
+        stem.ok_or_else(|| format!("the address {:?} is not that of a package file", package.url))?;
     // A repository may name its files freely; the list's own fields take precedence.
     let nvra = match (&package.name, &package.evr, stem.rsplit_once('.')) {
         (Some(name), Some(evr), Some((_, arch))) => format!("{name}-{}.{arch}", without_epoch(evr)),
         _ => stem.to_owned(),
     };
-    checked(ListedPackage { nvra, repository: package.repoid.clone(), checksum: package.checksum.clone(), size: package.size })
+    checked(ListedPackage {
+        nvra,
+        repository: package.repoid.clone(),
+        checksum: package.checksum.clone(),
+        size: package.size,
+    })
 }
 
 fn manifest_package(package: &ManifestPackage, arch: &str) -> Result<ListedPackage, String> {
@@ -192,12 +232,20 @@ fn without_epoch(evr: &str) -> &str {
 /// # Errors
 /// [`ExitCode::Recipe`] if the format needs an address that is not in the settings.
 pub fn print(lock: &Lock, form: Form, settings: &PackageSettings) -> Result<String> {
-    let gone: Vec<&str> = lock.transactions.iter().flat_map(|t| &t.remove).map(String::as_str).collect();
-    let mut packages: Vec<&LockedPackage> = lock.packages().filter(|p| !gone.contains(&p.nevra.as_str())).collect();
+    let gone: Vec<&str> =
+        lock.transactions.iter().flat_map(|t| &t.remove).map(String::as_str).collect();
+    let mut packages: Vec<&LockedPackage> =
+        lock.packages().filter(|p| !gone.contains(&p.nevra.as_str())).collect();
     packages.sort_by(|a, b| a.nevra.cmp(&b.nevra));
     if let Some(given) = packages.iter().find(|package| package.repository == GIVEN) {
-        let message = format!("{} is a package file of the recipe, in no repository; the format does not support that", given.nevra);
-        return Err(Failure::new(ExitCode::Recipe, message).hint("put it into a repository: createrepo_c DIRECTORY").into());
+        let message = format!(
+            "{} is a package file of the recipe, in no repository; the format does not support \
+             that",
+            given.nevra
+        );
+        return Err(Failure::new(ExitCode::Recipe, message)
+            .hint("put it into a repository: createrepo_c DIRECTORY")
+            .into());
     }
     let text = match form {
         Form::RpmsLock => rpms_lock(lock, &packages, settings)?,
@@ -207,13 +255,21 @@ pub fn print(lock: &Lock, form: Form, settings: &PackageSettings) -> Result<Stri
 }
 
 fn parts(package: &LockedPackage) -> Result<(&str, String, &str)> {
-    let nevra = Nevra::parse(&package.nevra)
-        .ok_or_else(|| Failure::new(ExitCode::Recipe, format!("{:?} is not a name-epoch:version-release.arch", package.nevra)))?;
+    let nevra = Nevra::parse(&package.nevra).ok_or_else(|| {
+        Failure::new(
+            ExitCode::Recipe,
+            format!("{:?} is not a name-epoch:version-release.arch", package.nevra),
+        )
+    })?;
     let epoch = if nevra.epoch == "0" { String::new() } else { format!("{}:", nevra.epoch) };
     Ok((nevra.name, format!("{epoch}{}-{}", nevra.version, nevra.release), nevra.arch))
 }
 
-fn rpms_lock(lock: &Lock, packages: &[&LockedPackage], settings: &PackageSettings) -> Result<String> {
+fn rpms_lock(
+    lock: &Lock,
+    packages: &[&LockedPackage],
+    settings: &PackageSettings,
+) -> Result<String> {
     let mut entries = Vec::new();
     for package in packages {
         let (name, evr, _) = parts(package)?;
@@ -227,17 +283,28 @@ fn rpms_lock(lock: &Lock, packages: &[&LockedPackage], settings: &PackageSetting
         });
     }
     entries.sort_by(|a, b| a.url.cmp(&b.url));
-    let arch = RpmsArch { arch: lock.arch.clone(), packages: entries, source: Vec::new(), module_metadata: Vec::new() };
-    let whole = RpmsLock { lockfile_version: 1, lockfile_vendor: "redhat".into(), arches: vec![arch] };
+    let arch = RpmsArch {
+        arch: lock.arch.clone(),
+        packages: entries,
+        source: Vec::new(),
+        module_metadata: Vec::new(),
+    };
+    let whole =
+        RpmsLock { lockfile_version: 1, lockfile_vendor: "redhat".into(), arches: vec![arch] };
     serde_yaml_ng::to_string(&whole).or_fail(ExitCode::Unexpected, "writing rpms.lock.yaml")
 }
 
-fn manifest(lock: &Lock, packages: &[&LockedPackage], settings: &PackageSettings) -> Result<String> {
+fn manifest(
+    lock: &Lock,
+    packages: &[&LockedPackage],
+    settings: &PackageSettings,
+) -> Result<String> {
     let mut repositories = Vec::new();
     let mut by_arch: BTreeMap<String, Vec<ManifestPackage>> = BTreeMap::new();
     for package in packages {
         let (name, evr, arch) = parts(package)?;
-        let parent_archs = if arch == "noarch" { vec![base_arch(&lock.arch).to_owned()] } else { Vec::new() };
+        let parent_archs =
+            if arch == "noarch" { vec![base_arch(&lock.arch).to_owned()] } else { Vec::new() };
         by_arch.entry(arch.to_owned()).or_default().push(ManifestPackage {
             name: name.to_owned(),
             repo_id: package.repository.clone(),
@@ -253,12 +320,15 @@ fn manifest(lock: &Lock, packages: &[&LockedPackage], settings: &PackageSettings
     used.dedup();
     for id in used {
         let (key, value) = match &repository(settings, id)?.source {
-            RepositorySource::Baseurl(urls) => ("baseurl", urls.first().cloned().unwrap_or_default()),
+            RepositorySource::Baseurl(urls) => {
+                ("baseurl", urls.first().cloned().unwrap_or_default())
+            }
             RepositorySource::Metalink(url) => ("metalink", url.clone()),
             RepositorySource::Mirrorlist(url) => ("mirrorlist", url.clone()),
         };
         let value = substituted(&value, lock, settings);
-        repositories.push(BTreeMap::from([("id".to_owned(), id.to_owned()), (key.to_owned(), value)]));
+        repositories
+            .push(BTreeMap::from([("id".to_owned(), id.to_owned()), (key.to_owned(), value)]));
     }
     let data = ManifestData { repositories, packages: by_arch };
     // The schema version that has `location` and `parent_archs`.
@@ -266,7 +336,10 @@ fn manifest(lock: &Lock, packages: &[&LockedPackage], settings: &PackageSettings
     serde_yaml_ng::to_string(&whole).or_fail(ExitCode::Unexpected, "writing the package manifest")
 }
 
-fn repository<'a>(settings: &'a PackageSettings, id: &str) -> Result<&'a crate::recipe::Repository> {
+fn repository<'a>(
+    settings: &'a PackageSettings,
+    id: &str,
+) -> Result<&'a crate::recipe::Repository> {
     let found = settings.repositories.iter().find(|repository| repository.id == id);
     found.ok_or_else(|| {
         Failure::new(ExitCode::Recipe, format!("the settings do not contain the repository '{id}'"))
@@ -286,7 +359,11 @@ fn address(lock: &Lock, package: &LockedPackage, settings: &PackageSettings) -> 
         }
         _ => Err(Failure::new(
             ExitCode::Recipe,
-            format!("rpms.lock.yaml needs full addresses, but the repository '{}' has only a list of mirrors", package.repository),
+            format!(
+                "rpms.lock.yaml needs full addresses, but the repository '{}' has only a list of \
+                 mirrors",
+                package.repository
+            ),
         )
         .hint("set its baseurl to one mirror, or export a package manifest: --as manifest")
         .into()),
@@ -296,7 +373,8 @@ fn address(lock: &Lock, package: &LockedPackage, settings: &PackageSettings) -> 
 /// Replaces `$releasever`, `$basearch`, `$arch` and the settings' own variables in an address, like
 /// dnf.
 fn substituted(text: &str, lock: &Lock, settings: &PackageSettings) -> String {
-    let mut known: BTreeMap<&str, &str> = settings.vars.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mut known: BTreeMap<&str, &str> =
+        settings.vars.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     known.extend([("arch", lock.arch.as_str()), ("basearch", base_arch(&lock.arch))]);
     known.insert("releasever", lock.releasever.as_deref().unwrap_or_default());
     let mut names: Vec<&str> = known.keys().copied().collect();

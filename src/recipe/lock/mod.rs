@@ -20,8 +20,8 @@ pub const LOCK_VERSION: u32 = 1;
 pub const GIVEN: &str = "@commandline";
 
 /// The first lines of a lock.
-const HEAD: &str = "# Written by `osimg lock`. `osimg build --locked` installs these packages and \
-                    no others.\n";
+const HEAD: &str =
+    "# Written by `osimg lock`. `osimg build --locked` installs these packages and no others.\n";
 
 /// The exact packages of a recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,10 +158,13 @@ impl Lock {
             let line = before.matches('\n').count() + 1;
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
             let message = error.message().lines().next().unwrap_or_default().to_owned();
-            Failure::new(ExitCode::Recipe, format!("{file}:{line}:{column}: {message}")).hint("create the lock again: osimg lock RECIPE")
+            Failure::new(ExitCode::Recipe, format!("{file}:{line}:{column}: {message}"))
+                .hint("create the lock again: osimg lock RECIPE")
         })?;
-        check::lock(&lock)
-            .map_err(|why| Failure::new(ExitCode::Recipe, format!("{file}: {why}")).hint("create the lock again: osimg lock RECIPE"))?;
+        check::lock(&lock).map_err(|why| {
+            Failure::new(ExitCode::Recipe, format!("{file}: {why}"))
+                .hint("create the lock again: osimg lock RECIPE")
+        })?;
         Ok(lock)
     }
 
@@ -175,7 +178,10 @@ impl Lock {
             format!("reading lock {}", path.display()),
             "create it first: osimg lock RECIPE",
         )?;
-        Ok((Self::parse(&text, &path.display().to_string())?, hex::encode(Sha256::digest(text.as_bytes()))))
+        Ok((
+            Self::parse(&text, &path.display().to_string())?,
+            hex::encode(Sha256::digest(text.as_bytes())),
+        ))
     }
 
     /// The text of the lock file: sorted, and identical for identical packages.
@@ -193,7 +199,8 @@ impl Lock {
             transaction.groups.iter_mut().for_each(|group| group.mandatory.sort());
             transaction.specs.iter_mut().for_each(|spec| spec.packages.sort());
         }
-        let body = toml::to_string_pretty(&sorted).or_fail(ExitCode::Unexpected, "writing the lock")?;
+        let body =
+            toml::to_string_pretty(&sorted).or_fail(ExitCode::Unexpected, "writing the lock")?;
         Ok(format!("{HEAD}{body}"))
     }
 
@@ -206,7 +213,12 @@ impl Lock {
     ///
     /// # Errors
     /// [`ExitCode::Recipe`] with all changes since the lock was created.
-    pub fn belongs_to(&self, script: &Script, settings: &PackageSettings, file: &Path) -> Result<()> {
+    pub fn belongs_to(
+        &self,
+        script: &Script,
+        settings: &PackageSettings,
+        file: &Path,
+    ) -> Result<()> {
         let mut changed = Vec::new();
         if self.recipe != digest(script) {
             changed.push("the recipe's statements".to_owned());
@@ -216,18 +228,30 @@ impl Lock {
         }
         if self.releasever != settings.releasever {
             let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
-            changed.push(format!("releasever: {} then, {} now", text(&self.releasever), text(&settings.releasever)));
+            changed.push(format!(
+                "releasever: {} then, {} now",
+                text(&self.releasever),
+                text(&settings.releasever)
+            ));
         }
         if self.install_weak_deps != settings.install_weak_deps {
-            let text = |value: Option<bool>| value.map_or_else(|| "not set".to_owned(), |value| value.to_string());
-            changed.push(format!("install_weak_deps: {} then, {} now", text(self.install_weak_deps), text(settings.install_weak_deps)));
+            let text = |value: Option<bool>| {
+                value.map_or_else(|| "not set".to_owned(), |value| value.to_string())
+            };
+            changed.push(format!(
+                "install_weak_deps: {} then, {} now",
+                text(self.install_weak_deps),
+                text(settings.install_weak_deps)
+            ));
         }
         let mut exclude = settings.exclude.clone();
         exclude.sort();
         if self.exclude != exclude {
             changed.push("exclude under [packages]".to_owned());
         }
-        let known = |id: &str| settings.repositories.is_empty() || settings.repositories.iter().any(|r| r.id == id);
+        let known = |id: &str| {
+            settings.repositories.is_empty() || settings.repositories.iter().any(|r| r.id == id)
+        };
         let ids = self.packages().map(|p| p.repository.as_str()).filter(|id| *id != GIVEN);
         let mut unknown: Vec<&str> = ids.filter(|id| !known(id)).collect();
         unknown.sort_unstable();
@@ -238,7 +262,11 @@ impl Lock {
         }
         Err(Failure::new(
             ExitCode::Recipe,
-            format!("{} is out of date; the following changed since it was created: {}", file.display(), changed.join("; ")),
+            format!(
+                "{} is out of date; the following changed since it was created: {}",
+                file.display(),
+                changed.join("; ")
+            ),
         )
         .hint("create it again and check the difference: osimg lock RECIPE")
         .into())

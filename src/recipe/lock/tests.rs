@@ -16,21 +16,38 @@ fn lock() -> Lock {
     };
     Lock {
         version: LOCK_VERSION,
-        recipe: digest(&Script::parse("# comment\ninstall b\ngroup install 'The Core'\n", "r.yum").unwrap()),
+        recipe: digest(
+            &Script::parse("# comment\ninstall b\ngroup install 'The Core'\n", "r.yum").unwrap(),
+        ),
         arch: "x86_64".into(),
         releasever: Some("9".into()),
         install_weak_deps: Some(false),
         exclude: vec!["x*".into()],
         keys: vec!["AB".repeat(20)],
-        repositories: vec![LockedRepository { id: "tiny".into(), revision: "17".into(), repomd: None }],
+        repositories: vec![LockedRepository {
+            id: "tiny".into(),
+            revision: "17".into(),
+            repomd: None,
+        }],
         transactions: vec![
             LockedTransaction {
                 remove: Vec::new(),
-                groups: vec![LockedGroup { name: "The Core".into(), id: "core".into(), kind: "group".into(), mandatory: vec!["a".into()] }],
-                specs: vec![LockedSpec { text: "b".into(), packages: vec!["b-1:2.0-3.noarch".into()] }],
+                groups: vec![LockedGroup {
+                    name: "The Core".into(),
+                    id: "core".into(),
+                    kind: "group".into(),
+                    mandatory: vec!["a".into()],
+                }],
+                specs: vec![LockedSpec {
+                    text: "b".into(),
+                    packages: vec!["b-1:2.0-3.noarch".into()],
+                }],
                 packages: vec![package("b", "noarch", Some("AB")), package("a", "x86_64", None)],
             },
-            LockedTransaction { remove: vec!["b-1:2.0-3.noarch".into()], ..LockedTransaction::default() },
+            LockedTransaction {
+                remove: vec!["b-1:2.0-3.noarch".into()],
+                ..LockedTransaction::default()
+            },
         ],
     }
 }
@@ -44,7 +61,10 @@ fn settings() -> PackageSettings {
 #[test]
 fn a_lock_is_parsed_as_it_was_written_and_sorted_by_name() {
     let text = lock().print().unwrap();
-    assert!(text.find("a-1:2.0").unwrap() < text.rfind("b-1:2.0-3.noarch\"\nrepository").unwrap(), "{text}");
+    assert!(
+        text.find("a-1:2.0").unwrap() < text.rfind("b-1:2.0-3.noarch\"\nrepository").unwrap(),
+        "{text}"
+    );
     let read = Lock::parse(&text, "r.lock").unwrap();
     assert_eq!(read.print().unwrap(), text);
     assert_eq!(read.packages().count(), 2);
@@ -88,7 +108,12 @@ fn invalid_contents_are_refused_with_their_position() {
 fn a_lock_is_out_of_date_after_changes_other_than_comments() {
     let script = |text: &str| Script::parse(text, "r.yum").unwrap();
     let (lock, file) = (lock(), Path::new("r.lock"));
-    lock.belongs_to(&script("install   b  \n# another\n\ngroup install \"The Core\"\n"), &settings(), file).unwrap();
+    lock.belongs_to(
+        &script("install   b  \n# another\n\ngroup install \"The Core\"\n"),
+        &settings(),
+        file,
+    )
+    .unwrap();
     let mut other = settings();
     other.releasever = Some("10".into());
     other.install_weak_deps = None;
@@ -97,7 +122,14 @@ fn a_lock_is_out_of_date_after_changes_other_than_comments() {
     other.repositories[0].id = "other".into();
     let error = lock.belongs_to(&script("install c\n"), &other, file).unwrap_err();
     let message = format!("{error:#}");
-    for part in ["statements", "x86_64 then, aarch64 now", "9 then, 10 now", "false then, not set now", "exclude", "'tiny' was removed"] {
+    for part in [
+        "statements",
+        "x86_64 then, aarch64 now",
+        "9 then, 10 now",
+        "false then, not set now",
+        "exclude",
+        "'tiny' was removed",
+    ] {
         assert!(message.contains(part), "{part}: {message}");
     }
 }
@@ -138,17 +170,31 @@ fn lists_of_other_tools_may_omit_fields() {
 #[test]
 fn rpms_lock_needs_an_address_and_not_a_list_of_mirrors() {
     let mut settings = settings();
-    settings.repositories[0].source = crate::recipe::RepositorySource::Metalink("https://mirrors.invalid/metalink".into());
+    settings.repositories[0].source =
+        crate::recipe::RepositorySource::Metalink("https://mirrors.invalid/metalink".into());
     let error = foreign::print(&lock(), Form::RpmsLock, &settings).unwrap_err();
     assert!(format!("{error:#}").contains("list of mirrors"), "{error:#}");
-    assert!(foreign::print(&lock(), Form::Manifest, &settings).unwrap().contains("metalink: https://mirrors.invalid"));
+    assert!(
+        foreign::print(&lock(), Form::Manifest, &settings)
+            .unwrap()
+            .contains("metalink: https://mirrors.invalid")
+    );
 }
 
 #[test]
 fn lists_written_by_the_tools_themselves_are_read() {
-    let rpms = foreign::parse(include_str!("../../../fixtures/locks/rpms.lock.yaml"), "rpms.lock.yaml", "x86_64").unwrap();
-    let manifest =
-        foreign::parse(include_str!("../../../fixtures/locks/packages.manifest.yaml"), "packages.manifest.yaml", "x86_64").unwrap();
+    let rpms = foreign::parse(
+        include_str!("../../../fixtures/locks/rpms.lock.yaml"),
+        "rpms.lock.yaml",
+        "x86_64",
+    )
+    .unwrap();
+    let manifest = foreign::parse(
+        include_str!("../../../fixtures/locks/packages.manifest.yaml"),
+        "packages.manifest.yaml",
+        "x86_64",
+    )
+    .unwrap();
     let sorted = |mut listed: Vec<foreign::ListedPackage>| {
         listed.sort_by(|a, b| a.nvra.cmp(&b.nvra));
         listed

@@ -10,8 +10,8 @@ use super::raw::{self, Raw};
 use super::sources::{Choices, Entry, Sources};
 use super::values::{absolute, parse_duration};
 use super::{
-    Bootstrap, DeploySettings, FinishSettings, ImageSettings, Level, ManagerChoice, PackageSettings, RegistrySettings, SelinuxChoice,
-    Settings,
+    Bootstrap, DeploySettings, FinishSettings, ImageSettings, Level, ManagerChoice,
+    PackageSettings, RegistrySettings, SelinuxChoice, Settings,
 };
 use crate::recipe::diagnostic::{Collector, SyntaxErrors, quoted};
 use crate::recipe::suggest;
@@ -32,10 +32,19 @@ pub(in crate::recipe) struct Checked {
     pub(in crate::recipe) statements: Vec<(String, usize)>,
 }
 
-pub(in crate::recipe) fn settings(sources: &Sources, choices: &Choices) -> Result<Checked, SyntaxErrors> {
+pub(in crate::recipe) fn settings(
+    sources: &Sources,
+    choices: &Choices,
+) -> Result<Checked, SyntaxErrors> {
     let errors = Collector::with_origins(sources.origins.clone(), &sources.text);
-    let mut check =
-        Check { errors, source: &sources.text, sources, variables: BTreeMap::new(), used: BTreeSet::new(), statements: Vec::new() };
+    let mut check = Check {
+        errors,
+        source: &sources.text,
+        sources,
+        variables: BTreeMap::new(),
+        used: BTreeSet::new(),
+        statements: Vec::new(),
+    };
     let table = check.merged(sources, choices);
     if !check.errors.is_empty() {
         return check.errors.finish(Checked::default());
@@ -45,14 +54,26 @@ pub(in crate::recipe) fn settings(sources: &Sources, choices: &Choices) -> Resul
     // Unknown keys are reported first. A type error next to one often only repeats it, so it is
     // reported in the next run.
     if check.errors.is_empty() {
-        match Raw::deserialize(toml::de::Deserializer::from(Spanned::new(0..sources.text.len(), table))) {
+        match Raw::deserialize(toml::de::Deserializer::from(Spanned::new(
+            0..sources.text.len(),
+            table,
+        ))) {
             Ok(raw) => {
                 let settings = check.all(raw);
-                let place = |(statement, line): (String, usize)| (statement, sources.origins.place(line).1);
-                let mut statements: Vec<(String, usize)> = std::mem::take(&mut check.statements).into_iter().map(place).collect();
+                let place =
+                    |(statement, line): (String, usize)| (statement, sources.origins.place(line).1);
+                let mut statements: Vec<(String, usize)> =
+                    std::mem::take(&mut check.statements).into_iter().map(place).collect();
                 statements.sort_by_key(|(_, line)| *line);
-                let (variables, used) = (std::mem::take(&mut check.variables), std::mem::take(&mut check.used));
-                return check.errors.finish(Checked { settings, entries, variables, used, statements });
+                let (variables, used) =
+                    (std::mem::take(&mut check.variables), std::mem::take(&mut check.used));
+                return check.errors.finish(Checked {
+                    settings,
+                    entries,
+                    variables,
+                    used,
+                    statements,
+                });
             }
             Err(error) => check.toml(&error, 0),
         }
@@ -69,14 +90,18 @@ impl Check<'_> {
             let span = error.span().unwrap_or(0..0);
             return self.fail(span.start + shift..span.end + shift, message, hint);
         }
-        let hint = if message.contains("expected a string") && (message.contains("integer") || message.contains("float")) {
+        let hint = if message.contains("expected a string")
+            && (message.contains("integer") || message.contains("float"))
+        {
             "put the value in quotes".to_owned()
         } else if message.contains("expected a sequence") {
             "write a list: the value between [ and ]".to_owned()
         } else if let Some((_, list)) = message.split_once("expected one of ") {
             let wrong = message.split('`').nth(1).unwrap_or_default();
             let known = list.split('`').skip(1).step_by(2);
-            suggest::nearest(wrong, known).map(|near| format!("did you mean `{near}`?")).unwrap_or_default()
+            suggest::nearest(wrong, known)
+                .map(|near| format!("did you mean `{near}`?"))
+                .unwrap_or_default()
         } else {
             String::new()
         };
@@ -93,11 +118,23 @@ impl Check<'_> {
                 return self.errors.stop();
             }
             if !keys.contains(&name) {
-                let place = if path.is_empty() { "in the settings".to_owned() } else { format!("in [{path}]") };
-                let elsewhere = raw::tables().find(|(other, keys)| *other != path && keys.contains(&name)).map(|(other, _)| other);
+                let place = if path.is_empty() {
+                    "in the settings".to_owned()
+                } else {
+                    format!("in [{path}]")
+                };
+                let elsewhere = raw::tables()
+                    .find(|(other, keys)| *other != path && keys.contains(&name))
+                    .map(|(other, _)| other);
                 let hint = match (suggest::nearest(name, keys.iter().copied()), elsewhere) {
-                    _ if path == "packages.repository" && matches!(name, "password" | "gpgkey" | "gpgcheck") => own_hint(name).to_owned(),
-                    _ if moved_key(path, name).is_some() => moved_key(path, name).unwrap_or_default().to_owned(),
+                    _ if path == "packages.repository"
+                        && matches!(name, "password" | "gpgkey" | "gpgcheck") =>
+                    {
+                        own_hint(name).to_owned()
+                    }
+                    _ if moved_key(path, name).is_some() => {
+                        moved_key(path, name).unwrap_or_default().to_owned()
+                    }
                     (_, Some(other)) if !other.is_empty() => format!("it belongs to [{other}]"),
                     (Some(near), _) => format!("did you mean `{near}`?"),
                     _ => format!("the keys are {}", keys.join(", ")),
@@ -131,7 +168,10 @@ impl Check<'_> {
             scripts: self.scripts(raw.script),
             finish: self.finish(raw.finish),
             deploy,
-            registry: RegistrySettings { url: self.plain(raw.registry.url, "url"), visibility: raw.registry.visibility },
+            registry: RegistrySettings {
+                url: self.plain(raw.registry.url, "url"),
+                visibility: raw.registry.visibility,
+            },
         }
     }
 
@@ -143,8 +183,15 @@ impl Check<'_> {
             match format.get_ref().parse() {
                 Ok(format) => formats.push(format),
                 Err(_) => {
-                    let hint = format!("the formats are {}", osimg_tar::SUFFIXES.map(|suffix| suffix.trim_start_matches('.')).join(", "));
-                    self.fail(format.span(), format!("unknown format {}", quoted(format.get_ref())), &hint);
+                    let hint = format!(
+                        "the formats are {}",
+                        osimg_tar::SUFFIXES.map(|suffix| suffix.trim_start_matches('.')).join(", ")
+                    );
+                    self.fail(
+                        format.span(),
+                        format!("unknown format {}", quoted(format.get_ref())),
+                        &hint,
+                    );
                 }
             }
         }
@@ -155,13 +202,31 @@ impl Check<'_> {
         let sbom = raw.sbom.unwrap_or_else(|| ImageSettings::default().sbom);
         let sign = raw.sign.into_iter().flatten().filter_map(|key| self.sign(key)).collect();
         let raw::Image { properties, source_date_epoch, strict, .. } = raw;
-        ImageSettings { name, version, formats, level, properties, source_date_epoch, sbom, sign, strict }
+        ImageSettings {
+            name,
+            version,
+            formats,
+            level,
+            properties,
+            source_date_epoch,
+            sbom,
+            sign,
+            strict,
+        }
     }
 
     /// Checks `SCHEME:FILE` and makes the file absolute.
     fn sign(&mut self, key: Spanned<String>) -> Option<String> {
-        let Some((scheme, file)) = key.get_ref().split_once(':').filter(|(scheme, _)| matches!(*scheme, "minisign" | "openpgp")) else {
-            self.fail(key.span(), format!("{} is not a signing key", quoted(key.get_ref())), "write minisign:FILE or openpgp:FILE");
+        let Some((scheme, file)) = key
+            .get_ref()
+            .split_once(':')
+            .filter(|(scheme, _)| matches!(*scheme, "minisign" | "openpgp"))
+        else {
+            self.fail(
+                key.span(),
+                format!("{} is not a signing key", quoted(key.get_ref())),
+                "write minisign:FILE or openpgp:FILE",
+            );
             return None;
         };
         let (scheme, file) = (scheme.to_owned(), Spanned::new(key.span(), file.to_owned()));
@@ -174,9 +239,16 @@ impl Check<'_> {
             toml::Value::String(word) if word == "fast" => Level::Fast,
             toml::Value::String(word) if word == "default" => Level::Default,
             toml::Value::String(word) if word == "best" => Level::Best,
-            toml::Value::Integer(number @ 0..=12) => u32::try_from(*number).map_or(Level::Default, Level::Exact),
+            toml::Value::Integer(number @ 0..=12) => {
+                u32::try_from(*number).map_or(Level::Default, Level::Exact)
+            }
             _ => {
-                self.fail(value.span(), "`level` must be `\"fast\"`, `\"default\"`, `\"best\"` or a number from 0 to 12", "");
+                self.fail(
+                    value.span(),
+                    "`level` must be `\"fast\"`, `\"default\"`, `\"best\"` or a number from 0 to \
+                     12",
+                    "",
+                );
                 Level::Default
             }
         }
@@ -186,9 +258,9 @@ impl Check<'_> {
         match value.get_ref() {
             toml::Value::Boolean(true) => Bootstrap::Made,
             toml::Value::Boolean(false) => Bootstrap::Host,
-            toml::Value::String(directory) => {
-                self.path(Some(Spanned::new(value.span(), directory.clone()))).map_or(Bootstrap::Host, Bootstrap::Root)
-            }
+            toml::Value::String(directory) => self
+                .path(Some(Spanned::new(value.span(), directory.clone())))
+                .map_or(Bootstrap::Host, Bootstrap::Root),
             _ => {
                 self.fail(value.span(), "`bootstrap` must be true, false or a directory", "");
                 Bootstrap::Host
@@ -199,7 +271,11 @@ impl Check<'_> {
     fn manager(&mut self, name: super::texts::Text) -> ManagerChoice {
         let Some(name) = name else { return ManagerChoice::Auto };
         name.get_ref().parse().unwrap_or_else(|hint| {
-            self.fail(name.span(), format!("{} is not a package manager for images", quoted(name.get_ref())), hint);
+            self.fail(
+                name.span(),
+                format!("{} is not a package manager for images", quoted(name.get_ref())),
+                hint,
+            );
             ManagerChoice::Auto
         })
     }
@@ -207,8 +283,11 @@ impl Check<'_> {
     fn packages(&mut self, raw: raw::Packages) -> PackageSettings {
         let manager = self.manager(raw.manager);
         let word = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        let releasever = self.matching(raw.releasever, "releasever", "letters, digits and `._-`", word);
-        let arch = self.matching(raw.arch, "arch", "letters, digits and `_`", |c| c.is_ascii_alphanumeric() || c == '_');
+        let releasever =
+            self.matching(raw.releasever, "releasever", "letters, digits and `._-`", word);
+        let arch = self.matching(raw.arch, "arch", "letters, digits and `_`", |c| {
+            c.is_ascii_alphanumeric() || c == '_'
+        });
         let languages = raw.languages.map(|languages| self.languages(languages));
         let exclude = self.names(raw.exclude);
         let bootstrap = raw.bootstrap.map_or(Bootstrap::Host, |value| self.bootstrap(&value));
@@ -216,15 +295,25 @@ impl Check<'_> {
         let allow_failed_scriptlets = self.names(raw.allow_failed_scriptlets);
         let dbpath = self.dbpath(raw.dbpath);
         for name in raw.vars.keys() {
-            if name.get_ref().is_empty() || !name.get_ref().chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-                self.fail(name.span(), format!("{} is not a variable name", quoted(name.get_ref())), "use letters, digits and `_`");
+            if name.get_ref().is_empty()
+                || !name.get_ref().chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            {
+                self.fail(
+                    name.span(),
+                    format!("{} is not a variable name", quoted(name.get_ref())),
+                    "use letters, digits and `_`",
+                );
             }
         }
         let vars = raw.vars.into_iter().map(|(name, value)| (name.into_inner(), value)).collect();
         let timeout = raw.timeout.and_then(|text| match parse_duration(text.get_ref()) {
             Ok(duration) => Some(duration),
             Err(error) => {
-                self.fail(text.span(), format!("{} is not a duration", quoted(text.get_ref())), &error.to_string());
+                self.fail(
+                    text.span(),
+                    format!("{} is not a duration", quoted(text.get_ref())),
+                    &error.to_string(),
+                );
                 None
             }
         });
@@ -234,7 +323,11 @@ impl Check<'_> {
             let span = entry.span();
             if let Some(repository) = self.repository(entry.into_inner(), span.clone()) {
                 if !ids.insert(repository.id.clone()) {
-                    self.fail(span, format!("two repositories have the id {}", quoted(&repository.id)), "use a different id for each");
+                    self.fail(
+                        span,
+                        format!("two repositories have the id {}", quoted(&repository.id)),
+                        "use a different id for each",
+                    );
                 }
                 repositories.push(repository);
             }
@@ -267,22 +360,39 @@ impl Check<'_> {
 
     fn selinux(&mut self, choice: &Spanned<String>) -> SelinuxChoice {
         match choice.get_ref().parse() {
-            Ok(SelinuxChoice::Policy(path)) => SelinuxChoice::Policy(absolute(&path.to_string_lossy(), self.base(&choice.span()))),
+            Ok(SelinuxChoice::Policy(path)) => {
+                SelinuxChoice::Policy(absolute(&path.to_string_lossy(), self.base(&choice.span())))
+            }
             Ok(choice) => choice,
             Err(_) => {
-                self.fail(choice.span(), "`selinux` must be `\"auto\"`, `\"from-tree\"`, `\"none\"` or `\"policy=FILE_CONTEXTS\"`", "");
+                self.fail(
+                    choice.span(),
+                    "`selinux` must be `\"auto\"`, `\"from-tree\"`, `\"none\"` or \
+                     `\"policy=FILE_CONTEXTS\"`",
+                    "",
+                );
                 SelinuxChoice::Auto
             }
         }
     }
 
     fn deploy(&mut self, raw: raw::Deploy) -> DeploySettings {
-        if let (Some(tree), true) = (&raw.tree, raw.kernel.is_some() || raw.ramdisk.is_some() || raw.stage2.is_some()) {
-            self.fail(tree.span(), "both an install `tree` and single boot pieces", "keep the tree, or `kernel`, `ramdisk` and `stage2`");
+        if let (Some(tree), true) =
+            (&raw.tree, raw.kernel.is_some() || raw.ramdisk.is_some() || raw.stage2.is_some())
+        {
+            self.fail(
+                tree.span(),
+                "both an install `tree` and single boot pieces",
+                "keep the tree, or `kernel`, `ramdisk` and `stage2`",
+            );
         }
         match (&raw.kernel, &raw.ramdisk) {
             (Some(one), None) | (None, Some(one)) => {
-                self.fail(one.span(), "one of `kernel` and `ramdisk` without the other", "name both, and `stage2`");
+                self.fail(
+                    one.span(),
+                    "one of `kernel` and `ramdisk` without the other",
+                    "name both, and `stage2`",
+                );
             }
             _ => {}
         }
@@ -300,9 +410,18 @@ impl Check<'_> {
 /// Explains that a table is expected; `name` is the Rust type that the TOML parser reports.
 fn expected_table(name: &str) -> (&'static str, &'static str) {
     match name {
-        "File" => ("each entry of `files` must be a table", "for example { source = \"motd\", path = \"/etc/motd\" }"),
-        "Repository" => ("each repository must be a table", "write [[packages.repository]], and its keys on the lines below"),
-        "Key" => ("each key must be a table", "write [[packages.key]], and `file` and `fingerprint` on the lines below"),
+        "File" => (
+            "each entry of `files` must be a table",
+            "for example { source = \"motd\", path = \"/etc/motd\" }",
+        ),
+        "Repository" => (
+            "each repository must be a table",
+            "write [[packages.repository]], and its keys on the lines below",
+        ),
+        "Key" => (
+            "each key must be a table",
+            "write [[packages.key]], and `file` and `fingerprint` on the lines below",
+        ),
         _ => ("this must be a table", "write [NAME], and the keys on the lines below"),
     }
 }

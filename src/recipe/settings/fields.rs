@@ -49,23 +49,42 @@ impl Check<'_> {
     /// A text that becomes part of a file name.
     pub fn file_name(&mut self, text: Text, key: &str) -> Option<String> {
         let span = text.as_ref().map(Spanned::span);
-        let text = self.matching(text, key, "text without blanks and slashes", |c| !c.is_control() && !c.is_whitespace() && c != '/')?;
+        let text = self.matching(text, key, "text without blanks and slashes", |c| {
+            !c.is_control() && !c.is_whitespace() && c != '/'
+        })?;
         if text.starts_with(['.', '-']) {
-            self.fail(span.unwrap_or_default(), format!("`{key}` is part of a file name and cannot begin with a dot or dash"), "");
+            self.fail(
+                span.unwrap_or_default(),
+                format!("`{key}` is part of a file name and cannot begin with a dot or dash"),
+                "",
+            );
             return None;
         }
         if text.contains('$') {
-            let message = format!("{} contains a variable, but variables are not expanded in `{key}`", quoted(&text));
+            let message = format!(
+                "{} contains a variable, but variables are not expanded in `{key}`",
+                quoted(&text)
+            );
             self.fail(span.unwrap_or_default(), message, "write the value itself");
             return None;
         }
         Some(text)
     }
 
-    pub fn matching(&mut self, text: Text, key: &str, made_of: &str, good: impl Fn(char) -> bool) -> Option<String> {
+    pub fn matching(
+        &mut self,
+        text: Text,
+        key: &str,
+        made_of: &str,
+        good: impl Fn(char) -> bool,
+    ) -> Option<String> {
         let text = text?;
         if text.get_ref().is_empty() || !text.get_ref().chars().all(good) {
-            self.fail(text.span(), format!("{} cannot be the `{key}`", quoted(text.get_ref())), &format!("`{key}` can contain {made_of}"));
+            self.fail(
+                text.span(),
+                format!("{} cannot be the `{key}`", quoted(text.get_ref())),
+                &format!("`{key}` can contain {made_of}"),
+            );
             return None;
         }
         Some(text.into_inner())
@@ -76,8 +95,15 @@ impl Check<'_> {
         let mut names = Vec::new();
         for text in texts.into_iter().flatten() {
             let name = text.get_ref();
-            if name.is_empty() || name.starts_with('-') || name.chars().any(|c| c.is_control() || c.is_whitespace() || c == ',') {
-                self.fail(text.span(), format!("{} is not a name", quoted(name)), "write every name as a separate string");
+            if name.is_empty()
+                || name.starts_with('-')
+                || name.chars().any(|c| c.is_control() || c.is_whitespace() || c == ',')
+            {
+                self.fail(
+                    text.span(),
+                    format!("{} is not a name", quoted(name)),
+                    "write every name as a separate string",
+                );
             } else {
                 names.push(text.into_inner());
             }
@@ -85,12 +111,22 @@ impl Check<'_> {
         names
     }
 
-    pub fn number(&mut self, number: Option<Spanned<i64>>, key: &str, least: u32, most: u32) -> Option<u32> {
+    pub fn number(
+        &mut self,
+        number: Option<Spanned<i64>>,
+        key: &str,
+        least: u32,
+        most: u32,
+    ) -> Option<u32> {
         let number = number?;
         match u32::try_from(*number.get_ref()) {
             Ok(value) if (least..=most).contains(&value) => Some(value),
             _ => {
-                self.fail(number.span(), format!("`{key}` must be a number from {least} to {most}"), "");
+                self.fail(
+                    number.span(),
+                    format!("`{key}` must be a number from {least} to {most}"),
+                    "",
+                );
                 None
             }
         }
@@ -99,14 +135,22 @@ impl Check<'_> {
     /// A path on the build host, made absolute.
     pub fn path(&mut self, text: Text) -> Option<PathBuf> {
         let text = text?;
-        if text.get_ref().is_empty() || text.get_ref().contains('\0') || text.get_ref().contains("://") {
-            let hint = if text.get_ref().contains("://") { "this must be a path, not a URL" } else { "" };
+        if text.get_ref().is_empty()
+            || text.get_ref().contains('\0')
+            || text.get_ref().contains("://")
+        {
+            let hint =
+                if text.get_ref().contains("://") { "this must be a path, not a URL" } else { "" };
             self.fail(text.span(), format!("{} is not a path", quoted(text.get_ref())), hint);
             return None;
         }
         let path = absolute(text.get_ref(), self.base(&text.span()));
         if path.to_str().is_none() {
-            self.fail(text.span(), "the directory of the settings file has a name that is not UTF-8", "write an absolute path");
+            self.fail(
+                text.span(),
+                "the directory of the settings file has a name that is not UTF-8",
+                "write an absolute path",
+            );
             return None;
         }
         Some(path)
@@ -116,12 +160,16 @@ impl Check<'_> {
     pub fn image_path(&mut self, text: Text, key: &str) -> Option<String> {
         let text = text?;
         let path = text.get_ref();
-        if !path.starts_with('/') || path.ends_with('/') || path.contains(char::is_control) || path.split('/').any(|part| part == "..") {
+        if !path.starts_with('/')
+            || path.ends_with('/')
+            || path.contains(char::is_control)
+            || path.split('/').any(|part| part == "..")
+        {
             self.fail(
                 text.span(),
                 format!(
-                    "`{key}` must be an absolute path inside the image, without `..` and without a \
-                     slash at the end"
+                    "`{key}` must be an absolute path inside the image, without `..` and without \
+                     a slash at the end"
                 ),
                 "",
             );
@@ -143,7 +191,8 @@ impl Check<'_> {
     /// A list of locales; it becomes a line in rpm's macros.
     pub fn languages(&mut self, texts: Vec<Spanned<String>>) -> Vec<String> {
         let good = |c: char| c.is_ascii_alphanumeric() || "_.@-*".contains(c);
-        let locale = |text| self.matching(Some(text), "languages", "locales, such as \"de_DE\"", good);
+        let locale =
+            |text| self.matching(Some(text), "languages", "locales, such as \"de_DE\"", good);
         texts.into_iter().filter_map(locale).collect()
     }
 

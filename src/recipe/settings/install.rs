@@ -88,7 +88,8 @@ impl InstallSettings {
         self.language = self.language.take().or(first);
         self.keyboard = self.keyboard.take().or_else(|| image.locale.keyboard.clone());
         self.timezone = self.timezone.take().or_else(|| image.timezone.timezone.clone());
-        let arguments: Vec<String> = image.kernel_arguments().into_iter().chain(self.kernel_arguments.take()).collect();
+        let arguments: Vec<String> =
+            image.kernel_arguments().into_iter().chain(self.kernel_arguments.take()).collect();
         self.kernel_arguments = (!arguments.is_empty()).then(|| arguments.join(" "));
     }
 }
@@ -124,16 +125,24 @@ impl Check<'_> {
         let named = match value.get_ref() {
             toml::Value::String(word) if word == "all" => return Disks::All,
             toml::Value::String(word) if word == "smallest" => return Disks::Smallest,
-            toml::Value::Array(items) => items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>(),
+            toml::Value::Array(items) => items
+                .iter()
+                .map(|item| item.as_str().map(str::to_owned))
+                .collect::<Option<Vec<_>>>(),
             _ => None,
         };
         let good = |name: &String| {
-            !name.is_empty() && !name.starts_with('-') && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-+:/@*".contains(c))
+            !name.is_empty()
+                && !name.starts_with('-')
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-+:/@*".contains(c))
         };
         match named {
             Some(names) if !names.is_empty() && names.iter().all(good) => Disks::Named(names),
             Some(names) => {
-                let wrong = names.iter().find(|name| !good(name)).map_or_else(|| "an empty list".to_owned(), |name| quoted(name));
+                let wrong = names
+                    .iter()
+                    .find(|name| !good(name))
+                    .map_or_else(|| "an empty list".to_owned(), |name| quoted(name));
                 self.fail(
                     value.span(),
                     format!("{wrong} is not a disk"),
@@ -142,7 +151,11 @@ impl Check<'_> {
                 Disks::All
             }
             None => {
-                self.fail(value.span(), "`disks` must be `\"all\"`, `\"smallest\"` or a list of disks", "");
+                self.fail(
+                    value.span(),
+                    "`disks` must be `\"all\"`, `\"smallest\"` or a list of disks",
+                    "",
+                );
                 Disks::All
             }
         }

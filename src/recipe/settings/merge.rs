@@ -18,7 +18,8 @@ impl Check<'_> {
     pub(super) fn merged<'i>(&mut self, sources: &'i Sources, choices: &Choices) -> DeTable<'i> {
         let mut all = DeTable::new();
         for (range, blueprint) in sources.ranges() {
-            let (table, errors) = DeTable::parse_recoverable(sources.text.get(range.clone()).unwrap_or_default());
+            let (table, errors) =
+                DeTable::parse_recoverable(sources.text.get(range.clone()).unwrap_or_default());
             for error in &errors {
                 self.toml(error, range.start);
             }
@@ -29,9 +30,14 @@ impl Check<'_> {
                 continue;
             }
             match table.remove("include").map(Spanned::into_inner) {
-                Some(DeValue::Array(items)) if items.iter().all(|item| item.get_ref().is_str()) => {}
+                Some(DeValue::Array(items)) if items.iter().all(|item| item.get_ref().is_str()) => {
+                }
                 None => {}
-                Some(_) => self.fail(range.start..range.start, "`include` is a list of files", "such as [\"../base.toml\"]"),
+                Some(_) => self.fail(
+                    range.start..range.start,
+                    "`include` is a list of files",
+                    "such as [\"../base.toml\"]",
+                ),
             }
             merge(&mut all, table);
         }
@@ -48,19 +54,31 @@ impl Check<'_> {
     fn profiles<'i>(&mut self, all: &mut DeTable<'i>, choices: &Choices) {
         let Some(profiles) = all.remove("profile") else {
             if let Some(name) = choices.profiles.first() {
-                self.fail(0..0, format!("there is no profile {}", quoted(name)), "write a table [profile.NAME]");
+                self.fail(
+                    0..0,
+                    format!("there is no profile {}", quoted(name)),
+                    "write a table [profile.NAME]",
+                );
             }
             return;
         };
         let span = profiles.span();
         let DeValue::Table(mut profiles) = profiles.into_inner() else {
-            return self.fail(span, "`profile` is a table of profiles", "such as [profile.lab.image]");
+            return self.fail(
+                span,
+                "`profile` is a table of profiles",
+                "such as [profile.lab.image]",
+            );
         };
         let names: Vec<String> = profiles.keys().map(|name| name.get_ref().to_string()).collect();
         for (name, profile) in &profiles {
             match profile.get_ref() {
                 DeValue::Table(table) => self.unknown_keys(table, ""),
-                _ => self.fail(name.span(), "a profile is a table of settings", "such as [profile.lab.image]"),
+                _ => self.fail(
+                    name.span(),
+                    "a profile is a table of settings",
+                    "such as [profile.lab.image]",
+                ),
             }
         }
         for name in &choices.profiles {
@@ -80,7 +98,11 @@ impl Check<'_> {
 
     /// The variables: those of the command line count, then those of the environment that are
     /// listed, then those of the table.
-    fn variables(&mut self, table: Option<Spanned<DeValue<'_>>>, choices: &Choices) -> BTreeMap<String, String> {
+    fn variables(
+        &mut self,
+        table: Option<Spanned<DeValue<'_>>>,
+        choices: &Choices,
+    ) -> BTreeMap<String, String> {
         let mut variables = BTreeMap::new();
         let span = table.as_ref().map(Spanned::span).unwrap_or_default();
         let entries = match table.map(Spanned::into_inner) {
@@ -105,7 +127,9 @@ impl Check<'_> {
                     variables.insert(name.get_ref().to_string(), text.to_string());
                 }
                 DeValue::Array(names) if name.get_ref() == "from_environment" => {
-                    listed.extend(names.iter().filter_map(|name| name.get_ref().as_str().map(str::to_owned)));
+                    listed.extend(
+                        names.iter().filter_map(|name| name.get_ref().as_str().map(str::to_owned)),
+                    );
                 }
                 _ => self.fail(value.span(), "a variable is a text", "put the value in quotes"),
             }
@@ -119,9 +143,19 @@ impl Check<'_> {
         variables
     }
 
-    fn substitute(&mut self, table: &mut DeTable<'_>, path: &str, variables: &BTreeMap<String, String>, used: &mut BTreeSet<String>) {
+    fn substitute(
+        &mut self,
+        table: &mut DeTable<'_>,
+        path: &str,
+        variables: &BTreeMap<String, String>,
+        used: &mut BTreeSet<String>,
+    ) {
         for (key, value) in table {
-            let inner = if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
+            let inner = if path.is_empty() {
+                key.get_ref().to_string()
+            } else {
+                format!("{path}.{}", key.get_ref())
+            };
             // A script has variables of its own.
             if inner != "script.run" {
                 self.substitute_value(value, &inner, variables, used);
@@ -143,7 +177,9 @@ impl Check<'_> {
                 Ok(None) => {}
                 Err(error) => self.fail(span, error.message, &error.hint),
             },
-            DeValue::Array(items) => items.iter_mut().for_each(|item| self.substitute_value(item, path, variables, used)),
+            DeValue::Array(items) => {
+                items.iter_mut().for_each(|item| self.substitute_value(item, path, variables, used))
+            }
             DeValue::Table(table) => self.substitute(table, path, variables, used),
             _ => {}
         }
@@ -159,12 +195,22 @@ pub(super) fn entries(table: &DeTable<'_>, text: &str, origins: &Origins) -> Vec
 
 fn list(table: &DeTable<'_>, above: &str, text: &str, origins: &Origins, entries: &mut Vec<Entry>) {
     for (key, value) in table {
-        let path = if above.is_empty() { key.get_ref().to_string() } else { format!("{above}.{}", key.get_ref()) };
+        let path = if above.is_empty() {
+            key.get_ref().to_string()
+        } else {
+            format!("{above}.{}", key.get_ref())
+        };
         list_value(&path, value, text, origins, entries);
     }
 }
 
-fn list_value(path: &str, value: &Spanned<DeValue<'_>>, text: &str, origins: &Origins, entries: &mut Vec<Entry>) {
+fn list_value(
+    path: &str,
+    value: &Spanned<DeValue<'_>>,
+    text: &str,
+    origins: &Origins,
+    entries: &mut Vec<Entry>,
+) {
     match value.get_ref() {
         DeValue::Table(table) => list(table, path, text, origins, entries),
         DeValue::Array(items) if !items.is_empty() => {
@@ -175,7 +221,8 @@ fn list_value(path: &str, value: &Spanned<DeValue<'_>>, text: &str, origins: &Or
         scalar => {
             let origin = origins.shown(span_of(text, value.span()).line);
             // A hash is as good as a password to whoever has time.
-            let value = if path.ends_with(".password") { "\"(set)\"".to_owned() } else { written(scalar) };
+            let value =
+                if path.ends_with(".password") { "\"(set)\"".to_owned() } else { written(scalar) };
             entries.push(Entry { key: path.to_owned(), value, origin });
         }
     }

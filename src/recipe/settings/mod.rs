@@ -27,7 +27,8 @@ pub use selinux::SelinuxChoice;
 pub use sources::{Choices, Entry};
 pub(in crate::recipe) use sources::{Source, Sources};
 pub use values::{
-    DurationError, checked_dbpath, checked_fingerprint, checked_image_word, checked_repository_id, checked_url, parse_duration,
+    DurationError, checked_dbpath, checked_fingerprint, checked_image_word, checked_repository_id,
+    checked_url, parse_duration,
 };
 
 use super::diagnostic::SyntaxErrors;

@@ -11,8 +11,35 @@ use toml::Spanned;
 /// The keys of every table, for reporting unknown keys with suggestions. The types below also
 /// refuse unknown keys.
 const KEYS: &[(&str, &[&str])] = &[
-    ("", &["include", "vars", "profile", "image", "packages", "customizations", "script", "finish", "deploy", "registry"]),
-    ("image", &["name", "version", "formats", "level", "properties", "source_date_epoch", "sbom", "sign", "strict"]),
+    (
+        "",
+        &[
+            "include",
+            "vars",
+            "profile",
+            "image",
+            "packages",
+            "customizations",
+            "script",
+            "finish",
+            "deploy",
+            "registry",
+        ],
+    ),
+    (
+        "image",
+        &[
+            "name",
+            "version",
+            "formats",
+            "level",
+            "properties",
+            "source_date_epoch",
+            "sbom",
+            "sign",
+            "strict",
+        ],
+    ),
     (
         "packages",
         &[
@@ -87,7 +114,10 @@ pub(super) fn keys(table: &str) -> Option<&'static [&'static str]> {
 
 /// Every table with its keys.
 pub(super) fn tables() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
-    KEYS.iter().chain(customizations::raw::KEYS).chain(script::KEYS).map(|(table, keys)| (*table, *keys))
+    KEYS.iter()
+        .chain(customizations::raw::KEYS)
+        .chain(script::KEYS)
+        .map(|(table, keys)| (*table, *keys))
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -21,7 +21,11 @@ pub(super) fn documented() -> Vec<Documented> {
     let mut table = None;
     for line in PAGE.lines() {
         if let Some(heading) = line.strip_prefix("### ") {
-            table = Some(if heading == "Top level" { "" } else { heading.trim_matches(['`', '[', ']']) });
+            table = Some(if heading == "Top level" {
+                ""
+            } else {
+                heading.trim_matches(['`', '[', ']'])
+            });
         }
         let cells: Vec<&str> = line.trim().trim_matches('|').split(" | ").map(str::trim).collect();
         if let (Some(table), [key, kind, meaning]) = (table, cells.as_slice())
@@ -46,12 +50,17 @@ pub fn schema() -> Value {
 
 fn table(name: &str, keys: &[Documented]) -> Value {
     let own = keys.iter().filter(|key| key.table == name);
-    let properties: Map<String, Value> = own.map(|key| (key.key.to_owned(), property(key, keys))).collect();
+    let properties: Map<String, Value> =
+        own.map(|key| (key.key.to_owned(), property(key, keys))).collect();
     json!({ "type": "object", "additionalProperties": false, "properties": properties })
 }
 
 fn property(key: &Documented, keys: &[Documented]) -> Value {
-    let below = if key.table.is_empty() { key.key.to_owned() } else { format!("{}.{}", key.table, key.key) };
+    let below = if key.table.is_empty() {
+        key.key.to_owned()
+    } else {
+        format!("{}.{}", key.table, key.key)
+    };
     let text = json!({ "type": "string" });
     let texts = json!({ "type": "array", "items": { "type": "string" } });
     let mut value = match key.kind {
@@ -83,10 +92,14 @@ mod tests {
 
     #[test]
     fn every_key_is_documented_and_every_documented_key_is_read() {
-        let read: BTreeSet<(&str, &str)> = raw::tables().flat_map(|(table, keys)| keys.iter().map(move |key| (table, *key))).collect();
-        let documented: BTreeSet<(&str, &str)> = documented().iter().map(|key| (key.table, key.key)).collect();
-        let only =
-            |a: &BTreeSet<(&str, &str)>, b: &BTreeSet<(&str, &str)>| a.difference(b).map(|key| format!("{key:?}")).collect::<Vec<_>>();
+        let read: BTreeSet<(&str, &str)> = raw::tables()
+            .flat_map(|(table, keys)| keys.iter().map(move |key| (table, *key)))
+            .collect();
+        let documented: BTreeSet<(&str, &str)> =
+            documented().iter().map(|key| (key.table, key.key)).collect();
+        let only = |a: &BTreeSet<(&str, &str)>, b: &BTreeSet<(&str, &str)>| {
+            a.difference(b).map(|key| format!("{key:?}")).collect::<Vec<_>>()
+        };
         assert_eq!((only(&read, &documented), only(&documented, &read)), (Vec::new(), Vec::new()));
     }
 
@@ -115,15 +128,24 @@ mod tests {
                 false => format!("[{}]\n", key.table),
             };
             // A table below one of a list needs an entry of that.
-            let header = if key.table == "customizations.tree.rule" { format!("[[customizations.tree]]\n{header}") } else { header };
+            let header = if key.table == "customizations.tree.rule" {
+                format!("[[customizations.tree]]\n{header}")
+            } else {
+                header
+            };
             for value in values {
                 let text = format!("{header}{} = {value}\n", key.key);
-                let errors = Settings::parse(&text, "s.toml", Path::new("/")).map_or_else(|errors| errors.to_string(), |_| String::new());
+                let errors = Settings::parse(&text, "s.toml", Path::new("/"))
+                    .map_or_else(|errors| errors.to_string(), |_| String::new());
                 // Words that only some values may have are told by their list.
                 let wrong = errors.contains("invalid type") || errors.contains("unknown key");
                 assert!(!wrong, "{text}{errors}");
             }
-            let wrong = if key.kind.contains("number") || key.kind.contains("table") { "1.5" } else { "{ a = 1.5 }" };
+            let wrong = if key.kind.contains("number") || key.kind.contains("table") {
+                "1.5"
+            } else {
+                "{ a = 1.5 }"
+            };
             let text = format!("{header}{} = {wrong}\n", key.key);
             assert!(Settings::parse(&text, "s.toml", Path::new("/")).is_err(), "{text} was taken");
         }
@@ -131,7 +153,8 @@ mod tests {
 
     #[test]
     fn the_schema_beside_the_documentation_is_this_one() {
-        let shipped: Value = serde_json::from_str(include_str!("../../../docs/settings.schema.json")).expect("JSON");
+        let shipped: Value =
+            serde_json::from_str(include_str!("../../../docs/settings.schema.json")).expect("JSON");
         assert_eq!(shipped, schema(), "write it again: osimg schema > docs/settings.schema.json");
     }
 }

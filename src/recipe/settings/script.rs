@@ -12,7 +12,8 @@ use super::texts::{Text, Texts};
 use super::values::parse_duration;
 use crate::recipe::diagnostic::quoted;
 
-pub(super) const KEYS: &[(&str, &[&str])] = &[("script", &["name", "file", "run", "when", "files", "environment", "timeout", "network"])];
+pub(super) const KEYS: &[(&str, &[&str])] =
+    &[("script", &["name", "file", "run", "when", "files", "environment", "timeout", "network"])];
 
 /// `[[script]]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -53,7 +54,10 @@ pub enum ScriptSource {
 impl Serialize for ScriptSource {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Run(text) => serializer.collect_str(&format_args!("sha256:{}", hex::encode(Sha256::digest(text.as_bytes())))),
+            Self::Run(text) => serializer.collect_str(&format_args!(
+                "sha256:{}",
+                hex::encode(Sha256::digest(text.as_bytes()))
+            )),
             Self::File(path) => path.serialize(serializer),
         }
     }
@@ -91,7 +95,11 @@ impl Check<'_> {
             let span = entry.span();
             let Some(script) = self.script(entry, index + 1) else { continue };
             if !names.insert(script.name.clone()) {
-                self.fail(span, format!("two scripts are called {}", quoted(&script.name)), "give each its own `name`");
+                self.fail(
+                    span,
+                    format!("two scripts are called {}", quoted(&script.name)),
+                    "give each its own `name`",
+                );
             }
             scripts.push(script);
         }
@@ -102,7 +110,8 @@ impl Check<'_> {
         let span = entry.span();
         let raw = entry.into_inner();
         let word = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        let stem = raw.file.as_ref().and_then(|file| file.get_ref().rsplit('/').next()).map(str::to_owned);
+        let stem =
+            raw.file.as_ref().and_then(|file| file.get_ref().rsplit('/').next()).map(str::to_owned);
         let named = raw.name.is_some();
         let name = self.matching(raw.name, "name", "letters, digits and `._-`", word);
         let source = match (raw.file, raw.run) {
@@ -117,7 +126,11 @@ impl Check<'_> {
                 None
             }
             (None, None) => {
-                self.fail(span.clone(), "a script needs `file` or `run`", "`run` holds the text itself");
+                self.fail(
+                    span.clone(),
+                    "a script needs `file` or `run`",
+                    "`run` holds the text itself",
+                );
                 None
             }
         };
@@ -126,23 +139,39 @@ impl Check<'_> {
         for file in raw.files.into_iter().flatten() {
             let span = file.span();
             let Some(path) = self.path(Some(file)) else { continue };
-            let base = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let base = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
             if base.is_empty() || !basenames.insert(base.clone()) {
-                self.fail(span, format!("two `files` would be /run/osimg/{base}"), "name the directory that holds both");
+                self.fail(
+                    span,
+                    format!("two `files` would be /run/osimg/{base}"),
+                    "name the directory that holds both",
+                );
             }
             files.push(path);
         }
         for name in raw.environment.keys() {
             let text = name.get_ref();
-            let good = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !text.starts_with(|c: char| c.is_ascii_digit());
+            let good = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+                && !text.starts_with(|c: char| c.is_ascii_digit());
             if !good || text.is_empty() {
-                self.fail(name.span(), format!("{} is not the name of a variable", quoted(text)), "use letters, digits and `_`");
+                self.fail(
+                    name.span(),
+                    format!("{} is not the name of a variable", quoted(text)),
+                    "use letters, digits and `_`",
+                );
             }
         }
         let timeout = raw.timeout.and_then(|text| match parse_duration(text.get_ref()) {
             Ok(duration) => Some(duration),
             Err(error) => {
-                self.fail(text.span(), format!("{} is not a duration", quoted(text.get_ref())), &error.to_string());
+                self.fail(
+                    text.span(),
+                    format!("{} is not a duration", quoted(text.get_ref())),
+                    &error.to_string(),
+                );
                 None
             }
         });
@@ -162,7 +191,11 @@ impl Check<'_> {
             source: source?,
             when: raw.when,
             files,
-            environment: raw.environment.into_iter().map(|(name, value)| (name.into_inner(), value)).collect(),
+            environment: raw
+                .environment
+                .into_iter()
+                .map(|(name, value)| (name.into_inner(), value))
+                .collect(),
             timeout,
             network: raw.network,
             place: self.place(span),

@@ -54,18 +54,27 @@ pub(in crate::recipe) struct Sources {
 impl Sources {
     /// One text that includes nothing.
     pub(super) fn from_text(text: &str, name: &str, directory: &Path) -> Self {
-        Self::from(&[Source { name: name.to_owned(), text: text.to_owned(), directory: directory.to_owned(), blueprint: false }])
+        Self::from(&[Source {
+            name: name.to_owned(),
+            text: text.to_owned(),
+            directory: directory.to_owned(),
+            blueprint: false,
+        }])
     }
 
     /// Reads files and all that they include, the included ones first.
     ///
     /// # Errors
     /// When an included file cannot be read.
-    pub(in crate::recipe) fn load(given: Vec<Source>, loader: Loader<'_>) -> crate::error::Result<Self> {
+    pub(in crate::recipe) fn load(
+        given: Vec<Source>,
+        loader: Loader<'_>,
+    ) -> crate::error::Result<Self> {
         let mut files = Vec::new();
         let mut seen = BTreeSet::new();
         for source in given {
-            let path = source.directory.join(Path::new(&source.name).file_name().unwrap_or_default());
+            let path =
+                source.directory.join(Path::new(&source.name).file_name().unwrap_or_default());
             seen.insert(path.canonicalize().unwrap_or(path));
             collect(source, &mut seen, &mut files, loader)?;
         }
@@ -73,7 +82,8 @@ impl Sources {
     }
 
     fn from(files: &[Source]) -> Self {
-        let mut sources = Self { text: String::new(), origins: Origins::default(), starts: Vec::new() };
+        let mut sources =
+            Self { text: String::new(), origins: Origins::default(), starts: Vec::new() };
         for file in files {
             sources.origins.begin(sources.text.matches('\n').count() + 1, &file.name, 1);
             sources.starts.push((sources.text.len(), file.directory.clone(), file.blueprint));
@@ -89,7 +99,11 @@ impl Sources {
     /// The bytes of each file.
     pub(super) fn ranges(&self) -> Vec<(Range<usize>, bool)> {
         let ends = self.starts.iter().skip(1).map(|(start, ..)| *start).chain([self.text.len()]);
-        self.starts.iter().zip(ends).map(|((start, _, blueprint), end)| (*start..end, *blueprint)).collect()
+        self.starts
+            .iter()
+            .zip(ends)
+            .map(|((start, _, blueprint), end)| (*start..end, *blueprint))
+            .collect()
     }
 
     /// The directory where relative paths at this byte begin.
@@ -99,7 +113,12 @@ impl Sources {
     }
 }
 
-fn collect(source: Source, seen: &mut BTreeSet<PathBuf>, files: &mut Vec<Source>, loader: Loader<'_>) -> crate::error::Result<()> {
+fn collect(
+    source: Source,
+    seen: &mut BTreeSet<PathBuf>,
+    files: &mut Vec<Source>,
+    loader: Loader<'_>,
+) -> crate::error::Result<()> {
     // What is wrong with the text is reported later, with everything else.
     let listed = if source.blueprint { Vec::new() } else { includes(&source.text) };
     for (included, line) in listed {
@@ -109,9 +128,16 @@ fn collect(source: Source, seen: &mut BTreeSet<PathBuf>, files: &mut Vec<Source>
             continue;
         }
         let shown = Path::new(&source.name).parent().unwrap_or(Path::new("")).join(&included);
-        let text = loader(&path).map_err(|error| error.context(format!("{}:{line}: including {}", source.name, shown.display())))?;
+        let text = loader(&path).map_err(|error| {
+            error.context(format!("{}:{line}: including {}", source.name, shown.display()))
+        })?;
         let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
-        collect(Source { name: shown.display().to_string(), text, directory, blueprint: false }, seen, files, loader)?;
+        collect(
+            Source { name: shown.display().to_string(), text, directory, blueprint: false },
+            seen,
+            files,
+            loader,
+        )?;
     }
     files.push(source);
     Ok(())
@@ -120,7 +146,12 @@ fn collect(source: Source, seen: &mut BTreeSet<PathBuf>, files: &mut Vec<Source>
 /// The files that a text includes, each with its line.
 fn includes(text: &str) -> Vec<(String, usize)> {
     let (table, _) = DeTable::parse_recoverable(text);
-    let Some(DeValue::Array(items)) = table.get_ref().get("include").map(Spanned::get_ref) else { return Vec::new() };
+    let Some(DeValue::Array(items)) = table.get_ref().get("include").map(Spanned::get_ref) else {
+        return Vec::new();
+    };
     let line = |at: usize| text.get(..at).unwrap_or_default().matches('\n').count() + 1;
-    items.iter().filter_map(|item| Some((item.get_ref().as_str()?.to_owned(), line(item.span().start)))).collect()
+    items
+        .iter()
+        .filter_map(|item| Some((item.get_ref().as_str()?.to_owned(), line(item.span().start))))
+        .collect()
 }

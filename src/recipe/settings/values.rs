@@ -12,12 +12,19 @@ use crate::percent;
 pub fn checked_repository_id(id: &str) -> Result<&str, String> {
     if id == "main" {
         // dnf reads a section with that name as its own settings, and ignores the repository.
-        return Err("`main` cannot be a repository's id; dnf uses this name for its own settings".to_owned());
+        return Err("`main` cannot be a repository's id; dnf uses this name for its own settings"
+            .to_owned());
     }
     // It becomes part of a directory name, so it cannot be `.`, `..` or hidden.
-    if id.is_empty() || id.starts_with('.') || !id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c)) {
+    if id.is_empty()
+        || id.starts_with('.')
+        || !id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c))
+    {
         let quoted = super::super::diagnostic::quoted(id);
-        return Err(format!("{quoted} is not a repository id; use letters, digits and `-_.:`, without a leading dot"));
+        return Err(format!(
+            "{quoted} is not a repository id; use letters, digits and `-_.:`, without a leading \
+             dot"
+        ));
     }
     Ok(id)
 }
@@ -30,9 +37,12 @@ pub fn checked_repository_id(id: &str) -> Result<&str, String> {
 pub fn checked_dbpath(path: &str) -> Result<&str, String> {
     let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+~@".contains(c));
     let parts = || path.split('/').skip(1);
-    if !plain || !path.starts_with('/') || parts().any(|part| part.is_empty() || part == "." || part == "..") {
-        return Err("`dbpath` must be an absolute path inside the image, with letters, digits and \
-                    `/._-+~@`, without `..` and without a slash at the end"
+    if !plain
+        || !path.starts_with('/')
+        || parts().any(|part| part.is_empty() || part == "." || part == "..")
+    {
+        return Err("`dbpath` must be an absolute path inside the image, with letters, digits \
+                    and `/._-+~@`, without `..` and without a slash at the end"
             .to_owned());
     }
     Ok(path)
@@ -55,15 +65,19 @@ pub fn checked_image_word(text: &str) -> Result<String, String> {
         return Err("it is part of a file name and cannot begin with a dot or dash".to_owned());
     }
     if text.len() > LONGEST_WORD {
-        return Err(format!("it is part of a file name and can have at most {LONGEST_WORD} characters"));
+        return Err(format!(
+            "it is part of a file name and can have at most {LONGEST_WORD} characters"
+        ));
     }
     if text == "latest" || text.ends_with(".unfit") {
-        return Err("'latest', and '.unfit' at the end, are reserved for the newest version and for \
-                    rejected images"
+        return Err("'latest', and '.unfit' at the end, are reserved for the newest version and \
+                    for rejected images"
             .to_owned());
     }
     if text.contains('$') {
-        return Err("it contains a variable that was not expanded; write the value itself".to_owned());
+        return Err(
+            "it contains a variable that was not expanded; write the value itself".to_owned()
+        );
     }
     Ok(text.to_owned())
 }
@@ -81,7 +95,9 @@ pub fn checked_fingerprint(text: &str) -> Result<String, String> {
     }
     match digits.len() {
         40 | 64 => Ok(digits.to_ascii_uppercase()),
-        8 | 16 => Err("this is a key id, which can be forged; a full fingerprint has 40 or 64 digits".to_owned()),
+        8 | 16 => Err("this is a key id, which can be forged; a full fingerprint has 40 or 64 \
+                       digits"
+            .to_owned()),
         len => Err(format!("a full fingerprint has 40 or 64 digits, but this has {len}")),
     }
 }
@@ -101,13 +117,21 @@ pub fn checked_url(text: &str, directory: &Path) -> Result<String, String> {
     let Some((scheme, rest)) = text.split_once("://") else {
         let first = text.split('/').next().unwrap_or_default();
         if text.contains('/') && first.contains('.') && !first.starts_with('.') {
-            return Err(format!("this may be a host or a directory; write https://{text} or ./{text}"));
+            return Err(format!(
+                "this may be a host or a directory; write https://{text} or ./{text}"
+            ));
         }
         let path = absolute(text, directory);
-        return path.to_str().map(file_url).ok_or_else(|| "the directory's name is not UTF-8".to_owned());
+        return path
+            .to_str()
+            .map(file_url)
+            .ok_or_else(|| "the directory's name is not UTF-8".to_owned());
     };
     if !matches!(scheme, "http" | "https" | "ftp" | "file") {
-        return Err(format!("unknown scheme {}; use https, http, ftp or file", super::super::diagnostic::quoted(scheme)));
+        return Err(format!(
+            "unknown scheme {}; use https, http, ftp or file",
+            super::super::diagnostic::quoted(scheme)
+        ));
     }
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if host.contains('@') {
@@ -116,7 +140,10 @@ pub fn checked_url(text: &str, directory: &Path) -> Result<String, String> {
             .to_owned());
     }
     match scheme {
-        "file" if !rest.starts_with('/') => Err("a file URL needs three slashes and an absolute path: file:///srv/repository".to_owned()),
+        "file" if !rest.starts_with('/') => {
+            Err("a file URL needs three slashes and an absolute path: file:///srv/repository"
+                .to_owned())
+        }
         "http" | "https" | "ftp" if host.is_empty() => Err("a URL without a host".to_owned()),
         _ => Ok(text.to_owned()),
     }
@@ -156,11 +183,18 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
             _ => return Err(DurationError),
         };
         let count: u64 = number.parse().map_err(|_| DurationError)?;
-        seconds = count.checked_mul(unit).and_then(|more| seconds.checked_add(more)).ok_or(DurationError)?;
+        seconds = count
+            .checked_mul(unit)
+            .and_then(|more| seconds.checked_add(more))
+            .ok_or(DurationError)?;
         number.clear();
     }
     // A number without a unit is ambiguous.
-    if !number.is_empty() || seconds == 0 { Err(DurationError) } else { Ok(Duration::from_secs(seconds)) }
+    if !number.is_empty() || seconds == 0 {
+        Err(DurationError)
+    } else {
+        Ok(Duration::from_secs(seconds))
+    }
 }
 
 #[cfg(test)]
@@ -172,7 +206,17 @@ mod tests {
         assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_duration("30m"), Ok(Duration::from_secs(1800)));
         assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5400)));
-        for wrong in ["", "30", "m", "0s", "-1s", "1d", "1.5h", "99999999999999999999s", "18446744073709551615h"] {
+        for wrong in [
+            "",
+            "30",
+            "m",
+            "0s",
+            "-1s",
+            "1d",
+            "1.5h",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
             assert_eq!(parse_duration(wrong), Err(DurationError), "{wrong}");
         }
     }
@@ -180,7 +224,10 @@ mod tests {
     #[test]
     fn fingerprints_are_complete_and_normalized() {
         let spaced = "  99DB 70FA E1D7 CE22 7FB6  4882 05B5 55B3 8483 c65d";
-        assert_eq!(checked_fingerprint(spaced).unwrap(), "99DB70FAE1D7CE227FB6488205B555B38483C65D");
+        assert_eq!(
+            checked_fingerprint(spaced).unwrap(),
+            "99DB70FAE1D7CE227FB6488205B555B38483C65D"
+        );
         assert_eq!(checked_fingerprint(&"ab".repeat(32)).unwrap(), "AB".repeat(32));
         for wrong in ["", "8483C65D", "0x05B555B38483C65D", "zz", &"a".repeat(41)] {
             assert!(checked_fingerprint(wrong).is_err(), "{wrong}");
@@ -219,7 +266,9 @@ mod tests {
     #[test]
     fn the_id_main_and_odd_characters_are_refused() {
         assert!(checked_repository_id("rhel-9-baseos_x86.64:1").is_ok());
-        for wrong in ["", "main", "a b", "a/b", "\u{fc}", "[a]", "a\n", ".", "..", ".hidden", "%{x}"] {
+        for wrong in
+            ["", "main", "a b", "a/b", "\u{fc}", "[a]", "a\n", ".", "..", ".hidden", "%{x}"]
+        {
             assert!(checked_repository_id(wrong).is_err(), "{wrong}");
         }
     }
@@ -229,7 +278,20 @@ mod tests {
         for good in ["/var/lib/rpm", "/usr/lib/sysimage/rpm", "/x/rpm-4.18_a"] {
             assert_eq!(checked_dbpath(good), Ok(good));
         }
-        for wrong in ["", "/", "rpm", "/rpm/", "/a//b", "/a/../b", "/a/./b", "/a b", "/a\n%_keyring rpmdb", "/%{_var}", "/a\0", "/\u{fc}"] {
+        for wrong in [
+            "",
+            "/",
+            "rpm",
+            "/rpm/",
+            "/a//b",
+            "/a/../b",
+            "/a/./b",
+            "/a b",
+            "/a\n%_keyring rpmdb",
+            "/%{_var}",
+            "/a\0",
+            "/\u{fc}",
+        ] {
             assert!(checked_dbpath(wrong).is_err(), "{wrong}");
         }
     }

@@ -19,7 +19,9 @@ use crate::set::manifest_text;
 use crate::set::version::published_pieces;
 use crate::set::{EXTENSIONS, LARGEST_MANIFEST, extension_of, stem};
 use crate::set::{Kind, References};
-use crate::set::{Neighbour, Place, PublishedFile, PublishedVersion, latest as latest_of, same_arch};
+use crate::set::{
+    Neighbour, Place, PublishedFile, PublishedVersion, latest as latest_of, same_arch,
+};
 
 /// The part of a manifest that is read here.
 #[derive(Debug, Deserialize)]
@@ -76,15 +78,24 @@ impl StoredVersion {
     /// The image and version, for messages.
     pub(super) fn describe(&self) -> String {
         let version = &self.known.version;
-        if version.is_empty() { self.known.name.clone() } else { format!("{} version {version}", self.known.name) }
+        if version.is_empty() {
+            self.known.name.clone()
+        } else {
+            format!("{} version {version}", self.known.name)
+        }
     }
 
     /// Whether it was published as a version: its names are those of the image and version, and a
     /// link leads to the newest. A file that a user named has neither.
     pub(super) fn is_version(&self, directory: &Directory) -> bool {
         let plain = stem(&self.known.name, &self.known.version);
-        let latest = |extension: &str| directory.handle().has_link(&format!("{}-latest{extension}", self.known.name));
-        let named = self.stem.strip_prefix(&plain).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let latest = |extension: &str| {
+            directory.handle().has_link(&format!("{}-latest{extension}", self.known.name))
+        };
+        let named = self
+            .stem
+            .strip_prefix(&plain)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
         named && EXTENSIONS.iter().any(|extension| latest(extension))
     }
 
@@ -103,7 +114,8 @@ impl StoredVersion {
             sha256: Some(tarball.sha256.clone()),
             sha512: Some(tarball.sha512.clone()),
         });
-        let pieces = self.published.iter().flat_map(|references| published_pieces(references, &self.folder));
+        let pieces =
+            self.published.iter().flat_map(|references| published_pieces(references, &self.folder));
         PublishedVersion {
             created,
             tree: self.known.archive.as_ref().and_then(|a| a.sha256.clone()),
@@ -114,18 +126,28 @@ impl StoredVersion {
     /// Names of all files that belong to it, there or not.
     pub(super) fn files(&self) -> Vec<String> {
         let stem = &self.stem;
-        let pieces = self.published.iter().flat_map(|r| Role::ALL.into_iter().filter_map(|role| Some(r.role(role)?.id.clone())));
-        let mut names: Vec<String> = self.known.tarballs.iter().map(|tarball| tarball.file.clone()).chain(pieces).collect();
+        let pieces = self
+            .published
+            .iter()
+            .flat_map(|r| Role::ALL.into_iter().filter_map(|role| Some(r.role(role)?.id.clone())));
+        let mut names: Vec<String> =
+            self.known.tarballs.iter().map(|tarball| tarball.file.clone()).chain(pieces).collect();
         names.sort();
         names.dedup();
-        let files = names.iter().flat_map(|name| with_sums(name)).chain(documents(stem)).chain([format!("{stem}.json")]);
+        let files = names
+            .iter()
+            .flat_map(|name| with_sums(name))
+            .chain(documents(stem))
+            .chain([format!("{stem}.json")]);
         files.collect()
     }
 }
 
 /// A file with its checksum files and signatures.
 pub(super) fn with_sums(name: &str) -> impl Iterator<Item = String> {
-    [name.to_owned(), format!("{name}.sha256"), format!("{name}.sha512")].into_iter().chain(signatures(name))
+    [name.to_owned(), format!("{name}.sha256"), format!("{name}.sha512")]
+        .into_iter()
+        .chain(signatures(name))
 }
 
 /// The versions of all images in the directory, the newest first.
@@ -159,18 +181,39 @@ pub(super) fn stored_version(directory: &Directory, stem: &str) -> Result<Option
     if !known.stays() {
         return Ok(None);
     }
-    let seconds = known.build.as_ref().map_or(u64::try_from(changed).unwrap_or(0), |times| times.started);
+    let seconds =
+        known.build.as_ref().map_or(u64::try_from(changed).unwrap_or(0), |times| times.started);
     let mut published = manifest_text::published(&text);
-    published.retain(|references| references.kind == Kind::Directory && references.registry == directory.describe());
-    published.retain(|set| Role::ALL.into_iter().filter_map(|role| set.role(role)).all(|piece| is_single(&piece.id)));
-    Ok(Some(StoredVersion { stem: stem.to_owned(), folder: open.path().to_owned(), text, known, published, seconds }))
+    published.retain(|references| {
+        references.kind == Kind::Directory && references.registry == directory.describe()
+    });
+    published.retain(|set| {
+        Role::ALL.into_iter().filter_map(|role| set.role(role)).all(|piece| is_single(&piece.id))
+    });
+    Ok(Some(StoredVersion {
+        stem: stem.to_owned(),
+        folder: open.path().to_owned(),
+        text,
+        known,
+        published,
+        seconds,
+    }))
 }
 
 /// The names of a version among those of the directory.
-pub(super) fn place(versions: &[StoredVersion], name: &str, version: &str, arch: Option<&str>) -> Place {
+pub(super) fn place(
+    versions: &[StoredVersion],
+    name: &str,
+    version: &str,
+    arch: Option<&str>,
+) -> Place {
     let there: Vec<Neighbour<'_>> = versions
         .iter()
-        .map(|stored| Neighbour { stem: &stored.stem, name: &stored.known.name, arch: stored.known.arch.as_deref() })
+        .map(|stored| Neighbour {
+            stem: &stored.stem,
+            name: &stored.known.name,
+            arch: stored.known.arch.as_deref(),
+        })
         .collect();
     Place::of(name, version, arch, &there)
 }
@@ -179,14 +222,20 @@ pub(super) fn list(directory: &Directory) -> Result<Vec<Entry>> {
     let mut seen = HashSet::new();
     let mut entries = Vec::new();
     for stored in stored_versions(directory)? {
-        let files: Vec<String> = stored.files().into_iter().filter(|file| directory.handle().has_file(file)).collect();
+        let files: Vec<String> =
+            stored.files().into_iter().filter(|file| directory.handle().has_file(file)).collect();
         for tarball in &stored.known.tarballs {
             let extension = extension_of(&tarball.file).to_owned();
             if !directory.handle().has_file(&tarball.file) {
                 continue;
             }
-            let newest = seen.insert((stored.known.name.clone(), stored.known.arch.clone(), extension.clone()));
-            let references = stored.published.iter().find(|references| references.tarball.name == tarball.file);
+            let newest = seen.insert((
+                stored.known.name.clone(),
+                stored.known.arch.clone(),
+                extension.clone(),
+            ));
+            let references =
+                stored.published.iter().find(|references| references.tarball.name == tarball.file);
             let pieces = Role::ALL
                 .into_iter()
                 .filter(|role| *role != Role::Tarball)
@@ -216,16 +265,29 @@ pub(super) fn list(directory: &Directory) -> Result<Vec<Entry>> {
 pub(super) fn remove(directory: &Directory, entry: &Entry) -> Result<Vec<String>> {
     let open = directory.handle();
     let versions = stored_versions(directory)?;
-    let Some(stored) = versions.iter().find(|stored| stored.known.tarballs.iter().any(|t| t.file == entry.id)) else {
-        return Err(
-            Failure::new(ExitCode::Registry, format!("removing {} from {}: it is not there", entry.id, open.path().display())).into()
-        );
+    let Some(stored) =
+        versions.iter().find(|stored| stored.known.tarballs.iter().any(|t| t.file == entry.id))
+    else {
+        return Err(Failure::new(
+            ExitCode::Registry,
+            format!("removing {} from {}: it is not there", entry.id, open.path().display()),
+        )
+        .into());
     };
     let stem = &stored.stem;
     let _lock = directory.lock(stem)?;
-    let others: Vec<&Tarball> = stored.known.tarballs.iter().filter(|t| t.file != entry.id && open.has_file(&t.file)).collect();
-    let kept: Vec<References> = stored.published.iter().filter(|r| r.tarball.name != entry.id).cloned().collect();
-    let used: HashSet<&str> = kept.iter().flat_map(|r| Role::ALL.into_iter().filter_map(|role| Some(r.role(role)?.id.as_str()))).collect();
+    let others: Vec<&Tarball> = stored
+        .known
+        .tarballs
+        .iter()
+        .filter(|t| t.file != entry.id && open.has_file(&t.file))
+        .collect();
+    let kept: Vec<References> =
+        stored.published.iter().filter(|r| r.tarball.name != entry.id).cloned().collect();
+    let used: HashSet<&str> = kept
+        .iter()
+        .flat_map(|r| Role::ALL.into_iter().filter_map(|role| Some(r.role(role)?.id.as_str())))
+        .collect();
     // The manifest is changed first: a file that it does not name does not count.
     if others.is_empty() {
         unlink(open, &format!("{stem}.json"))?;
@@ -234,7 +296,11 @@ pub(super) fn remove(directory: &Directory, entry: &Entry) -> Result<Vec<String>
         all.retain(|r| r.registry != directory.describe() || r.tarball.name != entry.id);
         let left: Vec<Tarball> = others.iter().map(|tarball| (*tarball).clone()).collect();
         let text = manifest_text::with_tarballs(&stored.text, &left, &[&stored.text])?;
-        let mut rewritten = Pending::with_content(open, &format!("{stem}.json"), manifest_text::write(&text, &all)?.as_bytes())?;
+        let mut rewritten = Pending::with_content(
+            open,
+            &format!("{stem}.json"),
+            manifest_text::write(&text, &all)?.as_bytes(),
+        )?;
         rewritten.settle()?;
         rewritten.appear()?;
     }
@@ -259,10 +325,14 @@ fn relink(directory: &Directory, entry: &Entry) -> Result<()> {
     let open = directory.handle();
     let latest = latest_of(&entry.name, stem_of(entry), entry.arch.as_deref());
     let left = list(directory)?;
-    let mut same = left.iter().filter(|e| e.name == entry.name && latest_of(&e.name, stem_of(e), e.arch.as_deref()) == latest);
+    let mut same = left.iter().filter(|e| {
+        e.name == entry.name && latest_of(&e.name, stem_of(e), e.arch.as_deref()) == latest
+    });
     let manifest = same.clone().next().map(|e| format!("{}.json", stem_of(e)));
     let newest = same.find(|e| e.extension == entry.extension).map(|e| e.id.clone());
-    for (name, target) in [(format!("{latest}{}", entry.extension), newest), (format!("{latest}.json"), manifest)] {
+    for (name, target) in
+        [(format!("{latest}{}", entry.extension), newest), (format!("{latest}.json"), manifest)]
+    {
         if !open.has_link(&name) || open.through().join(&name).exists() {
             continue;
         }

@@ -64,13 +64,21 @@ impl Names {
         let suffix = archive::suffix(&name).unwrap_or_default().trim_start_matches('.').to_owned();
         let stem = archive::stem(&name).unwrap_or(&name).to_owned();
         if stem.is_empty() {
-            return Err(Failure::new(ExitCode::Usage, format!("{} has a suffix, but no name", output.display())).into());
+            return Err(Failure::new(
+                ExitCode::Usage,
+                format!("{} has a suffix, but no name", output.display()),
+            )
+            .into());
         }
         Ok(Self { stem, latest: None, suffix: vec![(format, suffix)], image: None })
     }
 
     pub(super) fn tarball(&self, format: Format) -> String {
-        let suffix = self.suffix.iter().find(|(f, _)| *f == format).map_or_else(|| format.extension(), |(_, s)| s);
+        let suffix = self
+            .suffix
+            .iter()
+            .find(|(f, _)| *f == format)
+            .map_or_else(|| format.extension(), |(_, s)| s);
         format!("{}.{suffix}", self.stem)
     }
 }
@@ -81,8 +89,14 @@ mod tests {
 
     #[test]
     fn output_names_keep_the_spelling_of_their_suffix() {
-        assert_eq!(Names::from_output(Path::new("x/os.image.tar.gz")).expect("names").tarball(Format::Tgz), "os.image.tar.gz");
-        assert_eq!(Names::from_output(Path::new("os.tbz")).expect("names").tarball(Format::Tbz), "os.tbz");
+        assert_eq!(
+            Names::from_output(Path::new("x/os.image.tar.gz")).expect("names").tarball(Format::Tgz),
+            "os.image.tar.gz"
+        );
+        assert_eq!(
+            Names::from_output(Path::new("os.tbz")).expect("names").tarball(Format::Tbz),
+            "os.tbz"
+        );
         assert!(Names::from_output(Path::new("os.tzst")).is_err());
         assert!(Names::from_output(Path::new(".tgz")).is_err());
     }

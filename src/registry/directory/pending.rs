@@ -37,9 +37,16 @@ impl Pending {
     }
 
     /// Writes a small file whole.
-    pub(super) fn with_content(directory: &OpenDirectory, name: &str, content: &[u8]) -> Result<Self> {
+    pub(super) fn with_content(
+        directory: &OpenDirectory,
+        name: &str,
+        content: &[u8],
+    ) -> Result<Self> {
         let mut pending = Self::create(directory, name)?;
-        pending.file.write_all(content).with_context(|| format!("writing {}", pending.target().display()))?;
+        pending
+            .file
+            .write_all(content)
+            .with_context(|| format!("writing {}", pending.target().display()))?;
         Ok(pending)
     }
 
@@ -64,7 +71,9 @@ impl Pending {
     /// Puts it in its place.
     pub(super) fn appear(&mut self) -> Result<()> {
         let hidden = self.hidden.take().context("a file must be settled before it appears")?;
-        self.directory.rename(&hidden, &self.name).with_context(|| format!("putting {} in its place", self.target().display()))
+        self.directory
+            .rename(&hidden, &self.name)
+            .with_context(|| format!("putting {} in its place", self.target().display()))
     }
 }
 

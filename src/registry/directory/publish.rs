@@ -41,22 +41,30 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
     let open = directory.handle();
     let _names = directory.wait_for(&format!("{}-latest", set.name))?;
     let versions = entries::stored_versions(directory)?;
-    let Place { stem, latest } = entries::place(&versions, &set.name, &set.version, set.arch.as_deref());
+    let Place { stem, latest } =
+        entries::place(&versions, &set.name, &set.version, set.arch.as_deref());
     let _lock = directory.lock(&stem)?;
     let stored = versions.iter().find(|stored| stored.stem == stem);
     let (kept, replaced) = match stored {
         Some(stored) => match clash(&stored.published_version(), set)? {
             None => (Some(stored), None),
             Some(clash) if directory.existing == Existing::Replace => {
-                report.note(&format!("replacing {}, which {}", clash.existing(), clash.difference()));
+                report.note(&format!(
+                    "replacing {}, which {}",
+                    clash.existing(),
+                    clash.difference()
+                ));
                 (None, Some(stored))
             }
-            Some(clash) => return Err(clash.refuse(&format!("publishing to {}", directory.describe()), &stem)),
+            Some(clash) => {
+                return Err(clash.refuse(&format!("publishing to {}", directory.describe()), &stem));
+            }
         },
         None => (None, None),
     };
     let step = report.step("publishing");
-    let total: u64 = Role::ALL.iter().filter_map(|role| set.piece(*role)).map(|piece| piece.size).sum();
+    let total: u64 =
+        Role::ALL.iter().filter_map(|role| set.piece(*role)).map(|piece| piece.size).sum();
     let mut done = 0;
     let (mut files, mut references) = (Vec::new(), Vec::new());
     for role in Role::ALL {
@@ -68,7 +76,9 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
         } else {
             let mut pending = Pending::create(open, &name)?;
             let target = pending.target();
-            piece.copy_to(&mut pending.file, &target, |count| step.progress(Unit::Bytes, done + count, total))?;
+            piece.copy_to(&mut pending.file, &target, |count| {
+                step.progress(Unit::Bytes, done + count, total)
+            })?;
             files.push(pending);
             Made::New
         };
@@ -83,9 +93,16 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
         references.push((role, Reference::from_piece(piece, &name, &name, Some(url), made)));
     }
     let references = References::from_set(set, Kind::Directory, directory.describe(), references)?;
-    let others = kept.into_iter().flat_map(StoredVersion::published).filter(|old| old.tarball.name != references.tarball.name);
+    let others = kept
+        .into_iter()
+        .flat_map(StoredVersion::published)
+        .filter(|old| old.tarball.name != references.tarball.name);
     let here = others.map(|old| old.booting_as(&references)).chain([references.clone()]).collect();
-    let text = manifest_text::with_all_of(&joined(set, &stem, kept.map(|stored| stored.text.as_str()))?, &references.registry, here)?;
+    let text = manifest_text::with_all_of(
+        &joined(set, &stem, kept.map(|stored| stored.text.as_str()))?,
+        &references.registry,
+        here,
+    )?;
     let name = format!("{stem}.json");
     if !files.is_empty() || !reads(open, &name, &text) {
         // Hidden names until here: a stop leaves nothing.
@@ -98,15 +115,31 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
         let held = manifest_text::tarballs(&text);
         if let Some(replaced) = replaced {
             let new = references.ids();
-            let is_new = |file: &String| *file == name || new.iter().any(|id| file == id || file.starts_with(&format!("{id}.sha")));
-            replaced.files().iter().filter(|file| !is_new(file)).try_for_each(|file| unlink(open, file))?;
+            let is_new = |file: &String| {
+                *file == name
+                    || new.iter().any(|id| file == id || file.starts_with(&format!("{id}.sha")))
+            };
+            replaced
+                .files()
+                .iter()
+                .filter(|file| !is_new(file))
+                .try_for_each(|file| unlink(open, file))?;
         }
         if !set.version.is_empty() {
-            link_latest(open, &latest, &stem, held.iter().map(|tarball| tarball.file.as_str()), false)?;
+            link_latest(
+                open,
+                &latest,
+                &stem,
+                held.iter().map(|tarball| tarball.file.as_str()),
+                false,
+            )?;
             sync(open)?;
         }
     } else {
-        report.note(&format!("{stem} exists already with the same bytes, in {}", directory.describe()));
+        report.note(&format!(
+            "{stem} exists already with the same bytes, in {}",
+            directory.describe()
+        ));
     }
     step.finish(&references.tarball.name);
     Ok(references)
@@ -134,9 +167,12 @@ pub(in crate::registry) fn joined(set: &Set, stem: &str, held: Option<&str>) -> 
                 tarballs.push(tarball);
             }
             // References to other registries in the set's own manifest are kept.
-            let published = manifest_text::published(held).into_iter().chain(manifest_text::published(&own));
+            let published =
+                manifest_text::published(held).into_iter().chain(manifest_text::published(&own));
             let text = manifest_text::with_tarballs(held, &tarballs, &[held, &own])?;
-            published.into_iter().try_fold(manifest_text::original(&text), |text, references| manifest_text::with(&text, &references))?
+            published.into_iter().try_fold(manifest_text::original(&text), |text, references| {
+                manifest_text::with(&text, &references)
+            })?
         }
         None => {
             let mut text = manifest_text::with_tarballs(&own, &[tarball], &[&own])?;
@@ -213,7 +249,8 @@ fn tarball(set: &Set, stem: &str) -> Tarball {
 /// The set's own manifest, or else a new one with what is known.
 fn manifest_text(set: &Set, stem: &str) -> Result<String> {
     if let Some(piece) = &set.manifest {
-        return files::read_text(&piece.path, LARGEST_MANIFEST).with_context(|| format!("reading the manifest {}", piece.path.display()));
+        return files::read_text(&piece.path, LARGEST_MANIFEST)
+            .with_context(|| format!("reading the manifest {}", piece.path.display()));
     }
     let value = serde_json::json!({
         "manifest_version": MANIFEST_VERSION,
@@ -224,6 +261,7 @@ fn manifest_text(set: &Set, stem: &str) -> Result<String> {
         "tarballs": [tarball(set, stem)],
         "archive": { "sha256": set.tree()? },
     });
-    let text = serde_json::to_string_pretty(&value).or_fail(crate::error::ExitCode::Unexpected, "writing the manifest")?;
+    let text = serde_json::to_string_pretty(&value)
+        .or_fail(crate::error::ExitCode::Unexpected, "writing the manifest")?;
     Ok(text + "\n")
 }

@@ -26,7 +26,11 @@ const SIGNATURES: [&str; 2] = ["minisig", "asc"];
 
 /// Names of the documents of an artifact, and of their signatures.
 pub(super) fn documents(stem: &str) -> Vec<String> {
-    DOCUMENTS.iter().map(|suffix| format!("{stem}.{suffix}")).flat_map(|name| signatures(&name).into_iter().chain([name])).collect()
+    DOCUMENTS
+        .iter()
+        .map(|suffix| format!("{stem}.{suffix}"))
+        .flat_map(|name| signatures(&name).into_iter().chain([name]))
+        .collect()
 }
 
 /// Names of the signatures of a file.
@@ -93,7 +97,10 @@ impl Staged {
     /// When a descriptor cannot be duplicated.
     pub(crate) fn written(&self) -> Result<Vec<(String, File)>> {
         let duplicate = |file: &File| file.try_clone().context("duplicating a descriptor");
-        self.sinks().into_iter().map(|(format, file)| Ok((self.names.tarball(format), duplicate(file)?))).collect()
+        self.sinks()
+            .into_iter()
+            .map(|(format, file)| Ok((self.names.tarball(format), duplicate(file)?)))
+            .collect()
     }
 
     /// Adds a small file that appears with the tarballs.
@@ -164,23 +171,38 @@ impl Staged {
                 None => match self.unlisted(&tarballs)? {
                     files if files.is_empty() => (Standing::New, None),
                     files if existing == Existing::Replace => {
-                        report.note(&format!("replacing {}, which no manifest lists", files.join(", ")));
-                        (Standing::Replaced(files.iter().flat_map(|file| entries::with_sums(file)).collect()), None)
+                        report.note(&format!(
+                            "replacing {}, which no manifest lists",
+                            files.join(", ")
+                        ));
+                        (
+                            Standing::Replaced(
+                                files.iter().flat_map(|file| entries::with_sums(file)).collect(),
+                            ),
+                            None,
+                        )
                     }
                     files if image.numbering == Numbering::Daily => {
                         number += 1;
-                        report.note(&format!("{} exist without a manifest; this build is version {day}.{number}", files.join(", ")));
+                        report.note(&format!(
+                            "{} exist without a manifest; this build is version {day}.{number}",
+                            files.join(", ")
+                        ));
                         continue;
                     }
                     files => return Err(self.refuse_unlisted(&files)),
                 },
-                Some(stored) if !stored.is(&image.name, arch) || stored.version() != image.version => {
+                Some(stored)
+                    if !stored.is(&image.name, arch) || stored.version() != image.version =>
+                {
                     return Err(self.refuse_other(stored));
                 }
                 Some(stored) => {
                     let held = stored.published_version();
                     match held.clash(&arriving) {
-                        None if held.has_all(&arriving) => (Standing::Same(stored.text.clone()), None),
+                        None if held.has_all(&arriving) => {
+                            (Standing::Same(stored.text.clone()), None)
+                        }
                         None => (Standing::Added(stored.text.clone()), None),
                         clash => (Standing::Replaced(stored.files()), clash),
                     }
@@ -196,19 +218,32 @@ impl Staged {
             match clash {
                 None => break standing,
                 Some((clash, _)) if existing == Existing::Replace => {
-                    report.note(&format!("replacing {}, which {}", clash.existing(), clash.difference()));
+                    report.note(&format!(
+                        "replacing {}, which {}",
+                        clash.existing(),
+                        clash.difference()
+                    ));
                     break standing;
                 }
                 Some((clash, _)) if image.numbering == Numbering::Daily => {
                     number += 1;
-                    let (stem, difference, existing) = (&place.stem, clash.difference(), clash.existing());
-                    report.note(&format!("{stem} {difference}: {existing}; this build is version {day}.{number}"));
+                    let (stem, difference, existing) =
+                        (&place.stem, clash.difference(), clash.existing());
+                    report.note(&format!(
+                        "{stem} {difference}: {existing}; this build is version {day}.{number}"
+                    ));
                 }
-                Some((clash, registry)) => return Err(clash.refuse(&format!("publishing to {registry}"), &place.stem)),
+                Some((clash, registry)) => {
+                    return Err(clash.refuse(&format!("publishing to {registry}"), &place.stem));
+                }
             }
         };
         if matches!(standing, Standing::Same(_)) {
-            report.note(&format!("{} exists already with the same bytes, in {}", self.names.stem, self.directory.path().display()));
+            report.note(&format!(
+                "{} exists already with the same bytes, in {}",
+                self.names.stem,
+                self.directory.path().display()
+            ));
         }
         self.names.image = Some(image);
         for (format, file) in &mut self.files {
@@ -229,7 +264,9 @@ impl Staged {
                 continue;
             }
             let same = tarballs.iter().find(|tarball| tarball.file == name);
-            if !same.map_or(Ok(false), |tarball| holds_bytes(&open.through().join(&name), tarball))? {
+            if !same
+                .map_or(Ok(false), |tarball| holds_bytes(&open.through().join(&name), tarball))?
+            {
                 found.push(name);
             }
         }
@@ -238,17 +275,27 @@ impl Staged {
 
     fn refuse_unlisted(&self, files: &[String]) -> anyhow::Error {
         let doing = format!("publishing to {}", self.directory.describe());
-        Failure::new(ExitCode::Registry, format!("{doing}: {} exist already, and no manifest lists them", files.join(", ")))
-            .hint("move them away, or give this image another version: --image-version VERSION")
-            .hint("or replace them: --replace")
-            .into()
+        Failure::new(
+            ExitCode::Registry,
+            format!("{doing}: {} exist already, and no manifest lists them", files.join(", ")),
+        )
+        .hint("move them away, or give this image another version: --image-version VERSION")
+        .hint("or replace them: --replace")
+        .into()
     }
 
     fn refuse_other(&self, stored: &entries::StoredVersion) -> anyhow::Error {
         let doing = format!("publishing to {}", self.directory.describe());
-        Failure::new(ExitCode::Registry, format!("{doing}: the file names {}.* belong to the image {}", stored.stem, stored.describe()))
-            .hint("give this image another name or version: --name NAME, --image-version VERSION")
-            .into()
+        Failure::new(
+            ExitCode::Registry,
+            format!(
+                "{doing}: the file names {}.* belong to the image {}",
+                stored.stem,
+                stored.describe()
+            ),
+        )
+        .hint("give this image another name or version: --name NAME, --image-version VERSION")
+        .into()
     }
 
     /// Makes the artifact appear: tarballs, checksum files in the form that Ironic reads (`HASH
@@ -260,15 +307,24 @@ impl Staged {
     /// manifest.
     pub(crate) fn commit(mut self, tarballs: &[Tarball], manifest: &[u8]) -> Result<Published> {
         let standing = self.settled.take();
-        let (standing, _lock) = standing.map_or((Standing::New, None), |(standing, lock)| (standing, Some(lock)));
+        let (standing, _lock) =
+            standing.map_or((Standing::New, None), |(standing, lock)| (standing, Some(lock)));
         let directory = self.directory.clone();
-        let (open, folder, name) = (directory.handle(), directory.path(), format!("{}.json", self.names.stem));
-        let published = Published { tarballs: tarballs.iter().map(|t| folder.join(&t.file)).collect(), manifest: folder.join(&name) };
+        let (open, folder, name) =
+            (directory.handle(), directory.path(), format!("{}.json", self.names.stem));
+        let published = Published {
+            tarballs: tarballs.iter().map(|t| folder.join(&t.file)).collect(),
+            manifest: folder.join(&name),
+        };
         let mut checksums = Vec::new();
         for tarball in tarballs {
             for (suffix, digest) in [("sha256", &tarball.sha256), ("sha512", &tarball.sha512)] {
                 let text = format!("{digest}  {}\n", tarball.file);
-                checksums.push(Pending::with_content(open, &format!("{}.{suffix}", tarball.file), text.as_bytes())?);
+                checksums.push(Pending::with_content(
+                    open,
+                    &format!("{}.{suffix}", tarball.file),
+                    text.as_bytes(),
+                )?);
             }
         }
         if matches!(standing, Standing::Same(_)) {
@@ -276,7 +332,9 @@ impl Staged {
         }
         let mut manifest = Pending::with_content(open, &name, manifest)?;
         let tarball_files = self.files.iter_mut().map(|(_, file)| file);
-        for file in tarball_files.chain(&mut checksums).chain(&mut self.attached).chain([&mut manifest]) {
+        for file in
+            tarball_files.chain(&mut checksums).chain(&mut self.attached).chain([&mut manifest])
+        {
             file.settle()?;
         }
         process::check_stop()?;
@@ -295,16 +353,30 @@ impl Staged {
         if let Standing::Replaced(files) = &standing {
             let new = |file: &String| {
                 let attached = self.attached.iter().any(|pending| pending.name == *file);
-                attached || *file == name || tarballs.iter().any(|t| *file == t.file || file.starts_with(&format!("{}.sha", t.file)))
+                attached
+                    || *file == name
+                    || tarballs
+                        .iter()
+                        .any(|t| *file == t.file || file.starts_with(&format!("{}.sha", t.file)))
             };
             files.iter().filter(|file| !new(file)).try_for_each(|file| unlink(open, file))?;
         }
         sync(open)?;
         manifest.appear()?;
         if let Some(latest) = &self.names.latest {
-            let kept = if let Standing::Added(text) = &standing { manifest_text::tarballs(text) } else { Vec::new() };
+            let kept = if let Standing::Added(text) = &standing {
+                manifest_text::tarballs(text)
+            } else {
+                Vec::new()
+            };
             let files = kept.iter().chain(tarballs).map(|tarball| tarball.file.as_str());
-            link_latest(open, latest, &self.names.stem, files, matches!(standing, Standing::Added(_)))?;
+            link_latest(
+                open,
+                latest,
+                &self.names.stem,
+                files,
+                matches!(standing, Standing::Added(_)),
+            )?;
         }
         sync(open)?;
         Ok(published)
@@ -313,7 +385,12 @@ impl Staged {
     /// Puts back what is missing of an artifact that is there already: the same bytes under the
     /// same names. Documents appear only when a signature is wanted that is not there, then all of
     /// them: it is of these.
-    fn complete(mut self, tarballs: &[Tarball], checksums: Vec<Pending>, published: Published) -> Result<Published> {
+    fn complete(
+        mut self,
+        tarballs: &[Tarball],
+        checksums: Vec<Pending>,
+        published: Published,
+    ) -> Result<Published> {
         let mut missing: Vec<Pending> = Vec::new();
         for ((_, file), tarball) in std::mem::take(&mut self.files).into_iter().zip(tarballs) {
             if !holds_bytes(&self.directory.handle().through().join(&file.name), tarball)? {
@@ -322,7 +399,9 @@ impl Staged {
         }
         let is_missing = |file: &Pending| !self.directory.handle().has_file(&file.name);
         missing.extend(checksums.into_iter().filter(is_missing));
-        let is_signature = |file: &Pending| SIGNATURES.iter().any(|suffix| file.name.ends_with(&format!(".{suffix}")));
+        let is_signature = |file: &Pending| {
+            SIGNATURES.iter().any(|suffix| file.name.ends_with(&format!(".{suffix}")))
+        };
         if self.attached.iter().any(|file| is_signature(file) && is_missing(file)) {
             missing.append(&mut self.attached);
         }
@@ -372,7 +451,9 @@ impl Staged {
     /// Removes the documents and signatures of an earlier artifact of this name: they are out of
     /// date.
     fn remove_stale(&self, tarballs: &[Tarball]) -> Result<()> {
-        let names = documents(&self.names.stem).into_iter().chain(tarballs.iter().flat_map(|tarball| signatures(&tarball.file)));
+        let names = documents(&self.names.stem)
+            .into_iter()
+            .chain(tarballs.iter().flat_map(|tarball| signatures(&tarball.file)));
         for name in names {
             if !self.attached.iter().any(|pending| pending.name == name) {
                 unlink(self.directory.handle(), &name)?;
@@ -392,6 +473,7 @@ fn number_of(version: &str, day: &str) -> Option<u64> {
 
 /// Whether the file is there with the bytes of the tarball.
 fn holds_bytes(path: &Path, tarball: &Tarball) -> Result<bool> {
-    let same_size = path.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() == tarball.bytes);
+    let same_size =
+        path.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() == tarball.bytes);
     Ok(same_size && Piece::from_file(path, |_, _| {})?.sha512 == tarball.sha512)
 }

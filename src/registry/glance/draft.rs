@@ -91,13 +91,25 @@ pub(super) fn draft(
             put(property, links.iter().find(|(r, _)| *r == role).map(|(_, id)| id.as_str()));
         }
         if let Some(manifest) = &set.manifest {
-            put(MANIFEST, files::read_text(&manifest.path, files::TEXT).ok().map(|text| manifest_text::digest(&text)).as_deref());
+            put(
+                MANIFEST,
+                files::read_text(&manifest.path, files::TEXT)
+                    .ok()
+                    .map(|text| manifest_text::digest(&text))
+                    .as_deref(),
+            );
         }
         for (name, value) in &set.properties {
-            if properties.contains_key(name) || ATTRIBUTES.contains(&name.as_str()) || name.starts_with("os_glance_") {
+            if properties.contains_key(name)
+                || ATTRIBUTES.contains(&name.as_str())
+                || name.starts_with("os_glance_")
+            {
                 return Err(Failure::new(
                     ExitCode::Usage,
-                    format!("setting the property '{}': osimg or Glance sets it", name.escape_debug()),
+                    format!(
+                        "setting the property '{}': osimg or Glance sets it",
+                        name.escape_debug()
+                    ),
                 )
                 .hint("choose another name for it")
                 .into());
@@ -107,7 +119,9 @@ pub(super) fn draft(
     }
     let name = match role {
         Role::Tarball => set.stem(),
-        Role::Kickstart => format!("{}{}-kickstart", set.stem(), set.tarball.extension.replace('.', "-")),
+        Role::Kickstart => {
+            format!("{}{}-kickstart", set.stem(), set.tarball.extension.replace('.', "-"))
+        }
         // Shared by all versions, as long as they are the same bytes.
         Role::Kernel | Role::Ramdisk | Role::Stage2 => format!("{}-{role}", set.name),
     };
@@ -115,9 +129,12 @@ pub(super) fn draft(
         check_text(text)?;
     }
     if name.chars().count() > LONGEST_NAME {
-        return Err(Failure::new(ExitCode::Usage, format!("naming the image '{name}': Glance takes at most {LONGEST_NAME} characters"))
-            .hint("give it a shorter one: --name NAME")
-            .into());
+        return Err(Failure::new(
+            ExitCode::Usage,
+            format!("naming the image '{name}': Glance takes at most {LONGEST_NAME} characters"),
+        )
+        .hint("give it a shorter one: --name NAME")
+        .into());
     }
     Ok(Draft {
         name,
@@ -133,15 +150,24 @@ pub(super) fn draft(
 fn check_text(text: &str) -> Result<()> {
     // The database's UTF-8 is of three bytes at most in many installations.
     match text.chars().find(|c| c.is_control() || c.len_utf8() > 3) {
-        Some(bad) => Err(Failure::new(ExitCode::Usage, format!("writing '{}' into Glance: it does not take {bad:?}", text.escape_debug()))
-            .hint("choose letters, digits and punctuation")
-            .into()),
+        Some(bad) => Err(Failure::new(
+            ExitCode::Usage,
+            format!("writing '{}' into Glance: it does not take {bad:?}", text.escape_debug()),
+        )
+        .hint("choose letters, digits and punctuation")
+        .into()),
         None => Ok(()),
     }
 }
 
 /// Whether an image that is there can be used instead of a new one.
-pub(super) fn fits(image: &Image, draft: &Draft, piece: &Piece, role: Role, project: Option<&str>) -> bool {
+pub(super) fn fits(
+    image: &Image,
+    draft: &Draft,
+    piece: &Piece,
+    role: Role,
+    project: Option<&str>,
+) -> bool {
     let ours = project.is_none_or(|project| image.owner.as_deref() == Some(project));
     let seen = match (draft.visibility, image.visibility.as_str()) {
         (wanted, has) if wanted == has => true,
@@ -150,8 +176,12 @@ pub(super) fn fits(image: &Image, draft: &Draft, piece: &Piece, role: Role, proj
     };
     let same_bytes = image.status == "active"
         && image.size == Some(piece.size)
-        && image.os_hash_value.as_ref().is_some_and(|hash| *hash == piece.sha512 || *hash == piece.sha256)
-        && (image.container_format.as_deref(), image.disk_format.as_deref()) == (Some(draft.container), Some(draft.disk));
+        && image
+            .os_hash_value
+            .as_ref()
+            .is_some_and(|hash| *hash == piece.sha512 || *hash == piece.sha256)
+        && (image.container_format.as_deref(), image.disk_format.as_deref())
+            == (Some(draft.container), Some(draft.disk));
     // A manifest also contains the duration of the build: an equal tarball of another day is still
     // the same.
     let same_words = role != Role::Tarball
@@ -161,7 +191,9 @@ pub(super) fn fits(image: &Image, draft: &Draft, piece: &Piece, role: Role, proj
                 .iter()
                 .filter(|(name, _)| *name != MANIFEST && *name != TREE)
                 .all(|(name, value)| image.property(name) == Some(value))
-            && LINKS.iter().all(|(_, link)| image.property(link) == draft.properties.get(*link).map(String::as_str)));
+            && LINKS.iter().all(|(_, link)| {
+                image.property(link) == draft.properties.get(*link).map(String::as_str)
+            }));
     // Another project's image may be gone tomorrow; a public one is an administrator's.
     (ours || image.visibility == "public") && seen && same_bytes && same_words
 }
@@ -173,7 +205,8 @@ mod tests {
     use crate::set::OsTarball;
 
     fn set() -> Set {
-        let piece = Piece { path: "os.tgz".into(), size: 3, sha256: "a".into(), sha512: "b".into() };
+        let piece =
+            Piece { path: "os.tgz".into(), size: 3, sha256: "a".into(), sha512: "b".into() };
         Set {
             name: "os".into(),
             version: "1".into(),
@@ -205,9 +238,15 @@ mod tests {
     #[test]
     fn a_tarball_says_to_ironic_what_it_is_and_what_it_boots_with() {
         let links = [(Role::Kernel, "k".to_owned()), (Role::Stage2, "s".to_owned())];
-        let draft = draft(&set(), Role::Tarball, &links, &PublishOptions::default(), "public").expect("a draft");
+        let draft = draft(&set(), Role::Tarball, &links, &PublishOptions::default(), "public")
+            .expect("a draft");
         assert_eq!((draft.container, draft.disk, draft.name.as_str()), ("bare", "raw", "os-1"));
-        for (name, value) in [("kernel_id", "k"), ("stage2_id", "s"), ("disk_file_extension", ".tar.gz"), ("architecture", "x86_64")] {
+        for (name, value) in [
+            ("kernel_id", "k"),
+            ("stage2_id", "s"),
+            ("disk_file_extension", ".tar.gz"),
+            ("architecture", "x86_64"),
+        ] {
             assert_eq!(draft.properties.get(name).map(String::as_str), Some(value));
         }
         assert!(!draft.properties.contains_key("ramdisk_id"));
@@ -216,8 +255,17 @@ mod tests {
     #[test]
     fn what_is_there_is_used_again_only_when_nothing_differs() {
         let set = set();
-        let draft = draft(&set, Role::Tarball, &[(Role::Kernel, "k".into())], &PublishOptions::default(), "community").expect("a draft");
-        let fit = |image: &Image, project| fits(image, &draft, &set.tarball.piece, Role::Tarball, Some(project));
+        let draft = draft(
+            &set,
+            Role::Tarball,
+            &[(Role::Kernel, "k".into())],
+            &PublishOptions::default(),
+            "community",
+        )
+        .expect("a draft");
+        let fit = |image: &Image, project| {
+            fits(image, &draft, &set.tarball.piece, Role::Tarball, Some(project))
+        };
         assert!(fit(&image(&draft, |_| {}), "p"));
         assert!(!fit(&image(&draft, |_| {}), "other"));
         for (name, value) in [
@@ -231,16 +279,28 @@ mod tests {
         ] {
             assert!(!fit(&image(&draft, |v| v[name] = value.into()), "p"), "{name}");
         }
-        assert!(fit(&image(&draft, |v| v["visibility"] = "public".into()), "other"), "a public one is everyone's");
+        assert!(
+            fit(&image(&draft, |v| v["visibility"] = "public".into()), "other"),
+            "a public one is everyone's"
+        );
     }
 
     #[test]
     fn names_and_properties_that_glance_refuses_are_refused_before_anything_is_sent() {
         let mut set = set();
-        for (name, value) in [("kernel_id", "x"), ("owner", "x"), ("os_glance_x", "y"), ("fine", "a\u{7}b"), ("fine", "😀")] {
+        for (name, value) in [
+            ("kernel_id", "x"),
+            ("owner", "x"),
+            ("os_glance_x", "y"),
+            ("fine", "a\u{7}b"),
+            ("fine", "😀"),
+        ] {
             set.properties = [(name.to_owned(), value.to_owned())].into();
             let links = [(Role::Kernel, "k".to_owned())];
-            assert!(draft(&set, Role::Tarball, &links, &PublishOptions::default(), "public").is_err(), "{name}={value}");
+            assert!(
+                draft(&set, Role::Tarball, &links, &PublishOptions::default(), "public").is_err(),
+                "{name}={value}"
+            );
         }
         set.properties.clear();
         set.name = "x".repeat(256);

@@ -25,7 +25,13 @@ pub(super) fn list(glance: &Glance) -> Result<Vec<Entry>> {
     images.retain(|image| image.status == "active");
     images.extend(unfinished.into_iter().filter(|image| image.property(ROLE).is_some()));
     // The newest first; the version decides among those of one second.
-    let age = |image: &Image| (image.created_at.clone(), image.property(VERSION).unwrap_or_default().to_owned(), image.id.clone());
+    let age = |image: &Image| {
+        (
+            image.created_at.clone(),
+            image.property(VERSION).unwrap_or_default().to_owned(),
+            image.id.clone(),
+        )
+    };
     images.sort_by_key(|image| std::cmp::Reverse(age(image)));
     let mut seen = HashSet::new();
     Ok(images.iter().map(|image| entry(image, glance.owns(image), &mut seen)).collect())
@@ -40,7 +46,9 @@ fn entry(image: &Image, own: bool, seen: &mut HashSet<Line>) -> Entry {
     let arch = image.property(ARCHITECTURE).map(str::to_owned);
     let state = if image.status != "active" {
         State::Unfinished
-    } else if !image.os_hidden && seen.insert((image.owner.clone(), name.clone(), arch.clone(), extension.clone())) {
+    } else if !image.os_hidden
+        && seen.insert((image.owner.clone(), name.clone(), arch.clone(), extension.clone()))
+    {
         State::Current
     } else {
         State::Older
@@ -51,7 +59,10 @@ fn entry(image: &Image, own: bool, seen: &mut HashSet<Line>) -> Entry {
             visibility.push_str(word);
         }
     }
-    let pieces: Vec<(Role, String)> = LINKS.iter().filter_map(|(role, link)| Some((*role, image.property(link)?.to_owned()))).collect();
+    let pieces: Vec<(Role, String)> = LINKS
+        .iter()
+        .filter_map(|(role, link)| Some((*role, image.property(link)?.to_owned())))
+        .collect();
     Entry {
         name,
         version: image.property(VERSION).unwrap_or_default().to_owned(),
@@ -60,37 +71,65 @@ fn entry(image: &Image, own: bool, seen: &mut HashSet<Line>) -> Entry {
         id: image.id.clone(),
         created: image.created_at.clone(),
         size: image.size,
-        sha512: image.os_hash_value.clone().filter(|_| image.os_hash_algo.as_deref() == Some("sha512")),
+        sha512: image
+            .os_hash_value
+            .clone()
+            .filter(|_| image.os_hash_algo.as_deref() == Some("sha512")),
         state,
         visibility: Some(visibility),
         owner: image.owner.clone(),
         own,
-        files: std::iter::once(image.id.clone()).chain(pieces.iter().map(|(_, id)| id.clone())).collect(),
+        files: std::iter::once(image.id.clone())
+            .chain(pieces.iter().map(|(_, id)| id.clone()))
+            .collect(),
         pieces,
     }
 }
 
 /// The own images of a version; of several of one format the newest.
-pub(super) fn published_version(glance: &Glance, name: &str, version: &str, arch: Option<&str>) -> Result<Option<PublishedVersion>> {
-    let doing = format!("looking for the version '{}' of {}", version.escape_debug(), name.escape_debug());
-    let mut images = glance.images().list(&[(ROLE, Role::Tarball.word()), (NAME, name)], &doing, Stop::Heed)?;
+pub(super) fn published_version(
+    glance: &Glance,
+    name: &str,
+    version: &str,
+    arch: Option<&str>,
+) -> Result<Option<PublishedVersion>> {
+    let doing =
+        format!("looking for the version '{}' of {}", version.escape_debug(), name.escape_debug());
+    let mut images =
+        glance.images().list(&[(ROLE, Role::Tarball.word()), (NAME, name)], &doing, Stop::Heed)?;
     images.retain(|image| {
-        let same = (image.property(NAME), image.property(VERSION).unwrap_or_default()) == (Some(name), version);
-        same && image.status == "active" && glance.owns(image) && same_arch(image.property(ARCHITECTURE), arch)
+        let same = (image.property(NAME), image.property(VERSION).unwrap_or_default())
+            == (Some(name), version);
+        same && image.status == "active"
+            && glance.owns(image)
+            && same_arch(image.property(ARCHITECTURE), arch)
     });
     images.sort_by(|a, b| (&b.created_at, &b.id).cmp(&(&a.created_at, &a.id)));
     let Some(newest) = images.first() else { return Ok(None) };
-    let tree = newest.property(TREE).filter(|tree| images.iter().all(|image| image.property(TREE) == Some(tree)));
-    let mut held = PublishedVersion { created: newest.created_at.clone(), tree: tree.map(str::to_owned), files: Vec::new() };
+    let tree = newest
+        .property(TREE)
+        .filter(|tree| images.iter().all(|image| image.property(TREE) == Some(tree)));
+    let mut held = PublishedVersion {
+        created: newest.created_at.clone(),
+        tree: tree.map(str::to_owned),
+        files: Vec::new(),
+    };
     for image in &images {
         let extension = image.property(EXTENSION).unwrap_or_default();
-        if held.files.iter().any(|file| (file.role, file.extension.as_str()) == (Role::Tarball, extension)) {
+        if held
+            .files
+            .iter()
+            .any(|file| (file.role, file.extension.as_str()) == (Role::Tarball, extension))
+        {
             continue;
         }
         held.files.push(published_file(Role::Tarball, extension, image));
         for (role, link) in LINKS {
             let extension = if shared(role) { "" } else { extension };
-            let known = held.files.iter().any(|file| (file.role, file.extension.as_str()) == (role, extension));
+            let known = held
+                .files
+                .iter()
+                .any(|file| (file.role, file.extension.as_str()) == (role, extension));
             if let Some(id) = image.property(link).filter(|_| !known)
                 && let Some(piece) = glance.images().find(id, &doing, Stop::Heed)?
             {
@@ -102,7 +141,9 @@ pub(super) fn published_version(glance: &Glance, name: &str, version: &str, arch
 }
 
 fn published_file(role: Role, extension: &str, image: &Image) -> PublishedFile {
-    let of = |kind: &str| image.os_hash_value.clone().filter(|_| image.os_hash_algo.as_deref() == Some(kind));
+    let of = |kind: &str| {
+        image.os_hash_value.clone().filter(|_| image.os_hash_algo.as_deref() == Some(kind))
+    };
     PublishedFile {
         role,
         extension: extension.to_owned(),
@@ -115,9 +156,15 @@ fn published_file(role: Role, extension: &str, image: &Image) -> PublishedFile {
 pub(super) fn remove(glance: &Glance, entry: &Entry) -> Result<Removal> {
     let images = glance.images();
     let doing = format!("removing the image {} ({})", entry.id, entry.name.escape_debug());
-    let Some(image) = images.find(&entry.id, &doing, Stop::Heed)? else { return Ok(Removal::default()) };
+    let Some(image) = images.find(&entry.id, &doing, Stop::Heed)? else {
+        return Ok(Removal::default());
+    };
     if image.property(ROLE).is_none() {
-        return Err(Failure::new(ExitCode::Registry, format!("{doing}: it is not an image of osimg")).into());
+        return Err(Failure::new(
+            ExitCode::Registry,
+            format!("{doing}: it is not an image of osimg"),
+        )
+        .into());
     }
     check_protection(&image, &doing)?;
     images.remove(&entry.id, Stop::Heed)?.expect(&[204, 404, 410], &doing)?;
@@ -138,7 +185,10 @@ fn remove_piece(glance: &Glance, image: &Image, id: &str, doing: &str) -> Result
     let images = glance.images();
     // A piece may also be an address.
     let Some(piece) = images.find(id, doing, Stop::Heed)? else { return Ok(false) };
-    if piece.property(ROLE).is_none() || piece.owner != image.owner || !images.users(id, doing, Stop::Heed)?.is_empty() {
+    if piece.property(ROLE).is_none()
+        || piece.owner != image.owner
+        || !images.users(id, doing, Stop::Heed)?.is_empty()
+    {
         return Ok(false);
     }
     check_protection(&piece, doing)?;

@@ -13,8 +13,12 @@ use crate::set::Role;
 
 const SERVICE: &str = "image";
 /// The property of the OS image that names another one; Ironic reads these.
-pub(super) const LINKS: [(Role, &str); 4] =
-    [(Role::Kernel, "kernel_id"), (Role::Ramdisk, "ramdisk_id"), (Role::Stage2, "stage2_id"), (Role::Kickstart, "ks_template")];
+pub(super) const LINKS: [(Role, &str); 4] = [
+    (Role::Kernel, "kernel_id"),
+    (Role::Ramdisk, "ramdisk_id"),
+    (Role::Stage2, "stage2_id"),
+    (Role::Kickstart, "ks_template"),
+];
 
 /// How many images a page of a list has.
 const PAGE: usize = 200;
@@ -87,7 +91,12 @@ impl Images<'_> {
             "tags": draft.tags,
         });
         if let Some(body) = body.as_object_mut() {
-            body.extend(draft.properties.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))));
+            body.extend(
+                draft
+                    .properties
+                    .iter()
+                    .map(|(name, value)| (name.clone(), Value::String(value.clone()))),
+            );
         }
         // The id is chosen here: if a second creation is refused, the first one succeeded.
         self.session.call(SERVICE, &Call::json("POST", "/v2/images", &body).repeatable())
@@ -108,14 +117,25 @@ impl Images<'_> {
     pub fn list(self, filters: &[(&str, &str)], doing: &str, stop: Stop) -> Result<Vec<Image>> {
         let mut found = Vec::new();
         for hidden in ["false", "true"] {
-            let query: String = filters.iter().map(|(name, value)| format!("&{}={}", escaped(name), escaped(value))).collect();
+            let query: String = filters
+                .iter()
+                .map(|(name, value)| format!("&{}={}", escaped(name), escaped(value)))
+                .collect();
             let mut path = format!("/v2/images?limit={PAGE}&os_hidden={hidden}{query}");
             loop {
-                let body = self.session.call(SERVICE, &Call { stop, ..Call::get(path) })?.expect(&[200], doing)?.json(doing)?;
+                let body = self
+                    .session
+                    .call(SERVICE, &Call { stop, ..Call::get(path) })?
+                    .expect(&[200], doing)?
+                    .json(doing)?;
                 for item in body.get("images").and_then(Value::as_array).into_iter().flatten() {
                     found.push(image(item.clone(), doing)?);
                 }
-                match body.get("next").and_then(Value::as_str).filter(|next| next.starts_with("/v2/")) {
+                match body
+                    .get("next")
+                    .and_then(Value::as_str)
+                    .filter(|next| next.starts_with("/v2/"))
+                {
                     Some(next) => path = next.to_owned(),
                     None => break,
                 }
@@ -144,38 +164,60 @@ impl Images<'_> {
 
     /// Sends an image's data, once.
     pub fn upload(self, id: &str, size: u64, body: &mut dyn Read) -> Result<Answer> {
-        let headers = vec![("content-type", "application/octet-stream".to_owned()), ("x-openstack-image-size", size.to_string())];
-        self.session.upload(SERVICE, Upload { path: format!("/v2/images/{}/file", escaped(id)), headers, size, body })
+        let headers = vec![
+            ("content-type", "application/octet-stream".to_owned()),
+            ("x-openstack-image-size", size.to_string()),
+        ];
+        self.session.upload(
+            SERVICE,
+            Upload { path: format!("/v2/images/{}/file", escaped(id)), headers, size, body },
+        )
     }
 
     /// Has Glance fetch an image's data from an address.
     pub fn import(self, id: &str, url: &str) -> Result<Answer> {
         let body = json!({ "method": { "name": "web-download", "uri": url } });
-        self.session.call(SERVICE, &Call::json("POST", format!("/v2/images/{}/import", escaped(id)), &body))
+        self.session
+            .call(SERVICE, &Call::json("POST", format!("/v2/images/{}/import", escaped(id)), &body))
     }
 
     /// Sets one attribute or property.
     pub fn set(self, id: &str, name: &str, value: &Value, stop: Stop) -> Result<Answer> {
-        let operation = |op: &str| json!([{ "op": op, "path": format!("/{name}"), "value": value }]);
-        let call = Call { stop, ..Call::json("PATCH", format!("/v2/images/{}", escaped(id)), &operation("replace")) };
-        self.session.call(SERVICE, &call.header("content-type", "application/openstack-images-v2.1-json-patch").repeatable())
+        let operation =
+            |op: &str| json!([{ "op": op, "path": format!("/{name}"), "value": value }]);
+        let call = Call {
+            stop,
+            ..Call::json("PATCH", format!("/v2/images/{}", escaped(id)), &operation("replace"))
+        };
+        self.session.call(
+            SERVICE,
+            &call
+                .header("content-type", "application/openstack-images-v2.1-json-patch")
+                .repeatable(),
+        )
     }
 
     /// Shares an image with a project; it is not an error if it already is.
     pub fn share(self, id: &str, project: &str, doing: &str) -> Result<()> {
-        let call = Call::json("POST", format!("/v2/images/{}/members", escaped(id)), &json!({ "member": project }));
+        let call = Call::json(
+            "POST",
+            format!("/v2/images/{}/members", escaped(id)),
+            &json!({ "member": project }),
+        );
         self.session.call(SERVICE, &call.repeatable())?.expect(&[200, 409], doing).map(|_| ())
     }
 
     /// Removes an image; it is not an error if it is already gone.
     pub fn remove(self, id: &str, stop: Stop) -> Result<Answer> {
-        self.session.call(SERVICE, &Call { stop, ..Call::delete(format!("/v2/images/{}", escaped(id))) })
+        self.session
+            .call(SERVICE, &Call { stop, ..Call::delete(format!("/v2/images/{}", escaped(id))) })
     }
 }
 
 fn image(value: Value, doing: &str) -> Result<Image> {
     use crate::error::{ExitCode, ResultExt};
-    serde_json::from_value(value).or_fail(ExitCode::Registry, format!("{doing}: Glance did not answer with an image"))
+    serde_json::from_value(value)
+        .or_fail(ExitCode::Registry, format!("{doing}: Glance did not answer with an image"))
 }
 
 #[cfg(test)]
@@ -186,6 +228,9 @@ mod tests {
     fn properties_are_what_is_no_attribute() {
         let text = r#"{"id": "1", "status": "active", "visibility": "public", "kernel_id": "k", "virtual_size": null, "os_hidden": true}"#;
         let image: Image = serde_json::from_str(text).expect("an image");
-        assert_eq!((image.property("kernel_id"), image.property("id"), image.os_hidden), (Some("k"), None, true));
+        assert_eq!(
+            (image.property("kernel_id"), image.property("id"), image.os_hidden),
+            (Some("k"), None, true)
+        );
     }
 }

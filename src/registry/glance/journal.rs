@@ -48,12 +48,21 @@ impl Journal {
 
     /// Removes everything again, even if a signal arrives, and returns the error with the images
     /// that could not be removed.
-    pub fn undo(self, images: Images<'_>, cloud: &str, error: anyhow::Error) -> (anyhow::Error, Left) {
+    pub fn undo(
+        self,
+        images: Images<'_>,
+        cloud: &str,
+        error: anyhow::Error,
+    ) -> (anyhow::Error, Left) {
         let mut left = Vec::new();
         let mut answers = true;
         for made in self.made.iter().rev() {
             // One that does not answer is not asked again for each image: that would take minutes.
-            let removed = answers && self.removed(images, made).inspect_err(|error| answers = !is_silence(error)).is_ok();
+            let removed = answers
+                && self
+                    .removed(images, made)
+                    .inspect_err(|error| answers = !is_silence(error))
+                    .is_ok();
             if !removed {
                 left.push(made);
             }
@@ -61,13 +70,21 @@ impl Journal {
         if left.is_empty() {
             return (error, Left::Nothing);
         }
-        let shown: Vec<String> = left.iter().map(|made| format!("{} ({})", made.id, made.name.escape_debug())).collect();
+        let shown: Vec<String> =
+            left.iter().map(|made| format!("{} ({})", made.id, made.name.escape_debug())).collect();
         let ids: Vec<&str> = left.iter().map(|made| made.id.as_str()).collect();
         let failure = Failure::new(
             exit_code(&error),
-            format!("publishing failed, and not all new images could be removed: {} is left in Glance", shown.join(", ")),
+            format!(
+                "publishing failed, and not all new images could be removed: {} is left in Glance",
+                shown.join(", ")
+            ),
         )
-        .hint(format!("remove it when the service answers again: openstack --os-cloud {cloud} image delete {}", ids.join(" ")))
+        .hint(format!(
+            "remove it when the service answers again: openstack --os-cloud {cloud} image delete \
+             {}",
+            ids.join(" ")
+        ))
         .because(error);
         (failure.into(), Left::Something)
     }
@@ -75,7 +92,8 @@ impl Journal {
     /// Removes an image, unless another publisher's boots with it in the meantime.
     fn removed(&self, images: Images<'_>, made: &Made) -> Result<()> {
         if made.role.is_some_and(|role| role != Role::Tarball) {
-            let users = images.users(&made.id, "looking for the users of an image", Stop::Ignore)?;
+            let users =
+                images.users(&made.id, "looking for the users of an image", Stop::Ignore)?;
             if users.iter().any(|user| self.ids().all(|id| id != user.id)) {
                 return Ok(());
             }
@@ -94,7 +112,9 @@ pub(super) fn remove(images: Images<'_>, id: &str) -> Result<()> {
     let doing = format!("removing the image {id}");
     let answer = images.remove(id, Stop::Ignore)?;
     if answer.status == 403 {
-        images.set(id, "protected", &json!(false), Stop::Ignore)?.expect(&[200, 404, 410], &doing)?;
+        images
+            .set(id, "protected", &json!(false), Stop::Ignore)?
+            .expect(&[200, 404, 410], &doing)?;
         return images.remove(id, Stop::Ignore)?.expect(&[204, 404, 410], &doing).map(|_| ());
     }
     answer.expect(&[204, 404, 410], &doing).map(|_| ())

@@ -79,14 +79,23 @@ impl Registry for Glance {
             Auth::None => "without Keystone".to_owned(),
             Auth::Basic { .. } | Auth::Keystone { .. } => self.session.who(),
         };
-        format!("{} at {}, {who}", self.address(), self.session.endpoint("image").unwrap_or_default())
+        format!(
+            "{} at {}, {who}",
+            self.address(),
+            self.session.endpoint("image").unwrap_or_default()
+        )
     }
 
     fn publish(&self, set: &Set, report: &Report) -> Result<References> {
         publish::publish(self, set, report)
     }
 
-    fn published_version(&self, name: &str, version: &str, arch: Option<&str>) -> Result<Option<PublishedVersion>> {
+    fn published_version(
+        &self,
+        name: &str,
+        version: &str,
+        arch: Option<&str>,
+    ) -> Result<Option<PublishedVersion>> {
         entries::published_version(self, name, version, arch)
     }
 

@@ -34,21 +34,34 @@ pub(super) fn publish(glance: &Glance, set: &Set, report: &Report) -> Result<Ref
     set.check()?;
     check_first_sector(&set.tarball.piece)?;
     let set = &Set { tree: set.tree()?, ..set.clone() };
-    let held = entries::published_version(glance, &set.name, &set.version, set.arch.as_deref())?.unwrap_or_default();
+    let held = entries::published_version(glance, &set.name, &set.version, set.arch.as_deref())?
+        .unwrap_or_default();
     let replaced = match held.clash(&NewFiles::from_set(set, set.tree.as_deref())) {
         None => Vec::new(),
         Some(clash) if glance.publishing.existing == Existing::Replace => {
-            report.note(&format!("replacing the image {}, which {}", clash.existing(), clash.difference()));
-            held.files.into_iter().filter(|file| file.role == Role::Tarball).map(|file| file.place).collect()
+            report.note(&format!(
+                "replacing the image {}, which {}",
+                clash.existing(),
+                clash.difference()
+            ));
+            held.files
+                .into_iter()
+                .filter(|file| file.role == Role::Tarball)
+                .map(|file| file.place)
+                .collect()
         }
-        Some(clash) => return Err(clash.refuse(&format!("publishing to {}", glance.address()), &set.stem())),
+        Some(clash) => {
+            return Err(clash.refuse(&format!("publishing to {}", glance.address()), &set.stem()));
+        }
     };
     let mut chosen = choose(glance, report)?;
     let mut attempt_number = 1;
     loop {
         let mut journal = Journal::default();
         let error = match attempt(glance, set, &chosen, &mut journal, report) {
-            Ok(Some(references)) => return Ok(retire(glance, without(glance, references, &replaced))),
+            Ok(Some(references)) => {
+                return Ok(retire(glance, without(glance, references, &replaced)));
+            }
             Ok(None) => gone("publishing the set"),
             Err(error) => error,
         };
@@ -59,8 +72,15 @@ pub(super) fn publish(glance: &Glance, set: &Set, report: &Report) -> Result<Ref
             return Err(error);
         }
         if refused && chosen.may_fall_back {
-            report.note("Glance refuses public images: these are community ones, which Ironic finds as well");
-            chosen = Chosen { visibility: Visibility::Community, may_fall_back: false, members: Vec::new() };
+            report.note(
+                "Glance refuses public images: these are community ones, which Ironic finds as \
+                 well",
+            );
+            chosen = Chosen {
+                visibility: Visibility::Community,
+                may_fall_back: false,
+                members: Vec::new(),
+            };
         } else if vanished && attempt_number < ATTEMPTS {
             report.note("someone removed a piece in the meantime: publishing begins again");
             attempt_number += 1;
@@ -80,7 +100,13 @@ impl std::fmt::Display for Vanished {
     }
 }
 
-fn attempt(glance: &Glance, set: &Set, chosen: &Chosen, journal: &mut Journal, report: &Report) -> Result<Option<References>> {
+fn attempt(
+    glance: &Glance,
+    set: &Set,
+    chosen: &Chosen,
+    journal: &mut Journal,
+    report: &Report,
+) -> Result<Option<References>> {
     let mut links: Vec<(Role, String)> = Vec::new();
     let mut references: Vec<(Role, Reference)> = Vec::new();
     let mut visibility = String::new();
@@ -96,7 +122,12 @@ fn attempt(glance: &Glance, set: &Set, chosen: &Chosen, journal: &mut Journal, r
                 }
                 let step = report.step(&format!("publishing the {role}"));
                 step.item(&draft.name);
-                let origin = glance.publishing.import_from.as_deref().filter(|_| role == Role::Tarball).map_or(Origin::Here, Origin::Url);
+                let origin = glance
+                    .publishing
+                    .import_from
+                    .as_deref()
+                    .filter(|_| role == Role::Tarball)
+                    .map_or(Origin::Here, Origin::Url);
                 let image = send(glance, &draft, piece, origin, journal, &step)?;
                 step.finish(&format!("{} as {}", bytes(piece.size), image.shown()));
                 if is_only_one(glance, &draft, piece, role, &image)? {
@@ -109,14 +140,24 @@ fn attempt(glance: &Glance, set: &Set, chosen: &Chosen, journal: &mut Journal, r
         };
         if made == Made::Reused {
             report.note(&format!("the {role} is there already: {}", image.shown()));
-            if role == Role::Tarball && glance.owns(&image) && image.os_hidden != glance.publishing.hidden {
+            if role == Role::Tarball
+                && glance.owns(&image)
+                && image.os_hidden != glance.publishing.hidden
+            {
                 let doing = format!("showing the image {} again", image.id);
-                glance.images().set(&image.id, "os_hidden", &json!(glance.publishing.hidden), Stop::Heed)?.expect(&[200], &doing)?;
+                glance
+                    .images()
+                    .set(&image.id, "os_hidden", &json!(glance.publishing.hidden), Stop::Heed)?
+                    .expect(&[200], &doing)?;
             }
         }
         if image.visibility == "shared" {
             for member in &chosen.members {
-                glance.images().share(&image.id, member, &format!("sharing the image {} with project {member}", image.id))?;
+                glance.images().share(
+                    &image.id,
+                    member,
+                    &format!("sharing the image {} with project {member}", image.id),
+                )?;
             }
         }
         visibility.clone_from(&image.visibility);
@@ -125,7 +166,8 @@ fn attempt(glance: &Glance, set: &Set, chosen: &Chosen, journal: &mut Journal, r
     }
     // A set with missing parts is not a set: other publishers may have removed what they made.
     for (_, reference) in &references {
-        let found = glance.images().find(&reference.id, "looking at what was published", Stop::Heed)?;
+        let found =
+            glance.images().find(&reference.id, "looking at what was published", Stop::Heed)?;
         if found.is_none_or(|image| image.status != "active") {
             return Err(gone(&format!("looking at the image {}", reference.id)).context(Vanished));
         }
@@ -156,7 +198,13 @@ fn there(glance: &Glance, draft: &Draft, piece: &Piece, role: Role) -> Result<Op
 
 /// Whether no other publisher makes the same, or just made it. One that begins after this check
 /// finds the image in an earlier second, or with a smaller id in the same one: see `new_id`.
-fn is_only_one(glance: &Glance, draft: &Draft, piece: &Piece, role: Role, own: &Image) -> Result<bool> {
+fn is_only_one(
+    glance: &Glance,
+    draft: &Draft,
+    piece: &Piece,
+    role: Role,
+    own: &Image,
+) -> Result<bool> {
     let project = glance.project();
     let doing = format!("looking for other publishers of the {role}");
     let all = glance.images().list(&[(SHA256, &piece.sha256)], &doing, Stop::Heed)?;
@@ -174,7 +222,14 @@ fn settle() -> Result<()> {
 
 /// Of two that published the same at once, the one that was done first is used, and the other is
 /// removed by its publisher.
-fn twin(glance: &Glance, draft: &Draft, piece: &Piece, role: Role, image: Image, journal: &mut Journal) -> Result<(Image, Made)> {
+fn twin(
+    glance: &Glance,
+    draft: &Draft,
+    piece: &Piece,
+    role: Role,
+    image: Image,
+    journal: &mut Journal,
+) -> Result<(Image, Made)> {
     match there(glance, draft, piece, role)? {
         Some(first) if first.id != image.id => {
             super::journal::remove(glance.images(), &image.id)?;
@@ -188,7 +243,13 @@ fn twin(glance: &Glance, draft: &Draft, piece: &Piece, role: Role, image: Image,
 fn reference(glance: &Glance, image: &Image, piece: &Piece, made: Made) -> Reference {
     let endpoint = glance.session.endpoint("image").unwrap_or_default();
     let url = format!("{endpoint}/v2/images/{}/file", image.id);
-    Reference::from_piece(piece, image.name.as_deref().unwrap_or_default(), &image.id, Some(url), made)
+    Reference::from_piece(
+        piece,
+        image.name.as_deref().unwrap_or_default(),
+        &image.id,
+        Some(url),
+        made,
+    )
 }
 
 /// Removes the images that the set replaces. It is published by now: one that has to stay is named
@@ -204,7 +265,9 @@ fn without(glance: &Glance, mut references: References, replaced: &[String]) -> 
             references.retired.extend(removal.removed);
             references.kept.extend(removal.kept);
         }
-        Err(error) => references.kept.push(Kept::new(&replaced.join(", "), &references.name, &error)),
+        Err(error) => {
+            references.kept.push(Kept::new(&replaced.join(", "), &references.name, &error))
+        }
     }
     references
 }
@@ -219,7 +282,11 @@ fn retire(glance: &Glance, mut references: References) -> References {
     };
     let retired = entries::list(glance).map(|all| {
         all.into_iter()
-            .filter(|e| e.own && (&e.name, &e.arch, &e.extension) == (&references.name, &references.arch, &references.extension))
+            .filter(|e| {
+                e.own
+                    && (&e.name, &e.arch, &e.extension)
+                        == (&references.name, &references.arch, &references.extension)
+            })
             .filter(|e| e.state != State::Unfinished && e.id != references.tarball.id)
             .skip(keep - 1)
             .collect::<Vec<_>>()
@@ -227,7 +294,9 @@ fn retire(glance: &Glance, mut references: References) -> References {
     let retired = match retired {
         Ok(retired) => retired,
         Err(error) => {
-            let doing = Failure::new(ExitCode::Registry, "looking for older versions").because(error).into();
+            let doing = Failure::new(ExitCode::Registry, "looking for older versions")
+                .because(error)
+                .into();
             references.kept.push(Kept::new(&references.name, &references.name, &doing));
             return references;
         }
@@ -236,7 +305,10 @@ fn retire(glance: &Glance, mut references: References) -> References {
         let done = match glance.publishing.older {
             Older::Hide => {
                 let doing = format!("hiding the image {}", entry.id);
-                let hidden = glance.images().set(&entry.id, "os_hidden", &json!(true), Stop::Heed).and_then(|a| a.expect(&[200], &doing));
+                let hidden = glance
+                    .images()
+                    .set(&entry.id, "os_hidden", &json!(true), Stop::Heed)
+                    .and_then(|a| a.expect(&[200], &doing));
                 hidden.map(|_| Removal::from(vec![entry.id.clone()]))
             }
             Older::Keep | Older::Remove(_) => entries::remove(glance, &entry),
@@ -255,18 +327,26 @@ fn retire(glance: &Glance, mut references: References) -> References {
 /// Refuses a file that the image inspection of Glance and Ironic would take for a disk.
 fn check_first_sector(piece: &Piece) -> Result<()> {
     let mut start = Vec::new();
-    piece.open()?.take(512).read_to_end(&mut start).with_context(|| format!("reading {}", piece.path.display()))?;
+    piece
+        .open()?
+        .take(512)
+        .read_to_end(&mut start)
+        .with_context(|| format!("reading {}", piece.path.display()))?;
     if start.get(510..512) != Some(&[0x55, 0xAA]) {
         return Ok(());
     }
     Err(Failure::new(
         ExitCode::Registry,
         format!(
-            "publishing {}: its bytes 510 and 511 are 55 AA, and Glance and Ironic take it for a disk with a boot sector",
+            "publishing {}: its bytes 510 and 511 are 55 AA, and Glance and Ironic take it for a \
+             disk with a boot sector",
             piece.path.display()
         ),
     )
-    .hint("pack it again with osimg build or osimg pack, which shift such a file; or with another compression level")
+    .hint(
+        "pack it again with osimg build or osimg pack, which shift such a file; or with another \
+         compression level",
+    )
     .into())
 }
 
@@ -280,11 +360,13 @@ mod tests {
         let path = dir.path().join("os.tgz");
         let mut bytes = vec![0_u8; 600];
         std::fs::write(&path, &bytes).expect("written");
-        check_first_sector(&Piece::from_file(&path, |_, _| {}).expect("a piece")).expect("harmless");
+        check_first_sector(&Piece::from_file(&path, |_, _| {}).expect("a piece"))
+            .expect("harmless");
         bytes[510] = 0x55;
         bytes[511] = 0xAA;
         std::fs::write(&path, &bytes).expect("written");
-        let error = check_first_sector(&Piece::from_file(&path, |_, _| {}).expect("a piece")).expect_err("a boot sector");
+        let error = check_first_sector(&Piece::from_file(&path, |_, _| {}).expect("a piece"))
+            .expect_err("a boot sector");
         assert!(error.to_string().contains("55 AA"));
     }
 }

@@ -79,17 +79,25 @@ fn create(glance: &Glance, id: &str, draft: &Draft) -> Result<()> {
     let doing = format!("creating the image '{}'", draft.name);
     let answer = glance.images().create(id, draft)?;
     // An attempt whose answer was lost made it.
-    if answer.status == 409 && glance.images().find(id, &doing, Stop::Heed)?.is_some_and(|image| image.status == "queued") {
+    if answer.status == 409
+        && glance
+            .images()
+            .find(id, &doing, Stop::Heed)?
+            .is_some_and(|image| image.status == "queued")
+    {
         return Ok(());
     }
     if answer.status == 403 && draft.visibility == "public" {
         return Err(answer.refusal(&doing).context(PublicRefused));
     }
     if answer.status == 403 && draft.visibility == "community" {
-        return Err(Failure::new(ExitCode::Registry, format!("{doing}: Glance lets {} make no community images", glance.session.who()))
-            .hint("share them with the project that Ironic's conductor works in: --share-with PROJECT")
-            .because(answer.refusal("asking Glance"))
-            .into());
+        return Err(Failure::new(
+            ExitCode::Registry,
+            format!("{doing}: Glance lets {} make no community images", glance.session.who()),
+        )
+        .hint("share them with the project that Ironic's conductor works in: --share-with PROJECT")
+        .because(answer.refusal("asking Glance"))
+        .into());
     }
     answer.expect(&[201], &doing).map(|_| ())
 }
@@ -104,16 +112,29 @@ impl std::fmt::Display for PublicRefused {
     }
 }
 
-fn upload(glance: &Glance, id: &str, piece: &Piece, step: &Step<'_>, doing: &str) -> std::result::Result<(), Trouble> {
+fn upload(
+    glance: &Glance,
+    id: &str,
+    piece: &Piece,
+    step: &Step<'_>,
+    doing: &str,
+) -> std::result::Result<(), Trouble> {
     let file = piece.open().map_err(Trouble::Lasting)?;
     let mut body = Telling { file, done: 0, size: piece.size, step };
     let result = glance.images().upload(id, piece.size, &mut body);
-    let changed = body.done < piece.size && body.file.metadata().is_ok_and(|m| m.len() != piece.size);
+    let changed =
+        body.done < piece.size && body.file.metadata().is_ok_and(|m| m.len() != piece.size);
     match result {
         Ok(answer) => judged(answer, doing),
-        Err(error) if process::stop_requested().is_some() || exit_code(&error) == ExitCode::Trust => Err(Trouble::Lasting(error)),
+        Err(error)
+            if process::stop_requested().is_some() || exit_code(&error) == ExitCode::Trust =>
+        {
+            Err(Trouble::Lasting(error))
+        }
         Err(_) if changed => Err(Trouble::Lasting(piece.changed(body.done))),
-        Err(error) => Err(Trouble::Passing(error.context(format!("{doing}: {} of {} bytes were sent", body.done, piece.size)))),
+        Err(error) => Err(Trouble::Passing(
+            error.context(format!("{doing}: {} of {} bytes were sent", body.done, piece.size)),
+        )),
     }
 }
 
@@ -123,13 +144,20 @@ fn judged(answer: Answer, doing: &str) -> std::result::Result<(), Trouble> {
         204 | 202 | 200 => Ok(()),
         // A proxy in between cut it, or the token ran out while the first byte was on its way, or
         // someone removed the image.
-        400 if message.contains("Size mismatch") || message.contains("Size exceeds") => Err(Trouble::Passing(answer.refusal(doing))),
-        401 | 404 | 408 | 409 | 410 | 429 | 500..=599 => Err(Trouble::Passing(answer.refusal(doing))),
+        400 if message.contains("Size mismatch") || message.contains("Size exceeds") => {
+            Err(Trouble::Passing(answer.refusal(doing)))
+        }
+        401 | 404 | 408 | 409 | 410 | 429 | 500..=599 => {
+            Err(Trouble::Passing(answer.refusal(doing)))
+        }
         415 => Err(Trouble::Lasting(
-            Failure::new(ExitCode::Registry, "Glance does not recognise the file as a tarball, a kernel or an initramfs")
-                .hint("look at it: file FILE; osimg verify TARBALL")
-                .because(answer.refusal(doing))
-                .into(),
+            Failure::new(
+                ExitCode::Registry,
+                "Glance does not recognise the file as a tarball, a kernel or an initramfs",
+            )
+            .hint("look at it: file FILE; osimg verify TARBALL")
+            .because(answer.refusal(doing))
+            .into(),
         )),
         _ => Err(Trouble::Lasting(answer.refusal(doing))),
     }
@@ -141,7 +169,10 @@ fn import(glance: &Glance, id: &str, url: &str, doing: &str) -> std::result::Res
         202 => Ok(()),
         400 | 403 | 404 | 409 => Err(Trouble::Lasting(
             Failure::new(ExitCode::Registry, format!("{doing}: Glance does not want to"))
-                .hint("Glance's operators allow hosts and ports (import_filtering_opts) and the method web-download; or leave --import-from out")
+                .hint(
+                    "Glance's operators allow hosts and ports (import_filtering_opts) and the \
+                     method web-download; or leave --import-from out",
+                )
                 .because(answer.refusal("asking Glance"))
                 .into(),
         )),
@@ -150,27 +181,42 @@ fn import(glance: &Glance, id: &str, url: &str, doing: &str) -> std::result::Res
 }
 
 /// The image, when it is whole and what was sent.
-fn verified(glance: &Glance, id: &str, piece: &Piece, doing: &str) -> std::result::Result<Image, Trouble> {
+fn verified(
+    glance: &Glance,
+    id: &str,
+    piece: &Piece,
+    doing: &str,
+) -> std::result::Result<Image, Trouble> {
     let mut waited = Duration::ZERO;
     let mut pause = Duration::from_millis(100);
     loop {
         let found = glance.images().find(id, doing, Stop::Heed).map_err(Trouble::Lasting)?;
         let Some(image) = found else { return Err(Trouble::Passing(gone(doing))) };
-        let failed_import = image.property("os_glance_failed_import").is_some_and(|stores| !stores.is_empty());
+        let failed_import =
+            image.property("os_glance_failed_import").is_some_and(|stores| !stores.is_empty());
         match image.status.as_str() {
             "active" => {
                 compare(&image, piece, doing).map_err(Trouble::Lasting)?;
                 return Ok(image);
             }
             "queued" if failed_import => {
-                let error = Failure::new(ExitCode::Registry, format!("{doing}: Glance could not fetch it, and does not say why"))
-                    .hint("can its host reach that address? or leave --import-from out, and osimg sends it");
+                let error = Failure::new(
+                    ExitCode::Registry,
+                    format!("{doing}: Glance could not fetch it, and does not say why"),
+                )
+                .hint(
+                    "can its host reach that address? or leave --import-from out, and osimg sends \
+                     it",
+                );
                 return Err(Trouble::Lasting(error.into()));
             }
             "saving" | "importing" | "uploading" | "queued" if waited < SETTLING => {}
             status => {
-                let error = Failure::new(ExitCode::Registry, format!("{doing}: it became {status} instead of active"))
-                    .hint("Glance's log has the reason, under the image's id");
+                let error = Failure::new(
+                    ExitCode::Registry,
+                    format!("{doing}: it became {status} instead of active"),
+                )
+                .hint("Glance's log has the reason, under the image's id");
                 return Err(Trouble::Passing(error.into()));
             }
         }
@@ -197,7 +243,8 @@ fn compare(image: &Image, piece: &Piece, doing: &str) -> Result<()> {
     Err(Failure::new(
         ExitCode::Trust,
         format!(
-            "{doing}: what arrived is not what was sent: {} bytes instead of {}, digest {}… instead of {}…",
+            "{doing}: what arrived is not what was sent: {} bytes instead of {}, digest {}… \
+             instead of {}…",
             image.size.unwrap_or(0),
             piece.size,
             shown(image.os_hash_value.as_deref().unwrap_or("none")),
@@ -242,7 +289,9 @@ impl Read for Telling<'_, '_> {
 fn new_id() -> Result<String> {
     use anyhow::Context;
     let mut bytes = [0_u8; 16];
-    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).context("reading /dev/urandom")?;
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context("reading /dev/urandom")?;
     // RFC 9562, version 7: the time in milliseconds comes first, so that of two images of one
     // second the older has the smaller id.
     let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());

@@ -24,13 +24,18 @@ pub(super) struct Chosen {
 
 pub(super) fn choose(glance: &Glance, report: &Report) -> Result<Chosen> {
     let publishing = &glance.publishing;
-    let members = publishing.share_with.iter().map(|project| member(glance, project)).collect::<Result<Vec<_>>>()?;
+    let members = publishing
+        .share_with
+        .iter()
+        .map(|project| member(glance, project))
+        .collect::<Result<Vec<_>>>()?;
     let visibility = match publishing.visibility {
         Visibility::Auto if !members.is_empty() => Visibility::Shared,
         Visibility::Auto if glance.session.is_admin() => Visibility::Public,
         Visibility::Auto => {
             report.note(&format!(
-                "{} may not make public images: these are community ones, which Ironic finds as well",
+                "{} may not make public images: these are community ones, which Ironic finds as \
+                 well",
                 glance.session.who()
             ));
             Visibility::Community
@@ -39,17 +44,21 @@ pub(super) fn choose(glance: &Glance, report: &Report) -> Result<Chosen> {
     };
     let word = visibility.word();
     if !members.is_empty() && visibility != Visibility::Shared {
-        return Err(Failure::new(ExitCode::Usage, format!("sharing the images: {word} ones have no members"))
-            .hint("leave --visibility out, or choose shared")
-            .into());
+        return Err(Failure::new(
+            ExitCode::Usage,
+            format!("sharing the images: {word} ones have no members"),
+        )
+        .hint("leave --visibility out, or choose shared")
+        .into());
     }
     if members.is_empty() && matches!(visibility, Visibility::Shared | Visibility::Private) {
         report.warn(&format!(
-            "{word} images without a member: Ironic finds them only where its conductor works in the same project; \
-             share them (--share-with PROJECT), or choose community"
+            "{word} images without a member: Ironic finds them only where its conductor works in \
+             the same project; share them (--share-with PROJECT), or choose community"
         ));
     }
-    let may_fall_back = publishing.visibility == Visibility::Auto && visibility == Visibility::Public;
+    let may_fall_back =
+        publishing.visibility == Visibility::Auto && visibility == Visibility::Public;
     Ok(Chosen { visibility, may_fall_back, members })
 }
 
@@ -59,12 +68,21 @@ fn member(glance: &Glance, project: &str) -> Result<String> {
     let failure = |why: String| Failure::new(ExitCode::Registry, format!("{doing}: {why}"));
     match glance.session.find_project(project, &doing)? {
         ProjectLookup::Found(id) => Ok(id),
-        ProjectLookup::Refused => Err(failure(format!("{} may not list projects", glance.session.who()))
-            .hint("name it by its id: ask an administrator for `openstack project show NAME -f value -c id`")
-            .into()),
-        ProjectLookup::Missing => Err(failure("there is none".into()).hint("openstack project list shows them").into()),
-        ProjectLookup::Several(ids) => Err(failure(format!("there are {} of that name", ids.len()))
-            .hint(format!("name it by its id: one of {}", ids.join(", ")))
-            .into()),
+        ProjectLookup::Refused => {
+            Err(failure(format!("{} may not list projects", glance.session.who()))
+                .hint(
+                    "name it by its id: ask an administrator for `openstack project show NAME -f \
+                     value -c id`",
+                )
+                .into())
+        }
+        ProjectLookup::Missing => {
+            Err(failure("there is none".into()).hint("openstack project list shows them").into())
+        }
+        ProjectLookup::Several(ids) => {
+            Err(failure(format!("there are {} of that name", ids.len()))
+                .hint(format!("name it by its id: one of {}", ids.join(", ")))
+                .into())
+        }
     }
 }

@@ -32,7 +32,10 @@ pub(super) struct Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("base", &self.base).field("repository", &self.repository).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("base", &self.base)
+            .field("repository", &self.repository)
+            .finish_non_exhaustive()
     }
 }
 
@@ -50,7 +53,11 @@ pub(super) fn message(answer: &Answer) -> String {
         message: String,
     }
     let text = match serde_json::from_slice::<Errors>(&answer.body) {
-        Ok(Errors { errors }) => errors.iter().map(|e| format!("{} ({})", e.message, e.code)).collect::<Vec<_>>().join(", "),
+        Ok(Errors { errors }) => errors
+            .iter()
+            .map(|e| format!("{} ({})", e.message, e.code))
+            .collect::<Vec<_>>()
+            .join(", "),
         Err(_) => String::new(),
     };
     let shown: String = text.chars().filter(|c| !c.is_control()).take(300).collect();
@@ -70,14 +77,30 @@ pub(super) struct Blob<'a> {
 
 impl Client {
     /// Finds out how the registry is spoken to, and logs in.
-    pub fn connect(http: http::Client, repository: Repository, credentials: Option<Credentials>) -> Result<Self> {
-        let host = if repository.host == "docker.io" { "registry-1.docker.io" } else { &repository.host };
+    pub fn connect(
+        http: http::Client,
+        repository: Repository,
+        credentials: Option<Credentials>,
+    ) -> Result<Self> {
+        let host =
+            if repository.host == "docker.io" { "registry-1.docker.io" } else { &repository.host };
         let base = scheme(&http, host)?;
-        let client = Self { http, base, repository, credentials, authorization: RefCell::default(), stop: Cell::new(Stop::Heed) };
+        let client = Self {
+            http,
+            base,
+            repository,
+            credentials,
+            authorization: RefCell::default(),
+            stop: Cell::new(Stop::Heed),
+        };
         let answer = client.call(&Call::get("/v2/"), "asking")?;
         match answer.status {
             200 => Ok(client),
-            404 => Err(Failure::new(ExitCode::Registry, format!("asking {}: no OCI registry answers there", client.base)).into()),
+            404 => Err(Failure::new(
+                ExitCode::Registry,
+                format!("asking {}: no OCI registry answers there", client.base),
+            )
+            .into()),
             _ => Err(client.refused("asking", &answer)),
         }
     }
@@ -99,16 +122,30 @@ impl Client {
 
     /// The failure of a call that was answered with anything but what was hoped for.
     pub fn refused(&self, doing: &str, answer: &Answer) -> anyhow::Error {
-        let failure = Failure::new(ExitCode::Registry, format!("{doing} {}: the registry answers {}", self.repository, message(answer)));
+        let failure = Failure::new(
+            ExitCode::Registry,
+            format!("{doing} {}: the registry answers {}", self.repository, message(answer)),
+        );
         let host = &self.repository.host;
         match answer.status {
-            401 if self.credentials.is_none() => {
-                failure.hint(format!("log in first: podman login {host}, docker login {host} or skopeo login {host}"))
-            }
-            401 => failure.hint(format!("the login is wrong or has expired: log in again, podman login {host}")),
-            403 => failure.hint("the login is right, but may not do this: ask for the right to push to this repository"),
-            405 => failure.hint("the registry is set up to delete nothing (storage.delete.enabled of docker-registry)"),
-            413 => failure.hint("a proxy before the registry limits uploads: raise its limit (client_max_body_size of nginx)"),
+            401 if self.credentials.is_none() => failure.hint(format!(
+                "log in first: podman login {host}, docker login {host} or skopeo login {host}"
+            )),
+            401 => failure.hint(format!(
+                "the login is wrong or has expired: log in again, podman login {host}"
+            )),
+            403 => failure.hint(
+                "the login is right, but may not do this: ask for the right to push to this \
+                 repository",
+            ),
+            405 => failure.hint(
+                "the registry is set up to delete nothing (storage.delete.enabled of \
+                 docker-registry)",
+            ),
+            413 => failure.hint(
+                "a proxy before the registry limits uploads: raise its limit \
+                 (client_max_body_size of nginx)",
+            ),
             507 => failure.hint("the registry's disk is full, or its quota used up"),
             _ => failure,
         }
@@ -143,41 +180,47 @@ impl Client {
             }
             let session = self.absolute(begun.header("location").unwrap_or_default())?;
             let digest = percent::encoded(blob.digest, percent::UNRESERVED);
-            let url = format!("{session}{}digest={digest}", if session.contains('?') { '&' } else { '?' });
+            let url = format!(
+                "{session}{}digest={digest}",
+                if session.contains('?') { '&' } else { '?' }
+            );
             let mut body = open().inspect_err(|_| self.abandon(&session))?;
             let headers = vec![("content-type", "application/octet-stream".to_owned())];
             let upload = Upload { path: String::new(), headers, size: blob.size, body: &mut body };
             let login = self.authorization.borrow().clone();
-            let failure = match self.http.upload(upload, &url, &self.headers(login.as_deref(), &url)) {
-                Ok(answer) if answer.status == 201 => {
-                    return match answer.header("docker-content-digest") {
-                        Some(digest) if digest != blob.digest => {
-                            Err(Failure::new(ExitCode::Trust, format!("{whole}: it arrived as {digest}, not as {}", blob.digest)).into())
+            let failure =
+                match self.http.upload(upload, &url, &self.headers(login.as_deref(), &url)) {
+                    Ok(answer) if answer.status == 201 => {
+                        return match answer.header("docker-content-digest") {
+                            Some(digest) if digest != blob.digest => Err(Failure::new(
+                                ExitCode::Trust,
+                                format!("{whole}: it arrived as {digest}, not as {}", blob.digest),
+                            )
+                            .into()),
+                            _ => Ok(()),
+                        };
+                    }
+                    Ok(answer) => {
+                        let failure = self.refused(&doing, &answer);
+                        if !answer.is(&[401, 404, 408, 429, 500, 502, 503, 504]) {
+                            self.abandon(&session);
+                            return Err(failure);
                         }
-                        _ => Ok(()),
-                    };
-                }
-                Ok(answer) => {
-                    let failure = self.refused(&doing, &answer);
-                    if !answer.is(&[401, 404, 408, 429, 500, 502, 503, 504]) {
-                        self.abandon(&session);
-                        return Err(failure);
+                        if answer.status == 401 {
+                            self.log_in(&answer, &doing)?;
+                        }
+                        failure
                     }
-                    if answer.status == 401 {
-                        self.log_in(&answer, &doing)?;
+                    Err(error) => {
+                        let passing = error.is_temporary();
+                        let failure = failed(error, &whole);
+                        if !passing {
+                            self.abandon(&session);
+                            return Err(failure);
+                        }
+                        failure
                     }
-                    failure
-                }
-                Err(error) => {
-                    let passing = error.is_temporary();
-                    let failure = failed(error, &whole);
-                    if !passing {
-                        self.abandon(&session);
-                        return Err(failure);
-                    }
-                    failure
-                }
-            };
+                };
             self.abandon(&session);
             if !retry.again(None).map_err(|error| failed(error, &whole))? {
                 return Err(failure.context("giving up after several attempts"));
@@ -201,7 +244,11 @@ impl Client {
     /// A registry may send uploads elsewhere, with a signature in the URL: the login is not for
     /// there.
     fn headers<'a>(&self, login: Option<&'a str>, url: &str) -> Vec<(&'static str, &'a str)> {
-        login.filter(|_| self.is_own(url)).map(|login| ("authorization", login)).into_iter().collect()
+        login
+            .filter(|_| self.is_own(url))
+            .map(|login| ("authorization", login))
+            .into_iter()
+            .collect()
     }
 
     fn is_own(&self, url: &str) -> bool {
@@ -211,8 +258,13 @@ impl Client {
     /// A path, or the place that a registry sent us to, as a URL that we go to.
     fn absolute(&self, location: &str) -> Result<String> {
         let refuse = |why: &str| {
-            Failure::new(ExitCode::Registry, format!("sending to {}: the registry sends us {why}", self.repository)).hint(
-                "is it behind a proxy that does not forward its address? set X-Forwarded-Proto and Host there, or http.host in its configuration",
+            Failure::new(
+                ExitCode::Registry,
+                format!("sending to {}: the registry sends us {why}", self.repository),
+            )
+            .hint(
+                "is it behind a proxy that does not forward its address? set X-Forwarded-Proto \
+                 and Host there, or http.host in its configuration",
             )
         };
         if location.starts_with('/') && !location.starts_with("//") {
@@ -236,7 +288,9 @@ fn scheme(http: &http::Client, host: &str) -> Result<String> {
     match http.open(&Call::get(""), &format!("{secure}/v2/"), &[]) {
         Ok(_) => Ok(secure),
         // It does speak TLS, and is not trusted; or a signal came.
-        Err(error) if error.is_trust_error() || process::stop_requested().is_some() => Err(failed(error, &format!("asking {host}"))),
+        Err(error) if error.is_trust_error() || process::stop_requested().is_some() => {
+            Err(failed(error, &format!("asking {host}")))
+        }
         Err(_) => Ok(format!("http://{host}")),
     }
 }

@@ -37,13 +37,18 @@ impl Credentials {
             Self::Password { password, .. } => crate::secrets::conceal(password),
             Self::Identity(token) => crate::secrets::conceal(token),
         }
-        self.basic().iter().filter_map(|basic| basic.strip_prefix("Basic ")).for_each(crate::secrets::conceal);
+        self.basic()
+            .iter()
+            .filter_map(|basic| basic.strip_prefix("Basic "))
+            .for_each(crate::secrets::conceal);
     }
 
     /// The value of an `Authorization` header, where a name and a password are what is asked for.
     pub fn basic(&self) -> Option<String> {
         match self {
-            Self::Password { user, password } => Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))),
+            Self::Password { user, password } => {
+                Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
+            }
             Self::Identity(_) => None,
         }
     }
@@ -79,13 +84,19 @@ pub(super) fn files(environment: impl Fn(&str) -> Option<String>) -> Vec<PathBuf
         return vec![file.into()];
     }
     let home = set("HOME").map(PathBuf::from);
-    let config = set("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| Some(home.as_ref()?.join(".config")));
-    let docker = set("DOCKER_CONFIG").map(PathBuf::from).or_else(|| Some(home.as_ref()?.join(".docker")));
+    let config =
+        set("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| Some(home.as_ref()?.join(".config")));
+    let docker =
+        set("DOCKER_CONFIG").map(PathBuf::from).or_else(|| Some(home.as_ref()?.join(".docker")));
     let run = set("XDG_RUNTIME_DIR").map(PathBuf::from);
-    [run.map(|d| d.join("containers/auth.json")), config.map(|d| d.join("containers/auth.json")), docker.map(|d| d.join("config.json"))]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        run.map(|d| d.join("containers/auth.json")),
+        config.map(|d| d.join("containers/auth.json")),
+        docker.map(|d| d.join("config.json")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The login for a repository, from the first of the files that has one; nothing where none has.
@@ -94,12 +105,23 @@ pub(super) fn find(files: &[PathBuf], host: &str, name: &str) -> Result<Option<C
         let text = match crate::files::read(path, crate::files::TEXT) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error).or_fail(ExitCode::Host, format!("reading the registry logins {}", path.display())),
+            Err(error) => {
+                return Err(error).or_fail(
+                    ExitCode::Host,
+                    format!("reading the registry logins {}", path.display()),
+                );
+            }
         };
         // serde's message could quote a password.
         let file: AuthFile = serde_json::from_slice(&text).map_err(|error| {
             let place = format!("{}:{}:{}", path.display(), error.line(), error.column());
-            Failure::new(ExitCode::Host, format!("reading the registry logins {place}: it is not in the form of Docker's config.json"))
+            Failure::new(
+                ExitCode::Host,
+                format!(
+                    "reading the registry logins {place}: it is not in the form of Docker's \
+                     config.json"
+                ),
+            )
         })?;
         if let Some(found) = file.look_up(host, name, path)? {
             found.conceal();
@@ -115,7 +137,9 @@ impl AuthFile {
         if let Some(helper) = keys.iter().find_map(|key| self.cred_helpers.get(key)) {
             return ask_helper(helper, host);
         }
-        let login = keys.iter().find_map(|key| self.auths.iter().find(|(written, _)| plain(written) == *key));
+        let login = keys
+            .iter()
+            .find_map(|key| self.auths.iter().find(|(written, _)| plain(written) == *key));
         if let Some((_, login)) = login
             && let Some(found) = login.decode(path)?
         {
@@ -123,7 +147,8 @@ impl AuthFile {
         }
         match &self.creds_store {
             Some(helper) => {
-                let server = if DOCKER_HUB.contains(&host) { "https://index.docker.io/v1/" } else { host };
+                let server =
+                    if DOCKER_HUB.contains(&host) { "https://index.docker.io/v1/" } else { host };
                 ask_helper(helper, server)
             }
             None => Ok(None),
@@ -163,20 +188,28 @@ impl Login {
             return Ok(Some(Credentials::Identity(self.identitytoken.clone())));
         }
         if !self.username.is_empty() {
-            return Ok(Some(Credentials::Password { user: self.username.clone(), password: self.password.clone() }));
+            return Ok(Some(Credentials::Password {
+                user: self.username.clone(),
+                password: self.password.clone(),
+            }));
         }
         // Docker leaves empty entries where a helper has the login.
         if self.auth.is_empty() {
             return Ok(None);
         }
-        let text = STANDARD.decode(self.auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let text =
+            STANDARD.decode(self.auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         match text.as_deref().and_then(|text| text.split_once(':')) {
-            Some((user, password)) => {
-                Ok(Some(Credentials::Password { user: user.to_owned(), password: password.trim_end_matches('\0').to_owned() }))
-            }
+            Some((user, password)) => Ok(Some(Credentials::Password {
+                user: user.to_owned(),
+                password: password.trim_end_matches('\0').to_owned(),
+            })),
             None => Err(Failure::new(
                 ExitCode::Host,
-                format!("reading the registry logins {}: an 'auth' is not USER:PASSWORD in base64", path.display()),
+                format!(
+                    "reading the registry logins {}: an 'auth' is not USER:PASSWORD in base64",
+                    path.display()
+                ),
             )
             .hint("log in again: podman login, docker login or skopeo login")
             .into()),
@@ -195,12 +228,26 @@ struct HelperAnswer {
 fn ask_helper(helper: &str, server: &str) -> Result<Option<Credentials>> {
     let program = format!("docker-credential-{helper}");
     let doing = || format!("asking {} for the login to {server}", program.escape_debug());
-    if helper.is_empty() || !helper.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
-        return Err(Failure::new(ExitCode::Host, format!("{}: that is not the name of a helper", doing())).into());
+    if helper.is_empty() || !helper.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    {
+        return Err(Failure::new(
+            ExitCode::Host,
+            format!("{}: that is not the name of a helper", doing()),
+        )
+        .into());
     }
-    #[expect(clippy::disallowed_methods, reason = "a credential helper talks over its stdin and stdout with the program that started it")]
-    let mut child =
-        Command::new(&program).arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().or_fail_hint(
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a credential helper talks over its stdin and stdout with the program that \
+                  started it"
+    )]
+    let mut child = Command::new(&program)
+        .arg("get")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .or_fail_hint(
             ExitCode::Host,
             doing(),
             "the helper that the login file names must be in the PATH",
@@ -208,25 +255,41 @@ fn ask_helper(helper: &str, server: &str) -> Result<Option<Credentials>> {
     if let Some(mut stdin) = child.stdin.take() {
         match stdin.write_all(server.as_bytes()) {
             // One that reads nothing has its answer ready.
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error).or_fail(ExitCode::Host, doing()),
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                return Err(error).or_fail(ExitCode::Host, doing());
+            }
             _ => {}
         }
     }
     let output = child.wait_with_output().or_fail(ExitCode::Host, doing())?;
     if !output.status.success() {
-        let output_text = String::from_utf8_lossy(output.stdout.get(..200.min(output.stdout.len())).unwrap_or_default()).to_lowercase();
+        let output_text = String::from_utf8_lossy(
+            output.stdout.get(..200.min(output.stdout.len())).unwrap_or_default(),
+        )
+        .to_lowercase();
         if output_text.contains("not found") {
             return Ok(None);
         }
-        return Err(Failure::new(ExitCode::Host, format!("{}: it failed ({})", doing(), output.status))
-            .hint(format!("try it: echo {server} | {program} get"))
-            .into());
+        return Err(Failure::new(
+            ExitCode::Host,
+            format!("{}: it failed ({})", doing(), output.status),
+        )
+        .hint(format!("try it: echo {server} | {program} get"))
+        .into());
     }
     let answer = output.stdout.get(..LONGEST_ANSWER.min(output.stdout.len())).unwrap_or_default();
     let Ok(HelperAnswer { username, secret }) = serde_json::from_slice(answer) else {
-        return Err(Failure::new(ExitCode::Host, format!("{}: its answer is not in the form of the helpers' protocol", doing())).into());
+        return Err(Failure::new(
+            ExitCode::Host,
+            format!("{}: its answer is not in the form of the helpers' protocol", doing()),
+        )
+        .into());
     };
-    Ok(Some(if username == "<token>" { Credentials::Identity(secret) } else { Credentials::Password { user: username, password: secret } }))
+    Ok(Some(if username == "<token>" {
+        Credentials::Identity(secret)
+    } else {
+        Credentials::Password { user: username, password: secret }
+    }))
 }
 
 #[cfg(test)]
@@ -248,14 +311,26 @@ mod tests {
     fn logins_are_found_under_every_name_that_the_tools_file_them() {
         // printf me:a:b | base64
         let login = r#"{"auth": "bWU6YTpi"}"#;
-        for key in ["r.example", "r.example/os", "r.example/os/x", "https://r.example/v1/", "https://r.example"] {
+        for key in [
+            "r.example",
+            "r.example/os",
+            "r.example/os/x",
+            "https://r.example/v1/",
+            "https://r.example",
+        ] {
             let json = format!(r#"{{"auths": {{"{key}": {login}, "other.example": {{}}}}}}"#);
             assert_eq!(found(&json, "r.example", "os/x"), password("me", "a:b"), "{key}");
         }
-        assert_eq!(found(&format!(r#"{{"auths": {{"r.example/other": {login}}}}}"#), "r.example", "os/x"), None);
+        assert_eq!(
+            found(&format!(r#"{{"auths": {{"r.example/other": {login}}}}}"#), "r.example", "os/x"),
+            None
+        );
         let hub = format!(r#"{{"auths": {{"https://index.docker.io/v1/": {login}}}}}"#);
         assert_eq!(found(&hub, "docker.io", "me/x"), password("me", "a:b"));
-        assert_eq!(found(r#"{"auths": {"r.example": {"identitytoken": "t"}}}"#, "r.example", "x"), Some(Credentials::Identity("t".into())));
+        assert_eq!(
+            found(r#"{"auths": {"r.example": {"identitytoken": "t"}}}"#, "r.example", "x"),
+            Some(Credentials::Identity("t".into()))
+        );
         assert_eq!(found(r#"{"auths": {"r.example": {}}, "unknown": 1}"#, "r.example", "x"), None);
     }
 
@@ -291,13 +366,25 @@ mod tests {
 
     #[test]
     fn files_are_looked_for_where_podman_and_docker_keep_them() {
-        let environment =
-            |pairs: &'static [(&str, &str)]| move |name: &str| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
-        assert_eq!(files(environment(&[("REGISTRY_AUTH_FILE", "/a"), ("HOME", "/h")])), [PathBuf::from("/a")]);
+        let environment = |pairs: &'static [(&str, &str)]| {
+            move |name: &str| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())
+        };
+        assert_eq!(
+            files(environment(&[("REGISTRY_AUTH_FILE", "/a"), ("HOME", "/h")])),
+            [PathBuf::from("/a")]
+        );
         assert_eq!(
             files(environment(&[("HOME", "/h"), ("XDG_RUNTIME_DIR", "/run/user/0")])),
-            ["/run/user/0/containers/auth.json", "/h/.config/containers/auth.json", "/h/.docker/config.json"].map(PathBuf::from)
+            [
+                "/run/user/0/containers/auth.json",
+                "/h/.config/containers/auth.json",
+                "/h/.docker/config.json"
+            ]
+            .map(PathBuf::from)
         );
-        assert_eq!(files(environment(&[("DOCKER_CONFIG", "/d"), ("HOME", "")])), [PathBuf::from("/d/config.json")]);
+        assert_eq!(
+            files(environment(&[("DOCKER_CONFIG", "/d"), ("HOME", "")])),
+            [PathBuf::from("/d/config.json")]
+        );
     }
 }

@@ -21,7 +21,8 @@ pub(super) const PIECE: &str = "application/vnd.osimg.piece.v1";
 /// <https://github.com/opencontainers/image-spec/blob/v1.1.0/manifest.md#guidance-for-an-empty-descriptor>.
 pub(super) const EMPTY: &[u8] = b"{}";
 /// Its digest.
-pub(super) const EMPTY_DIGEST: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+pub(super) const EMPTY_DIGEST: &str =
+    "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
 
 /// Annotations of OCI's.
@@ -73,14 +74,22 @@ impl Document {
             size: EMPTY.len() as u64,
             annotations: BTreeMap::new(),
         };
-        Self { schema_version: 2, media_type: MANIFEST.into(), artifact_type: kind.into(), config, layers, annotations }
+        Self {
+            schema_version: 2,
+            media_type: MANIFEST.into(),
+            artifact_type: kind.into(),
+            config,
+            layers,
+            annotations,
+        }
     }
 
     /// The manifest of one piece. It contains only facts about the bytes, so that equal pieces of
     /// two sets have equal manifests.
     pub fn from_piece(layer: &Descriptor) -> Self {
         let mut layer = layer.clone();
-        let annotations = layer.annotations.iter().filter(|(key, _)| [ROLE, SHA512].contains(&key.as_str()));
+        let annotations =
+            layer.annotations.iter().filter(|(key, _)| [ROLE, SHA512].contains(&key.as_str()));
         layer.annotations = annotations.map(|(key, value)| (key.clone(), value.clone())).collect();
         if let Some(role) = layer.annotations.get(ROLE).cloned() {
             layer.annotations.insert(TITLE.into(), role);
@@ -96,8 +105,12 @@ impl Document {
             (NAME.to_owned(), set.name.clone()),
             (EXTENSION.to_owned(), set.tarball.extension.to_owned()),
         ]);
-        let known = [(VERSION, Some(&set.version)), (ARCH, set.arch.as_ref()), (TREE, set.tree.as_ref())];
-        let os = [("org.osimg.os_distro", set.os_distro.as_ref()), ("org.osimg.os_version", set.os_version.as_ref())];
+        let known =
+            [(VERSION, Some(&set.version)), (ARCH, set.arch.as_ref()), (TREE, set.tree.as_ref())];
+        let os = [
+            ("org.osimg.os_distro", set.os_distro.as_ref()),
+            ("org.osimg.os_version", set.os_version.as_ref()),
+        ];
         for (key, value) in known.into_iter().chain(os) {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
                 annotations.insert(key.to_owned(), value.clone());
@@ -150,9 +163,16 @@ mod tests {
             media_type: "application/octet-stream".into(),
             digest: EMPTY_DIGEST.into(),
             size: 2,
-            annotations: BTreeMap::from([(TITLE.into(), title.into()), (ROLE.into(), "kernel".into()), (SHA512.into(), "ab".into())]),
+            annotations: BTreeMap::from([
+                (TITLE.into(), title.into()),
+                (ROLE.into(), "kernel".into()),
+                (SHA512.into(), "ab".into()),
+            ]),
         };
-        let (one, two) = (Document::from_piece(&layer("a-1.vmlinuz")), Document::from_piece(&layer("b-2.vmlinuz")));
+        let (one, two) = (
+            Document::from_piece(&layer("a-1.vmlinuz")),
+            Document::from_piece(&layer("b-2.vmlinuz")),
+        );
         assert_eq!(one, two);
         let text = serde_json::to_string(&one).expect("JSON");
         assert!(

@@ -3,7 +3,9 @@
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::documents::{ARCH, CREATED, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, VERSION};
+use super::documents::{
+    ARCH, CREATED, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, VERSION,
+};
 use super::index::Index;
 use super::{Oci, digest_of};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
@@ -39,7 +41,8 @@ fn tags(oci: &Oci) -> Result<Vec<String>> {
             404 => break,
             _ => return Err(oci.client.refused(doing, &answer)),
         }
-        let page: Tags = serde_json::from_slice(&answer.body).or_fail(ExitCode::Registry, format!("{doing} {}", oci.repository))?;
+        let page: Tags = serde_json::from_slice(&answer.body)
+            .or_fail(ExitCode::Registry, format!("{doing} {}", oci.repository))?;
         let page = page.tags.unwrap_or_default();
         if page.is_empty() || all.len() > MOST_TAGS {
             break;
@@ -53,7 +56,8 @@ fn tags(oci: &Oci) -> Result<Vec<String>> {
 }
 
 fn read_all(oci: &Oci) -> Result<Listing> {
-    let mut listing = Listing { sets: BTreeMap::new(), pieces: BTreeMap::new(), indexes: Vec::new() };
+    let mut listing =
+        Listing { sets: BTreeMap::new(), pieces: BTreeMap::new(), indexes: Vec::new() };
     for tag in tags(oci)? {
         // One that went in the meantime, or someone else's.
         let Some(text) = oci.manifest(&tag)? else { continue };
@@ -73,12 +77,15 @@ fn read_all(oci: &Oci) -> Result<Listing> {
 
 /// The manifests of a set's pieces, by role.
 fn parts(document: &Document) -> impl Iterator<Item = (&str, &str)> {
-    document.layers.iter().filter_map(|layer| Some((layer.annotations.get(ROLE)?.as_str(), layer.annotations.get(ITSELF)?.as_str())))
+    document.layers.iter().filter_map(|layer| {
+        Some((layer.annotations.get(ROLE)?.as_str(), layer.annotations.get(ITSELF)?.as_str()))
+    })
 }
 
 pub(super) fn list(oci: &Oci) -> Result<Vec<Entry>> {
     let listing = read_all(oci)?;
-    let mut entries: Vec<Entry> = listing.sets.values().filter_map(|(_, document)| entry(document)).collect();
+    let mut entries: Vec<Entry> =
+        listing.sets.values().filter_map(|(_, document)| entry(document)).collect();
     // The newest first; the version decides among those of one second.
     entries.sort_by(|a, b| (&b.created, &b.version).cmp(&(&a.created, &a.version)));
     let mut seen = HashSet::new();
@@ -87,7 +94,8 @@ pub(super) fn list(oci: &Oci) -> Result<Vec<Entry>> {
             entry.state = State::Current;
         }
     }
-    let used: BTreeSet<&str> = listing.sets.values().flat_map(|(_, document)| parts(document)).map(|(_, id)| id).collect();
+    let used: BTreeSet<&str> =
+        listing.sets.values().flat_map(|(_, document)| parts(document)).map(|(_, id)| id).collect();
     let orphans = listing.pieces.iter().filter(|(digest, _)| !used.contains(digest.as_str()));
     entries.extend(orphans.map(|(digest, (tag, document))| Entry {
         name: tag.clone(),
@@ -117,7 +125,9 @@ pub(super) fn set_of(oci: &Oci, piece: &str) -> Result<Option<(String, Document)
 
 fn entry(document: &Document) -> Option<Entry> {
     let own = |key: &str| document.annotations.get(key).cloned();
-    let tarball = document.layers.iter().find(|layer| layer.annotations.get(ROLE).is_some_and(|role| role == Role::Tarball.word()))?;
+    let tarball = document.layers.iter().find(|layer| {
+        layer.annotations.get(ROLE).is_some_and(|role| role == Role::Tarball.word())
+    })?;
     Some(Entry {
         name: own(NAME)?,
         version: own(VERSION).unwrap_or_default(),
@@ -145,11 +155,21 @@ pub(super) fn remove(oci: &Oci, wanted: &Entry) -> Result<Vec<String>> {
         delete(oci, &wanted.id, &wanted.name)?;
         return Ok(vec![wanted.id.clone()]);
     }
-    let is_it = |document: &Document| entry(document).is_some_and(|found| Entry { state: wanted.state, ..found } == *wanted);
-    let Some(digest) = listing.sets.iter().find(|(_, (_, document))| is_it(document)).map(|(digest, _)| digest.clone()) else {
+    let is_it = |document: &Document| {
+        entry(document).is_some_and(|found| Entry { state: wanted.state, ..found } == *wanted)
+    };
+    let Some(digest) = listing
+        .sets
+        .iter()
+        .find(|(_, (_, document))| is_it(document))
+        .map(|(digest, _)| digest.clone())
+    else {
         let failure = Failure::new(
             ExitCode::Registry,
-            format!("removing {} {} from {}: it is not there", wanted.name, wanted.version, oci.repository),
+            format!(
+                "removing {} {} from {}: it is not there",
+                wanted.name, wanted.version, oci.repository
+            ),
         );
         return Err(failure.into());
     };
@@ -172,7 +192,11 @@ pub(super) fn remove_sets(oci: &Oci, digests: &[&str]) -> Result<Vec<String>> {
 
 fn remove_set(oci: &Oci, listing: Listing, digest: &str) -> Result<Vec<String>> {
     let Some((tag, document)) = listing.sets.get(digest) else { return Ok(Vec::new()) };
-    for (itself, tag, index) in listing.indexes.iter().filter(|(_, _, index)| index.manifests.iter().any(|item| item.digest == digest)) {
+    for (itself, tag, index) in listing
+        .indexes
+        .iter()
+        .filter(|(_, _, index)| index.manifests.iter().any(|item| item.digest == digest))
+    {
         oci.leave_index(tag, index, digest)?;
         delete(oci, itself, tag)?;
     }
@@ -180,9 +204,11 @@ fn remove_set(oci: &Oci, listing: Listing, digest: &str) -> Result<Vec<String>> 
     delete(oci, digest, tag)?;
     let mut removed = vec![tag.clone()];
     let others = listing.sets.iter().filter(|(other, _)| *other != digest);
-    let used: BTreeSet<&str> = others.flat_map(|(_, (_, document))| parts(document)).map(|(_, id)| id).collect();
+    let used: BTreeSet<&str> =
+        others.flat_map(|(_, (_, document))| parts(document)).map(|(_, id)| id).collect();
     for (role, id) in parts(document).filter(|(_, id)| !used.contains(id)) {
-        let name = listing.pieces.get(id).map_or_else(|| format!("{role} {id}"), |(tag, _)| tag.clone());
+        let name =
+            listing.pieces.get(id).map_or_else(|| format!("{role} {id}"), |(tag, _)| tag.clone());
         delete(oci, id, &name)?;
         removed.push(id.to_owned());
     }

@@ -1,7 +1,9 @@
 //! From an `oci://` reference to what it names: the set of a tag, or of one of its tarball's
 //! digests.
 
-use super::documents::{ARCH, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, TITLE, VERSION};
+use super::documents::{
+    ARCH, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, TITLE, VERSION,
+};
 use super::index::{Index, Item};
 use super::{Access, Oci, digest_of, entries};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
@@ -37,15 +39,24 @@ pub fn find(reference: &str, access: &Access, arch: Option<&str>) -> Result<Depl
     let oci = Oci::open(repository, access)?;
     let doing = || format!("looking for oci://{reference}");
     let Some(name) = digest.map(str::to_owned).or_else(|| oci.repository.tag.clone()) else {
-        return Err(Failure::new(ExitCode::Usage, format!("{}: it names a repository, and no image of it", doing()))
-            .hint(format!("append :TAG or @sha256:DIGEST; what is there: osimg images --registry oci:{}", oci.repository))
-            .into());
+        return Err(Failure::new(
+            ExitCode::Usage,
+            format!("{}: it names a repository, and no image of it", doing()),
+        )
+        .hint(format!(
+            "append :TAG or @sha256:DIGEST; what is there: osimg images --registry oci:{}",
+            oci.repository
+        ))
+        .into());
     };
     let Some(text) = oci.manifest(&name)? else {
         let bare = format!("{}/{}", oci.repository.host, oci.repository.name);
-        return Err(Failure::new(ExitCode::Registry, format!("{}: the registry has no such manifest", doing()))
-            .hint(format!("what is there: osimg images --registry oci:{bare}"))
-            .into());
+        return Err(Failure::new(
+            ExitCode::Registry,
+            format!("{}: the registry has no such manifest", doing()),
+        )
+        .hint(format!("what is there: osimg images --registry oci:{bare}"))
+        .into());
     };
     let text = match serde_json::from_slice::<Index>(&text) {
         Ok(index) => chosen(&oci, &index, arch, &doing())?,
@@ -55,15 +66,24 @@ pub fn find(reference: &str, access: &Access, arch: Option<&str>) -> Result<Depl
     match document.artifact_type.as_str() {
         SET => set(&oci, &document, &digest_of(&text)).map(|set| Deployable::Set(Box::new(set))),
         PIECE => {
-            let role = document.layers.first().and_then(|layer| layer.annotations.get(ROLE)).map_or("", String::as_str);
+            let role = document
+                .layers
+                .first()
+                .and_then(|layer| layer.annotations.get(ROLE))
+                .map_or("", String::as_str);
             if role != Role::Tarball.word() {
-                return Err(Failure::new(ExitCode::Usage, format!("{}: it is a {role}, not a tarball", doing()))
-                    .hint("name the set by its tag, or the tarball by its digest")
-                    .into());
+                return Err(Failure::new(
+                    ExitCode::Usage,
+                    format!("{}: it is a {role}, not a tarball", doing()),
+                )
+                .hint("name the set by its tag, or the tarball by its digest")
+                .into());
             }
             let itself = digest_of(&text);
             match entries::set_of(&oci, &itself)? {
-                Some((digest, document)) => set(&oci, &document, &digest).map(|set| Deployable::Set(Box::new(set))),
+                Some((digest, document)) => {
+                    set(&oci, &document, &digest).map(|set| Deployable::Set(Box::new(set)))
+                }
                 None => Ok(single_piece(&oci, &text, &document)),
             }
         }
@@ -77,15 +97,24 @@ fn chosen(oci: &Oci, index: &Index, arch: Option<&str>, doing: &str) -> Result<V
     let fitting: Vec<&Item> = index.manifests.iter().filter(fits).collect();
     let known = || index.manifests.iter().filter_map(Item::arch).collect::<Vec<_>>().join(", ");
     match (fitting.as_slice(), arch) {
-        ([item], _) => oci
-            .manifest(&item.digest)?
-            .ok_or_else(|| Failure::new(ExitCode::Registry, format!("{doing}: the registry has no manifest {}", item.digest)).into()),
-        ([], Some(arch)) => {
-            Err(Failure::new(ExitCode::Registry, format!("{doing}: it is there for {}, not for {}", known(), arch.escape_debug())).into())
-        }
-        _ => Err(Failure::new(ExitCode::Usage, format!("{doing}: it is there for several architectures: {}", known()))
-            .hint("choose one: --arch ARCH")
-            .into()),
+        ([item], _) => oci.manifest(&item.digest)?.ok_or_else(|| {
+            Failure::new(
+                ExitCode::Registry,
+                format!("{doing}: the registry has no manifest {}", item.digest),
+            )
+            .into()
+        }),
+        ([], Some(arch)) => Err(Failure::new(
+            ExitCode::Registry,
+            format!("{doing}: it is there for {}, not for {}", known(), arch.escape_debug()),
+        )
+        .into()),
+        _ => Err(Failure::new(
+            ExitCode::Usage,
+            format!("{doing}: it is there for several architectures: {}", known()),
+        )
+        .hint("choose one: --arch ARCH")
+        .into()),
     }
 }
 
@@ -101,7 +130,10 @@ fn single_piece(oci: &Oci, text: &[u8], document: &Document) -> Deployable {
 fn set(oci: &Oci, document: &Document, itself: &str) -> Result<References> {
     let own = |key: &str| document.annotations.get(key).cloned().unwrap_or_default();
     let piece = |role: Role| {
-        let layer = document.layers.iter().find(|layer| layer.annotations.get(ROLE).is_some_and(|word| word == role.word()))?;
+        let layer = document
+            .layers
+            .iter()
+            .find(|layer| layer.annotations.get(ROLE).is_some_and(|word| word == role.word()))?;
         let id = layer.annotations.get(ITSELF).filter(|id| is_digest(id))?;
         Some(Reference {
             name: layer.annotations.get(TITLE).cloned().unwrap_or_default(),
@@ -114,8 +146,12 @@ fn set(oci: &Oci, document: &Document, itself: &str) -> Result<References> {
         })
     };
     let (name, version) = (own(NAME), own(VERSION));
-    let tarball = piece(Role::Tarball)
-        .ok_or_else(|| Failure::new(ExitCode::Registry, format!("reading the set {itself} of {}: it has no tarball", oci.repository)))?;
+    let tarball = piece(Role::Tarball).ok_or_else(|| {
+        Failure::new(
+            ExitCode::Registry,
+            format!("reading the set {itself} of {}: it has no tarball", oci.repository),
+        )
+    })?;
     Ok(References {
         kind: Kind::Oci,
         registry: format!("oci:{}/{}", oci.repository.host, oci.repository.name),
@@ -138,5 +174,6 @@ fn set(oci: &Oci, document: &Document, itself: &str) -> Result<References> {
 /// `sha256:` and 64 small hexadecimal digits.
 fn is_digest(text: &str) -> bool {
     let small = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    text.strip_prefix("sha256:").is_some_and(|digits| digits.len() == 64 && digits.bytes().all(small))
+    text.strip_prefix("sha256:")
+        .is_some_and(|digits| digits.len() == 64 && digits.bytes().all(small))
 }

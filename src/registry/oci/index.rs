@@ -51,7 +51,10 @@ impl Index {
                 digest: digest.clone(),
                 size: *size,
                 artifact_type: SET.into(),
-                platform: Some(Platform { architecture: platform(&arch).to_owned(), os: "linux".into() }),
+                platform: Some(Platform {
+                    architecture: platform(&arch).to_owned(),
+                    os: "linux".into(),
+                }),
                 annotations: BTreeMap::from([(ARCH.to_owned(), arch)]),
             }
         };

@@ -35,7 +35,9 @@ use crate::set::{Kind, Made, Piece, PublishedVersion, Reference, References, Rol
 use client::{Blob, Client, failed, message};
 pub use find::{Deployable, find};
 
-use documents::{Descriptor, Document, EMPTY, EMPTY_DIGEST, ITSELF, MANIFEST, ROLE, SHA512, TITLE, media_type};
+use documents::{
+    Descriptor, Document, EMPTY, EMPTY_DIGEST, ITSELF, MANIFEST, ROLE, SHA512, TITLE, media_type,
+};
 use index::{INDEX, Index};
 use reference::{Repository, as_tag};
 
@@ -43,7 +45,8 @@ use reference::{Repository, as_tag};
 const CERTIFICATES: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
 
 /// The media types that are read under a tag.
-const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
+const ACCEPTED: &str =
+    "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
 
 /// A repository of an OCI registry.
 #[derive(Debug)]
@@ -91,7 +94,12 @@ impl Oci {
             Failure::new(ExitCode::Usage, format!("reading the registry 'oci:{shown}': {why}"))
                 .hint("write oci:HOST/NAME or oci:HOST/NAME:TAG")
         })?;
-        let filed = || CERTIFICATES.iter().map(|d| PathBuf::from(d).join(&repository.host).join("ca.crt")).find(|path| path.is_file());
+        let filed = || {
+            CERTIFICATES
+                .iter()
+                .map(|d| PathBuf::from(d).join(&repository.host).join("ca.crt"))
+                .find(|path| path.is_file())
+        };
         let ca = access.ca.clone().or_else(filed);
         let http = http::Client::new(&Trust::named(ca.as_deref()), Redirects::Follow)?;
         let login = credentials::find(&access.logins, &repository.host, &repository.name)?;
@@ -106,7 +114,10 @@ impl Oci {
     }
 
     fn tag(&self, set: &Set) -> String {
-        self.repository.tag.clone().unwrap_or_else(|| as_tag(&format!("{}{}", set.stem(), set.tarball.extension)))
+        self.repository
+            .tag
+            .clone()
+            .unwrap_or_else(|| as_tag(&format!("{}{}", set.stem(), set.tarball.extension)))
     }
 
     /// How the manifest of that digest is named, to Ironic and to other clients.
@@ -117,7 +128,8 @@ impl Oci {
     /// A manifest by tag or digest, as it is there.
     fn manifest(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let doing = format!("reading the manifest {name} of");
-        let call = Call::get(self.client.path(&format!("manifests/{name}"))).header("accept", ACCEPTED);
+        let call =
+            Call::get(self.client.path(&format!("manifests/{name}"))).header("accept", ACCEPTED);
         let answer = self.client.call(&call, &doing)?;
         match answer.status {
             200 => Ok(Some(answer.body)),
@@ -139,7 +151,8 @@ impl Oci {
             answer = self.client.call(&call, &doing)?;
             // A blob that two publishers send at once is unknown for an instant to docker-registry,
             // which puts the second instead of the first.
-            let unknown = answer.status == 400 && message(&answer).contains("MANIFEST_BLOB_UNKNOWN");
+            let unknown =
+                answer.status == 400 && message(&answer).contains("MANIFEST_BLOB_UNKNOWN");
             if !unknown || !retry.again(None).map_err(|error| failed(error, &doing))? {
                 break;
             }
@@ -149,21 +162,27 @@ impl Oci {
         }
         let digest = digest_of(text);
         if self.manifest(&digest)?.as_deref() != Some(text) {
-            return Err(
-                Failure::new(ExitCode::Trust, format!("{doing} {}: what is there now is not what was sent", self.repository)).into()
-            );
+            return Err(Failure::new(
+                ExitCode::Trust,
+                format!("{doing} {}: what is there now is not what was sent", self.repository),
+            )
+            .into());
         }
         Ok(())
     }
 
     fn delete_manifest(&self, digest: &str) -> Result<Answer> {
-        self.client.call(&Call::delete(self.client.path(&format!("manifests/{digest}"))), "removing a manifest of")
+        self.client.call(
+            &Call::delete(self.client.path(&format!("manifests/{digest}"))),
+            "removing a manifest of",
+        )
     }
 
     /// The size of a blob, if the repository has it.
     fn blob_size(&self, digest: &str) -> Result<Option<u64>> {
         let doing = "looking for a blob of";
-        let answer = self.client.call(&Call::head(self.client.path(&format!("blobs/{digest}"))), doing)?;
+        let answer =
+            self.client.call(&Call::head(self.client.path(&format!("blobs/{digest}"))), doing)?;
         match answer.status {
             200 => Ok(answer.length()),
             404 => Ok(None),
@@ -181,14 +200,22 @@ impl Oci {
             Some(size) if size == blob.size => Ok(Made::New),
             have => Err(Failure::new(
                 ExitCode::Trust,
-                format!("sending {} to {}: the registry has {have:?} bytes of it then, not {}", blob.what, self.repository, blob.size),
+                format!(
+                    "sending {} to {}: the registry has {have:?} bytes of it then, not {}",
+                    blob.what, self.repository, blob.size
+                ),
             )
             .into()),
         }
     }
 
     /// A piece with its own manifest; returns the set's layer and the reference.
-    fn piece(&self, what: &Outgoing<'_>, undo: &mut Vec<Undo>, sent: &Progress<'_>) -> Result<(Descriptor, Reference)> {
+    fn piece(
+        &self,
+        what: &Outgoing<'_>,
+        undo: &mut Vec<Undo>,
+        sent: &Progress<'_>,
+    ) -> Result<(Descriptor, Reference)> {
         let Outgoing { role, piece, title, media_type } = what;
         sent.step.item(title);
         let digest = format!("sha256:{}", piece.sha256);
@@ -199,7 +226,9 @@ impl Oci {
         });
         let made = match made {
             // The registry only reports that the digest is wrong.
-            Err(_) if process::stop_requested().is_none() && has_changed(piece) => return Err(piece.changed(piece.size)),
+            Err(_) if process::stop_requested().is_none() && has_changed(piece) => {
+                return Err(piece.changed(piece.size));
+            }
             made => made?,
         };
         sent.done.set(before + piece.size);
@@ -208,7 +237,10 @@ impl Oci {
             media_type: (*media_type).to_owned(),
             digest,
             size: piece.size,
-            annotations: annotations.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            annotations: annotations
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
         };
         let text = text(&Document::from_piece(&layer))?;
         let itself = digest_of(&text);
@@ -229,19 +261,34 @@ impl Oci {
     fn send(&self, set: &Set, report: &Report, undo: &mut Vec<Undo>) -> Result<References> {
         let step = report.step("publishing");
         let sent = Progress { step: &step, done: Cell::new(0), total: total(set) };
-        self.blob(&Blob { what: "an empty config", digest: EMPTY_DIGEST, size: EMPTY.len() as u64 }, || Ok(EMPTY))?;
+        self.blob(
+            &Blob { what: "an empty config", digest: EMPTY_DIGEST, size: EMPTY.len() as u64 },
+            || Ok(EMPTY),
+        )?;
         let (mut layers, mut references) = (Vec::new(), Vec::new());
         for role in Role::ALL {
             let Some(piece) = set.piece(role) else { continue };
             let media_type = media_type(role, set.tarball.format);
-            let (layer, reference) =
-                self.piece(&Outgoing { role: role.word(), piece, title: file_of(&set.stem(), set, role), media_type }, undo, &sent)?;
+            let (layer, reference) = self.piece(
+                &Outgoing {
+                    role: role.word(),
+                    piece,
+                    title: file_of(&set.stem(), set, role),
+                    media_type,
+                },
+                undo,
+                &sent,
+            )?;
             layers.push(layer);
             references.push((role, reference));
         }
         if let Some(piece) = &set.manifest {
             let title = format!("{}.json", set.stem());
-            let (layer, _) = self.piece(&Outgoing { role: "manifest", piece, title, media_type: "application/json" }, undo, &sent)?;
+            let (layer, _) = self.piece(
+                &Outgoing { role: "manifest", piece, title, media_type: "application/json" },
+                undo,
+                &sent,
+            )?;
             layers.push(layer);
         }
         let tag = self.tag(set);
@@ -287,9 +334,16 @@ impl Oci {
         }
         Failure::new(
             error::exit_code(&error),
-            format!("publishing to {}: it failed, and what is left there could not be removed: {}", self.repository, left.join(", ")),
+            format!(
+                "publishing to {}: it failed, and what is left there could not be removed: {}",
+                self.repository,
+                left.join(", ")
+            ),
         )
-        .hint("remove it there by hand, or let the registry delete: storage.delete.enabled of docker-registry")
+        .hint(
+            "remove it there by hand, or let the registry delete: storage.delete.enabled of \
+             docker-registry",
+        )
         .because(error)
         .into()
     }
@@ -305,31 +359,49 @@ impl Registry for Oci {
         set.check()?;
         let set = &Set { tree: set.tree()?, ..set.clone() };
         let there = self.sets_of(&set.name, &set.version, set.arch.as_deref())?;
-        let clash = versions::published(&there, self).and_then(|held| held.clash(&NewFiles::from_set(set, set.tree.as_deref())));
+        let clash = versions::published(&there, self)
+            .and_then(|held| held.clash(&NewFiles::from_set(set, set.tree.as_deref())));
         match &clash {
             Some(clash) if self.existing == Existing::Keep => {
-                return Err(clash.refuse(&format!("publishing to oci:{}", self.repository), &set.stem()));
+                return Err(
+                    clash.refuse(&format!("publishing to oci:{}", self.repository), &set.stem())
+                );
             }
-            Some(clash) => report.note(&format!("replacing {}, which {}", clash.existing(), clash.difference())),
+            Some(clash) => report.note(&format!(
+                "replacing {}, which {}",
+                clash.existing(),
+                clash.difference()
+            )),
             None => {}
         }
         let mut undo = Vec::new();
-        let mut references = self.send(set, report, &mut undo).map_err(|error| self.roll_back(undo, error))?;
+        let mut references =
+            self.send(set, report, &mut undo).map_err(|error| self.roll_back(undo, error))?;
         if clash.is_some() {
             references.retired.extend(self.remove_others(&there, &references)?);
         }
         report.note(
-            "what Ironic 39 does with oci:// references: it takes them by digest, as printed, the tarball's with image_type=partition (osimg \
-             deploy sets that). Nodes fetch the tarball themselves, without a login, by a URL that ends in a digest: osimg's kickstart template \
-             appends the suffix; with another one Anaconda would mount it as a disk",
+            "what Ironic 39 does with oci:// references: it takes them by digest, as printed, the \
+             tarball's with image_type=partition (osimg deploy sets that). Nodes fetch the \
+             tarball themselves, without a login, by a URL that ends in a digest: osimg's \
+             kickstart template appends the suffix; with another one Anaconda would mount it as a \
+             disk",
         );
         if self.client.is_plain() {
-            report.note("this registry speaks plain http: the conductor needs [oci]permit_fallback_to_http_transport");
+            report.note(
+                "this registry speaks plain http: the conductor needs \
+                 [oci]permit_fallback_to_http_transport",
+            );
         }
         Ok(references)
     }
 
-    fn published_version(&self, name: &str, version: &str, arch: Option<&str>) -> Result<Option<PublishedVersion>> {
+    fn published_version(
+        &self,
+        name: &str,
+        version: &str,
+        arch: Option<&str>,
+    ) -> Result<Option<PublishedVersion>> {
         Ok(versions::published(&self.sets_of(name, version, arch)?, self))
     }
 
@@ -377,7 +449,12 @@ fn has_changed(piece: &Piece) -> bool {
 }
 
 fn total(set: &Set) -> u64 {
-    Role::ALL.iter().filter_map(|role| set.piece(*role)).chain(&set.manifest).map(|piece| piece.size).sum()
+    Role::ALL
+        .iter()
+        .filter_map(|role| set.piece(*role))
+        .chain(&set.manifest)
+        .map(|piece| piece.size)
+        .sum()
 }
 
 fn digest_of(text: &[u8]) -> String {

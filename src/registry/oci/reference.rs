@@ -18,10 +18,14 @@ impl Repository {
     /// Parses the part of an address after `oci:`.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.contains("://") {
-            return Err("write HOST/NAME without a scheme: it is asked by https, on this machine by http".into());
+            return Err("write HOST/NAME without a scheme: it is asked by https, on this machine \
+                        by http"
+                .into());
         }
         if text.contains('@') {
-            return Err("it has an '@': a digest is what publishing returns, and a password does not belong here".into());
+            return Err("it has an '@': a digest is what publishing returns, and a password does \
+                        not belong here"
+                .into());
         }
         let Some((host, rest)) = text.split_once('/') else {
             return Err("write HOST/NAME, such as registry.example/os/baremetal".into());
@@ -30,26 +34,34 @@ impl Repository {
             Some((bare, port)) if !port.contains(']') => (bare, Some(port)),
             _ => (host, None),
         };
-        let bare_ok = !bare.is_empty() && bare.chars().all(|c| c.is_ascii_alphanumeric() || ".-_[]:".contains(c));
+        let bare_ok = !bare.is_empty()
+            && bare.chars().all(|c| c.is_ascii_alphanumeric() || ".-_[]:".contains(c));
         if !bare_ok || port.is_some_and(|port| port.parse::<u16>().is_err()) {
             return Err("it does not begin with a host".into());
         }
         // Docker's shorthand `ubuntu/x` has no host; taking the first part for one would send a
         // password there.
         if port.is_none() && !bare.contains('.') && bare != "localhost" && !bare.starts_with('[') {
-            return Err(format!("'{bare}' is not a full host name: write HOST/NAME with the registry's whole name, or with its port"));
+            return Err(format!(
+                "'{bare}' is not a full host name: write HOST/NAME with the registry's whole \
+                 name, or with its port"
+            ));
         }
         let (name, tag) = match rest.split_once(':') {
             Some((name, tag)) => (name, Some(tag)),
             None => (rest, None),
         };
         if name.is_empty() || name.len() > 255 || !name.split('/').all(is_component) {
-            return Err("a repository's name is made of small letters, digits and . _ - between slashes".into());
+            return Err("a repository's name is made of small letters, digits and . _ - between \
+                        slashes"
+                .into());
         }
         if let Some(tag) = tag
             && !is_tag(tag)
         {
-            return Err("a tag has up to 128 letters, digits and . _ -, and does not begin with a dot or dash".into());
+            return Err("a tag has up to 128 letters, digits and . _ -, and does not begin with \
+                        a dot or dash"
+                .into());
         }
         Ok(Self { host: host.to_owned(), name: name.to_owned(), tag: tag.map(str::to_owned) })
     }
@@ -68,7 +80,9 @@ fn is_component(part: &str) -> bool {
     let separators = part.split(plain).filter(|separator| !separator.is_empty());
     part.starts_with(plain)
         && part.ends_with(plain)
-        && separators.into_iter().all(|s| matches!(s, "." | "_" | "__") || s.chars().all(|c| c == '-'))
+        && separators
+            .into_iter()
+            .all(|s| matches!(s, "." | "_" | "__") || s.chars().all(|c| c == '-'))
 }
 
 /// `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`
@@ -80,7 +94,11 @@ fn is_tag(text: &str) -> bool {
 
 /// The nearest tag to a name: what a tag cannot hold becomes `_`.
 pub(super) fn as_tag(text: &str) -> String {
-    let mut tag: String = text.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).take(128).collect();
+    let mut tag: String = text
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' })
+        .take(128)
+        .collect();
     if !is_tag(&tag) {
         tag.insert(0, '_');
         tag.truncate(128);
@@ -94,13 +112,20 @@ mod tests {
 
     #[test]
     fn references_are_read_as_they_are_written() {
-        for text in
-            ["127.0.0.1:5000/os", "registry.example/os/bare-metal:10", "localhost/a", "[::1]:5000/a/b__c:T_1.x", "r.example/a.b_c--d"]
-        {
+        for text in [
+            "127.0.0.1:5000/os",
+            "registry.example/os/bare-metal:10",
+            "localhost/a",
+            "[::1]:5000/a/b__c:T_1.x",
+            "r.example/a.b_c--d",
+        ] {
             assert_eq!(Repository::parse(text).expect(text).to_string(), text);
         }
         let repository = Repository::parse("r.example:443/os/x:1").expect("a reference");
-        assert_eq!((repository.host.as_str(), repository.name.as_str(), repository.tag.as_deref()), ("r.example:443", "os/x", Some("1")));
+        assert_eq!(
+            (repository.host.as_str(), repository.name.as_str(), repository.tag.as_deref()),
+            ("r.example:443", "os/x", Some("1"))
+        );
     }
 
     #[test]
@@ -132,7 +157,12 @@ mod tests {
 
     #[test]
     fn any_name_becomes_a_tag() {
-        for (name, tag) in [("os-20261122.tgz", "os-20261122.tgz"), ("b\u{fc}ro+1", "b_ro_1"), (".x", "_.x"), ("", "_")] {
+        for (name, tag) in [
+            ("os-20261122.tgz", "os-20261122.tgz"),
+            ("b\u{fc}ro+1", "b_ro_1"),
+            (".x", "_.x"),
+            ("", "_"),
+        ] {
             assert_eq!(as_tag(name), tag);
         }
         assert!(is_tag(&as_tag(&"-".repeat(300))));

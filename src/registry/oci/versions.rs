@@ -1,7 +1,9 @@
 //! The sets of one version: what is under its tags, and how a set joins those of other
 //! architectures under one tag.
 
-use super::documents::{ARCH, CREATED, Document, EXTENSION, ITSELF, NAME, ROLE, SET, SHA512, TREE, VERSION};
+use super::documents::{
+    ARCH, CREATED, Document, EXTENSION, ITSELF, NAME, ROLE, SET, SHA512, TREE, VERSION,
+};
 use super::index::{Index, Item};
 use super::reference::as_tag;
 use super::{Oci, Undo, digest_of, entries, text};
@@ -42,7 +44,9 @@ impl Oci {
             return Ok(There::Index(bytes, index));
         }
         match serde_json::from_slice::<Document>(&bytes) {
-            Ok(document) if document.artifact_type == SET => Ok(There::Set(bytes, Box::new(document))),
+            Ok(document) if document.artifact_type == SET => {
+                Ok(There::Set(bytes, Box::new(document)))
+            }
             _ => Ok(There::Other(bytes)),
         }
     }
@@ -61,8 +65,15 @@ impl Oci {
 
     /// The sets of a version and architecture, in every format, under the tags that osimg gives
     /// them.
-    pub(super) fn sets_of(&self, name: &str, version: &str, arch: Option<&str>) -> Result<Vec<Tagged>> {
-        let usual = EXTENSIONS.iter().map(|extension| as_tag(&format!("{}{extension}", stem(name, version))));
+    pub(super) fn sets_of(
+        &self,
+        name: &str,
+        version: &str,
+        arch: Option<&str>,
+    ) -> Result<Vec<Tagged>> {
+        let usual = EXTENSIONS
+            .iter()
+            .map(|extension| as_tag(&format!("{}{extension}", stem(name, version))));
         let mut tags: Vec<String> = self.repository.tag.clone().into_iter().chain(usual).collect();
         tags.dedup();
         let mut found: Vec<Tagged> = Vec::new();
@@ -74,7 +85,9 @@ impl Oci {
             };
             for (digest, document) in sets {
                 let own = |key: &str| document.annotations.get(key).map(String::as_str);
-                let same = own(NAME) == Some(name) && own(VERSION).unwrap_or_default() == version && same_arch(own(ARCH), arch);
+                let same = own(NAME) == Some(name)
+                    && own(VERSION).unwrap_or_default() == version
+                    && same_arch(own(ARCH), arch);
                 if same && found.iter().all(|(known, _)| *known != digest) {
                     found.push((digest, document));
                 }
@@ -85,20 +98,28 @@ impl Oci {
 
     /// Puts the set's manifest under its tag, with those of other architectures of the version;
     /// returns its digest and size.
-    pub(super) fn tag_set(&self, tag: &str, document: &Document, undo: &mut Vec<Undo>) -> Result<(String, Made, usize)> {
+    pub(super) fn tag_set(
+        &self,
+        tag: &str,
+        document: &Document,
+        undo: &mut Vec<Undo>,
+    ) -> Result<(String, Made, usize)> {
         let there = self.there(tag)?;
         let arch = document.annotations.get(ARCH).map(String::as_str);
-        let same_version =
-            |other: &Document| [NAME, VERSION].iter().all(|key| other.annotations.get(*key) == document.annotations.get(*key));
+        let same_version = |other: &Document| {
+            [NAME, VERSION]
+                .iter()
+                .all(|key| other.annotations.get(*key) == document.annotations.get(*key))
+        };
         let sets = match &there {
             There::Set(bytes, other) => vec![(digest_of(bytes), (**other).clone())],
             There::Index(_, index) => self.sets_in(index)?,
             There::Nothing | There::Other(_) => Vec::new(),
         };
-        let (own, others): (Vec<Tagged>, Vec<Tagged>) = sets
-            .into_iter()
-            .filter(|(_, other)| same_version(other))
-            .partition(|(_, other)| same_arch(other.annotations.get(ARCH).map(String::as_str), arch));
+        let (own, others): (Vec<Tagged>, Vec<Tagged>) =
+            sets.into_iter().filter(|(_, other)| same_version(other)).partition(|(_, other)| {
+                same_arch(other.annotations.get(ARCH).map(String::as_str), arch)
+            });
         if let Some((digest, _)) = own.iter().find(|(_, other)| other.same_but_for_time(document)) {
             let size = self.manifest(digest)?.map_or(0, |bytes| bytes.len());
             return Ok((digest.clone(), Made::Reused, size));
@@ -108,7 +129,9 @@ impl Oci {
         undo.push(Undo::Remove { digest: itself.0.clone(), name: tag.to_owned() });
         process::check_stop()?;
         if others.is_empty() {
-            undo.extend(there.into_bytes().map(|before| Undo::Restore { tag: tag.to_owned(), before }));
+            undo.extend(
+                there.into_bytes().map(|before| Undo::Restore { tag: tag.to_owned(), before }),
+            );
             self.put_manifest(tag, &bytes)?;
             return Ok(itself);
         }
@@ -120,7 +143,8 @@ impl Oci {
             self.put_manifest(&tag_for(tag, other), &bytes)?;
             members.push((other, digest.clone(), bytes.len() as u64));
         }
-        let index = serde_json::to_vec(&Index::from_sets(&members)).or_fail(ExitCode::Unexpected, "writing an index")?;
+        let index = serde_json::to_vec(&Index::from_sets(&members))
+            .or_fail(ExitCode::Unexpected, "writing an index")?;
         undo.push(Undo::Remove { digest: digest_of(&index), name: tag.to_owned() });
         undo.extend(there.into_bytes().map(|before| Undo::Restore { tag: tag.to_owned(), before }));
         self.put_manifest(tag, &index)?;
@@ -129,11 +153,15 @@ impl Oci {
 
     /// Takes a set out of an index; the last one that is left has the tag for itself.
     pub(super) fn leave_index(&self, tag: &str, index: &Index, digest: &str) -> Result<()> {
-        let left: Vec<Item> = index.manifests.iter().filter(|item| item.digest != digest).cloned().collect();
+        let left: Vec<Item> =
+            index.manifests.iter().filter(|item| item.digest != digest).cloned().collect();
         let bytes = match left.as_slice() {
             [] => None,
             [only] => self.manifest(&only.digest)?,
-            _ => Some(serde_json::to_vec(&Index { manifests: left, ..index.clone() }).or_fail(ExitCode::Unexpected, "writing an index")?),
+            _ => Some(
+                serde_json::to_vec(&Index { manifests: left, ..index.clone() })
+                    .or_fail(ExitCode::Unexpected, "writing an index")?,
+            ),
         };
         if let Some(bytes) = bytes {
             self.put_manifest(tag, &bytes)?;
@@ -142,9 +170,17 @@ impl Oci {
     }
 
     /// Removes the sets that another one replaces.
-    pub(super) fn remove_others(&self, there: &[Tagged], references: &References) -> Result<Vec<String>> {
+    pub(super) fn remove_others(
+        &self,
+        there: &[Tagged],
+        references: &References,
+    ) -> Result<Vec<String>> {
         let own = references.manifest.as_ref().map(|manifest| manifest.id.as_str());
-        let old: Vec<&str> = there.iter().map(|(digest, _)| digest.as_str()).filter(|digest| Some(*digest) != own).collect();
+        let old: Vec<&str> = there
+            .iter()
+            .map(|(digest, _)| digest.as_str())
+            .filter(|digest| Some(*digest) != own)
+            .collect();
         entries::remove_sets(self, &old)
     }
 }
@@ -157,16 +193,26 @@ fn tag_for(tag: &str, document: &Document) -> String {
 /// The files of a version's sets, to compare them with new ones.
 pub(super) fn published(sets: &[Tagged], oci: &Oci) -> Option<PublishedVersion> {
     let (_, first) = sets.first()?;
-    let tree = first.annotations.get(TREE).filter(|tree| sets.iter().all(|(_, set)| set.annotations.get(TREE) == Some(tree)));
+    let tree = first
+        .annotations
+        .get(TREE)
+        .filter(|tree| sets.iter().all(|(_, set)| set.annotations.get(TREE) == Some(tree)));
     let created = first.annotations.get(CREATED).cloned().unwrap_or_default();
     let mut files = Vec::new();
     for (_, set) in sets {
         for layer in &set.layers {
-            let Some(role) = layer.annotations.get(ROLE).and_then(|word| Role::from_word(word)) else { continue };
+            let Some(role) = layer.annotations.get(ROLE).and_then(|word| Role::from_word(word))
+            else {
+                continue;
+            };
             let itself = layer.annotations.get(ITSELF).unwrap_or(&layer.digest);
             files.push(PublishedFile {
                 role,
-                extension: if shared(role) { String::new() } else { set.annotations.get(EXTENSION).cloned().unwrap_or_default() },
+                extension: if shared(role) {
+                    String::new()
+                } else {
+                    set.annotations.get(EXTENSION).cloned().unwrap_or_default()
+                },
                 place: oci.url(itself),
                 sha256: layer.digest.strip_prefix("sha256:").map(str::to_owned),
                 sha512: layer.annotations.get(SHA512).cloned(),

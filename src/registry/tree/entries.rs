@@ -22,7 +22,11 @@ pub(super) fn list(tree: &WebTree) -> Result<Vec<Entry>> {
     found.sort_by(|(a, x, _), (b, y, _)| (b, &y.version).cmp(&(a, &x.version)));
     let mut seen = BTreeSet::new();
     let entries = found.into_iter().map(|(seconds, set, files)| Entry {
-        state: if seen.insert((set.name.clone(), set.arch.clone(), set.extension.clone())) { State::Current } else { State::Older },
+        state: if seen.insert((set.name.clone(), set.arch.clone(), set.extension.clone())) {
+            State::Current
+        } else {
+            State::Older
+        },
         created: calendar::rfc3339(seconds),
         size: Some(set.tarball.size),
         pieces: Role::ALL
@@ -46,11 +50,18 @@ pub(super) fn list(tree: &WebTree) -> Result<Vec<Entry>> {
 
 /// As [`crate::registry::Registry::remove`].
 pub(super) fn remove(tree: &WebTree, entry: &Entry) -> Result<Removal> {
-    let found = tree.stored_versions()?.into_iter().find(|stored| stored.sets.iter().any(|set| set.tarball.id == entry.id));
+    let found = tree
+        .stored_versions()?
+        .into_iter()
+        .find(|stored| stored.sets.iter().any(|set| set.tarball.id == entry.id));
     let Some(StoredVersion { stem, text, mut sets }) = found else {
         return Err(Failure::new(
             ExitCode::Registry,
-            format!("removing {} from {}: it is not there", entry.id, tree.directory.path().display()),
+            format!(
+                "removing {} from {}: it is not there",
+                entry.id,
+                tree.directory.path().display()
+            ),
         )
         .into());
     };
@@ -71,7 +82,8 @@ pub(super) fn remove(tree: &WebTree, entry: &Entry) -> Result<Removal> {
         sums(stage.path(), &sets)?;
         let mut tarballs = manifest_text::tarballs(&text);
         tarballs.retain(|tarball| tarball.file != entry.id);
-        let mut left = manifest_text::with_tarballs(&manifest_text::original(&text), &tarballs, &[&text])?;
+        let mut left =
+            manifest_text::with_tarballs(&manifest_text::original(&text), &tarballs, &[&text])?;
         for set in &sets {
             left = manifest_text::with(&left, set)?;
         }
@@ -79,11 +91,16 @@ pub(super) fn remove(tree: &WebTree, entry: &Entry) -> Result<Removal> {
         stage::appear(tree, stage, &stem)?;
         vec![entry.id.clone()]
     };
-    let (open, latest) = (tree.directory.handle(), latest(&entry.name, &stem, entry.arch.as_deref()));
+    let (open, latest) =
+        (tree.directory.handle(), latest(&entry.name, &stem, entry.arch.as_deref()));
     if open.has_link(&latest) && !tree.through(&latest).exists() {
         let shares = |left: &Entry| (&left.name, &left.arch) == (&entry.name, &entry.arch);
         match list(tree)?.into_iter().find(shares) {
-            Some(newest) => link(open, &latest, newest.id.strip_suffix(&newest.extension).unwrap_or(&newest.id))?,
+            Some(newest) => link(
+                open,
+                &latest,
+                newest.id.strip_suffix(&newest.extension).unwrap_or(&newest.id),
+            )?,
             None => unlink(open, &latest)?,
         }
     }
@@ -95,5 +112,7 @@ pub(super) fn remove(tree: &WebTree, entry: &Entry) -> Result<Removal> {
 fn files_in(tree: &Path, stem: &str) -> Vec<String> {
     let walk = walkdir::WalkDir::new(tree.join(stem)).sort_by_file_name().into_iter().flatten();
     let files = walk.filter(|entry| entry.file_type().is_file());
-    files.filter_map(|entry| Some(entry.path().strip_prefix(tree).ok()?.display().to_string())).collect()
+    files
+        .filter_map(|entry| Some(entry.path().strip_prefix(tree).ok()?.display().to_string()))
+        .collect()
 }

@@ -39,7 +39,8 @@ use crate::openat::is_single;
 use crate::report::Report;
 use crate::set::version::published_pieces;
 use crate::set::{
-    Kind, LARGEST_MANIFEST, Neighbour, Place, PublishedFile, PublishedVersion, References, Role, Set, manifest_text, stem as plain_stem,
+    Kind, LARGEST_MANIFEST, Neighbour, Place, PublishedFile, PublishedVersion, References, Role,
+    Set, manifest_text, stem as plain_stem,
 };
 
 const KERNEL: &str = "images/pxeboot/vmlinuz";
@@ -106,8 +107,11 @@ impl WebTree {
         let url = url
             .map(|text| {
                 WebUrl::parse(text.trim_end_matches('/')).map_err(|why| {
-                    Failure::new(ExitCode::Usage, format!("reading the URL of tree:{}: {why}", path.display()))
-                        .hint("write tree:PATH=URL, where URL is what the web server calls PATH")
+                    Failure::new(
+                        ExitCode::Usage,
+                        format!("reading the URL of tree:{}: {why}", path.display()),
+                    )
+                    .hint("write tree:PATH=URL, where URL is what the web server calls PATH")
                 })
             })
             .transpose()?;
@@ -126,7 +130,12 @@ impl WebTree {
 
     /// When the image of that directory was published, in seconds since 1970.
     fn changed(&self, stem: &str) -> i64 {
-        let time = self.through(stem).join(format!("{stem}.json")).metadata().and_then(|m| m.modified()).ok();
+        let time = self
+            .through(stem)
+            .join(format!("{stem}.json"))
+            .metadata()
+            .and_then(|m| m.modified())
+            .ok();
         let since = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         since.and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0)
     }
@@ -148,7 +157,9 @@ impl WebTree {
         path.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
         let text = files::read_text(&path, LARGEST_MANIFEST).ok()?;
         let mut sets = manifest_text::published(&text);
-        sets.retain(|set| set.kind == Kind::Http && set.registry.starts_with("tree:") && stays(set, stem));
+        sets.retain(|set| {
+            set.kind == Kind::Http && set.registry.starts_with("tree:") && stays(set, stem)
+        });
         let arch = manifest_text::text(&text, "arch");
         for set in &mut sets {
             set.arch = set.arch.take().or_else(|| arch.clone());
@@ -159,7 +170,9 @@ impl WebTree {
     fn stored_versions(&self) -> Result<Vec<StoredVersion>> {
         let open = self.directory.handle();
         let names = open.names().with_context(|| format!("listing {}", open.path().display()))?;
-        let stems = names.iter().filter_map(|name| name.to_str().filter(|name| !name.starts_with('.') && !open.has_link(name)));
+        let stems = names.iter().filter_map(|name| {
+            name.to_str().filter(|name| !name.starts_with('.') && !open.has_link(name))
+        });
         Ok(stems.filter_map(|stem| self.stored_version(stem)).collect())
     }
 }
@@ -173,10 +186,18 @@ impl Registry for WebTree {
         publish::publish(self, set, report)
     }
 
-    fn published_version(&self, name: &str, version: &str, arch: Option<&str>) -> Result<Option<PublishedVersion>> {
+    fn published_version(
+        &self,
+        name: &str,
+        version: &str,
+        arch: Option<&str>,
+    ) -> Result<Option<PublishedVersion>> {
         let versions = self.stored_versions()?;
         let stem = place_among(&versions, name, version, arch).stem;
-        Ok(versions.iter().find(|stored| stored.stem == stem).map(|stored| stored.published_version(self)))
+        Ok(versions
+            .iter()
+            .find(|stored| stored.stem == stem)
+            .map(|stored| stored.published_version(self)))
     }
 
     fn list(&self) -> Result<Vec<Entry>> {
@@ -190,12 +211,18 @@ impl Registry for WebTree {
 
 /// The names of a version among those of the tree.
 fn place_among(versions: &[StoredVersion], name: &str, version: &str, arch: Option<&str>) -> Place {
-    let known: Vec<(Option<String>, Option<String>)> =
-        versions.iter().map(|stored| (manifest_text::text(&stored.text, "name"), manifest_text::text(&stored.text, "arch"))).collect();
+    let known: Vec<(Option<String>, Option<String>)> = versions
+        .iter()
+        .map(|stored| {
+            (manifest_text::text(&stored.text, "name"), manifest_text::text(&stored.text, "arch"))
+        })
+        .collect();
     let there: Vec<Neighbour<'_>> = versions
         .iter()
         .zip(&known)
-        .filter_map(|(stored, (name, arch))| Some(Neighbour { stem: &stored.stem, name: name.as_deref()?, arch: arch.as_deref() }))
+        .filter_map(|(stored, (name, arch))| {
+            Some(Neighbour { stem: &stored.stem, name: name.as_deref()?, arch: arch.as_deref() })
+        })
         .collect();
     Place::of(name, version, arch, &there)
 }

@@ -19,31 +19,45 @@ fn references(tree: &WebTree, stem: &str, set: &Set) -> Result<References> {
     for role in Role::ALL {
         let Some(piece) = set.piece(role) else { continue };
         let id = place(stem, set, role);
-        let made = if holds(&tree.through(stem).join(&id), piece)? { Made::Reused } else { Made::New };
+        let made =
+            if holds(&tree.through(stem).join(&id), piece)? { Made::Reused } else { Made::New };
         let url = tree.url.as_ref().map(|url| url.join(stem).join(&id).to_string());
         found.push((role, Reference::from_piece(piece, &id, &id, url, made)));
     }
     References::from_set(set, Kind::Http, tree.name(), found)
 }
 
-fn write(tree: &WebTree, place: &Place, set: &Set, references: &References, text: &str, report: &Report) -> Result<()> {
+fn write(
+    tree: &WebTree,
+    place: &Place,
+    set: &Set,
+    references: &References,
+    text: &str,
+    report: &Report,
+) -> Result<()> {
     let stem = place.stem.as_str();
     let home = tree.through(stem);
     let stage = stage::new(tree, stem)?;
     let mut all = manifest_text::published(text);
     all.retain(|set| set.registry == tree.name());
     let step = report.step("publishing");
-    let total: u64 = Role::ALL.iter().filter_map(|role| set.piece(*role)).map(|piece| piece.size).sum();
+    let total: u64 =
+        Role::ALL.iter().filter_map(|role| set.piece(*role)).map(|piece| piece.size).sum();
     let mut done = 0;
     for role in Role::ALL {
-        let (Some(piece), Some(reference)) = (set.piece(role), references.role(role)) else { continue };
+        let (Some(piece), Some(reference)) = (set.piece(role), references.role(role)) else {
+            continue;
+        };
         step.item(&reference.id);
         let target = below(stage.path(), &reference.id)?;
         match reference.made {
             Made::Reused => hard_link(&home.join(&reference.id), &target)?,
             Made::New => {
-                let mut file = File::create_new(&target).with_context(|| format!("writing {}", target.display()))?;
-                piece.copy_to(&mut file, &target, |count| step.progress(Unit::Bytes, done + count, total))?;
+                let mut file = File::create_new(&target)
+                    .with_context(|| format!("writing {}", target.display()))?;
+                piece.copy_to(&mut file, &target, |count| {
+                    step.progress(Unit::Bytes, done + count, total)
+                })?;
             }
         }
         done += piece.size;
@@ -55,7 +69,10 @@ fn write(tree: &WebTree, place: &Place, set: &Set, references: &References, text
     if let Some(info) = treeinfo(set) {
         put(&stage.path().join(".treeinfo"), &info.render())?;
     } else if set.kernel.is_some() {
-        report.note("no .treeinfo is written: distribution and architecture are not known (no manifest next to the tarball)");
+        report.note(
+            "no .treeinfo is written: distribution and architecture are not known (no manifest \
+             next to the tarball)",
+        );
     }
     sums(stage.path(), &all)?;
     put(&stage.path().join(format!("{stem}.json")), text)?;
@@ -76,14 +93,20 @@ pub(super) fn publish(tree: &WebTree, set: &Set, report: &Report) -> Result<Refe
     let place = place_among(&versions, &set.name, &set.version, set.arch.as_deref());
     let _lock = tree.directory.lock(&place.stem)?;
     let before = versions.iter().find(|stored| stored.stem == place.stem);
-    let kept = match before.map(|stored| clash(&stored.published_version(tree), set)).transpose()?.flatten() {
+    let kept = match before
+        .map(|stored| clash(&stored.published_version(tree), set))
+        .transpose()?
+        .flatten()
+    {
         // A manifest without references to this directory is not osimg's.
         None => before.filter(|stored| !stored.sets.is_empty()),
         Some(clash) if tree.existing == Existing::Replace => {
             report.note(&format!("replacing {}, which {}", clash.existing(), clash.difference()));
             None
         }
-        Some(clash) => return Err(clash.refuse(&format!("publishing to {}", tree.name()), &place.stem)),
+        Some(clash) => {
+            return Err(clash.refuse(&format!("publishing to {}", tree.name()), &place.stem));
+        }
     };
     let references = references(tree, &place.stem, set)?;
     // The manifest is the same, no matter which pieces were sent this time.
@@ -91,14 +114,31 @@ pub(super) fn publish(tree: &WebTree, set: &Set, report: &Report) -> Result<Refe
     for reference in pieces_mut(&mut settled) {
         reference.made = Made::Reused;
     }
-    let others = kept.iter().flat_map(|stored| &stored.sets).filter(|old| old.tarball.id != references.tarball.id);
-    let here = others.map(|old| References { registry: tree.name(), ..old.booting_as(&settled) }).chain([settled.clone()]).collect();
-    let text = manifest_text::with_all_of(&joined(set, &place.stem, kept.map(|stored| stored.text.as_str()))?, &tree.name(), here)?;
-    let sent = Role::ALL.iter().filter_map(|role| references.role(*role)).any(|reference| reference.made == Made::New);
+    let others = kept
+        .iter()
+        .flat_map(|stored| &stored.sets)
+        .filter(|old| old.tarball.id != references.tarball.id);
+    let here = others
+        .map(|old| References { registry: tree.name(), ..old.booting_as(&settled) })
+        .chain([settled.clone()])
+        .collect();
+    let text = manifest_text::with_all_of(
+        &joined(set, &place.stem, kept.map(|stored| stored.text.as_str()))?,
+        &tree.name(),
+        here,
+    )?;
+    let sent = Role::ALL
+        .iter()
+        .filter_map(|role| references.role(*role))
+        .any(|reference| reference.made == Made::New);
     if sent || before.is_none_or(|stored| stored.text != text) {
         write(tree, &place, set, &references, &text, report)?;
     } else {
-        report.note(&format!("{} exists already with the same bytes, in {}", place.stem, tree.name()));
+        report.note(&format!(
+            "{} exists already with the same bytes, in {}",
+            place.stem,
+            tree.name()
+        ));
     }
     Ok(references)
 }
@@ -111,9 +151,13 @@ fn pieces_mut(references: &mut References) -> impl Iterator<Item = &mut Referenc
 /// The `.treeinfo` of the tree; `None` without boot pieces or without a known distribution.
 fn treeinfo(set: &Set) -> Option<TreeInfo> {
     let (kernel, ramdisk) = (set.kernel.as_ref()?, set.ramdisk.as_ref()?);
-    let (arch, name, version) = (set.arch.clone()?, set.os_distro.clone()?, set.os_version.clone()?);
+    let (arch, name, version) =
+        (set.arch.clone()?, set.os_distro.clone()?, set.os_version.clone()?);
     let path = |text: &str| TreePath::parse(text).ok();
-    let images = BTreeMap::from([("kernel".to_owned(), path(KERNEL)?), ("initrd".to_owned(), path(RAMDISK)?)]);
+    let images = BTreeMap::from([
+        ("kernel".to_owned(), path(KERNEL)?),
+        ("initrd".to_owned(), path(RAMDISK)?),
+    ]);
     let files = [(KERNEL, Some(kernel)), (RAMDISK, Some(ramdisk)), (STAGE2, set.stage2.as_ref())];
     Some(TreeInfo {
         release: Release { short: Some(name.clone()), name, version },
@@ -121,7 +165,12 @@ fn treeinfo(set: &Set) -> Option<TreeInfo> {
         arch,
         timestamp: u64::try_from(calendar::now()).ok(),
         stage2: set.stage2.as_ref().and(path(STAGE2)),
-        checksums: files.into_iter().filter_map(|(path, piece)| Some((path.to_owned(), Checksum::Sha256(piece?.sha256.clone())))).collect(),
+        checksums: files
+            .into_iter()
+            .filter_map(|(path, piece)| {
+                Some((path.to_owned(), Checksum::Sha256(piece?.sha256.clone())))
+            })
+            .collect(),
         variants: Vec::new(),
     })
 }

@@ -30,7 +30,10 @@ pub(super) fn new(tree: &WebTree, stem: &str) -> Result<tempfile::TempDir> {
 /// Removes a directory of ours: it is renamed first, so that no reader sees a part of it.
 pub(super) fn discard(tree: &WebTree, name: &str) -> Result<()> {
     let doing = || format!("removing {}", tree.shown(name).display());
-    let bin = tempfile::Builder::new().prefix(".bin-").tempdir_in(tree.through("")).with_context(doing)?;
+    let bin = tempfile::Builder::new()
+        .prefix(".bin-")
+        .tempdir_in(tree.through(""))
+        .with_context(doing)?;
     std::fs::rename(tree.through(name), bin.path().join("x")).with_context(doing)?;
     bin.close().with_context(doing)
 }
@@ -42,7 +45,8 @@ pub(super) fn appear(tree: &WebTree, stage: tempfile::TempDir, stem: &str) -> Re
     settle(stage.path())?;
     process::check_stop()?;
     if home.exists() {
-        renameat2(AT_FDCWD, stage.path(), AT_FDCWD, &home, RenameFlags::RENAME_EXCHANGE).with_context(doing)?;
+        renameat2(AT_FDCWD, stage.path(), AT_FDCWD, &home, RenameFlags::RENAME_EXCHANGE)
+            .with_context(doing)?;
         sync(tree.directory.handle())?;
         // It now contains the old directory.
         stage.close().with_context(|| format!("removing the old {}", tree.shown(stem).display()))
@@ -55,7 +59,10 @@ pub(super) fn appear(tree: &WebTree, stage: tempfile::TempDir, stem: &str) -> Re
 
 /// Links the files that sets of the old directory need and the new one lacks.
 pub(super) fn adopt(home: &Path, stage: &Path, sets: &[References]) -> Result<()> {
-    for id in sets.iter().flat_map(|set| Role::ALL.into_iter().filter_map(|role| Some(set.role(role)?.id.as_str()))) {
+    for id in sets
+        .iter()
+        .flat_map(|set| Role::ALL.into_iter().filter_map(|role| Some(set.role(role)?.id.as_str())))
+    {
         let (old, new) = (home.join(id), stage.join(id));
         if old.symlink_metadata().is_ok_and(|found| found.is_file()) && !new.exists() {
             hard_link(&old, &below(stage, id)?)?;
@@ -67,7 +74,9 @@ pub(super) fn adopt(home: &Path, stage: &Path, sets: &[References]) -> Result<()
 /// The checksum files, in the form that `sha256sum -c` and Ironic read: `HASH  NAME`.
 pub(super) fn sums(folder: &Path, sets: &[References]) -> Result<()> {
     let mut lines: [BTreeSet<String>; 2] = Default::default();
-    for reference in sets.iter().flat_map(|set| Role::ALL.into_iter().filter_map(|role| set.role(role))) {
+    for reference in
+        sets.iter().flat_map(|set| Role::ALL.into_iter().filter_map(|role| set.role(role)))
+    {
         for (lines, digest) in lines.iter_mut().zip([&reference.sha256, &reference.sha512]) {
             lines.extend(digest.as_ref().map(|digest| format!("{digest}  {}\n", reference.id)));
         }
@@ -78,7 +87,10 @@ pub(super) fn sums(folder: &Path, sets: &[References]) -> Result<()> {
     for tarball in sets.iter().map(|set| &set.tarball) {
         for (suffix, digest) in [("sha256", &tarball.sha256), ("sha512", &tarball.sha512)] {
             if let Some(digest) = digest {
-                put(&folder.join(format!("{}.{suffix}", tarball.id)), &format!("{digest}  {}\n", tarball.id))?;
+                put(
+                    &folder.join(format!("{}.{suffix}", tarball.id)),
+                    &format!("{digest}  {}\n", tarball.id),
+                )?;
             }
         }
     }
@@ -95,7 +107,8 @@ pub(super) fn below(folder: &Path, relative: &str) -> Result<PathBuf> {
 }
 
 pub(super) fn hard_link(from: &Path, to: &Path) -> Result<()> {
-    std::fs::hard_link(from, to).with_context(|| format!("linking {} as {}", from.display(), to.display()))
+    std::fs::hard_link(from, to)
+        .with_context(|| format!("linking {} as {}", from.display(), to.display()))
 }
 
 pub(super) fn put(path: &Path, text: &str) -> Result<()> {

@@ -15,19 +15,23 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "damaged",
         severity: Error,
-        why: "Anaconda ignores tar's exit status: the node gets a part of the system and fails later, or boots it",
+        why: "Anaconda ignores tar's exit status: the node gets a part of the system and fails \
+              later, or boots it",
         mend: "fetch or build the tarball again and compare its checksum",
         look: Look::Place(|image| image.damage.as_ref().map(said).unwrap_or_default()),
     },
     Check {
         name: "suffix",
         severity: Error,
-        why: "Anaconda recognizes a tarball only by the end of its address, and mounts everything else as a disk image",
+        why: "Anaconda recognizes a tarball only by the end of its address, and mounts everything \
+              else as a disk image",
         mend: "name it .tgz, .tar.gz, .tbz, .tar.bz2, .txz, .tar.xz or .tar",
         look: Look::Place(|image| match source_name(image) {
             // A squashfs is mounted, as it should be.
             Some(_) if form(image) == Some(Form::Squashfs) => Vec::new(),
-            Some(name) if Format::from_name(Path::new(&name)).is_err() => said(format!("{name} does not end in the suffix of a tarball")),
+            Some(name) if Format::from_name(Path::new(&name)).is_err() => {
+                said(format!("{name} does not end in the suffix of a tarball"))
+            }
             _ => Vec::new(),
         }),
     },
@@ -41,8 +45,9 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "image-file",
         severity: Warning,
-        why: "Anaconda 44.25 and later copy /boot/grub2, /etc/sysconfig and /usr/lib/grub of a mounted image with `rsync -rx`: \
-              symbolic links, groups, times and labels there are lost; a squashfs has no ACLs either",
+        why: "Anaconda 44.25 and later copy /boot/grub2, /etc/sysconfig and /usr/lib/grub of a \
+              mounted image with `rsync -rx`: symbolic links, groups, times and labels there are \
+              lost; a squashfs has no ACLs either",
         mend: "publish a tarball for Anaconda",
         look: Look::Place(|image| match form(image) {
             Some(Form::Squashfs) => said("it is a squashfs image, not a tarball"),
@@ -52,14 +57,16 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "checksum",
         severity: Error,
-        why: "a node that compares it with os_hash_value refuses the image, one that does not installs something else",
+        why: "a node that compares it with os_hash_value refuses the image, one that does not \
+              installs something else",
         mend: "fetch the tarball again, or write its checksum again if it was replaced on purpose",
         look: Look::Place(checksum),
     },
     Check {
         name: "checksum-file",
         severity: Warning,
-        why: "without a checksum nobody notices that the tarball was cut off or replaced on its way to the node",
+        why: "without a checksum nobody notices that the tarball was cut off or replaced on its \
+              way to the node",
         mend: "sha256sum NAME > NAME.sha256",
         look: Look::Place(checksum_file),
     },
@@ -69,26 +76,34 @@ pub(super) const CHECKS: &[Check] = &[
         why: "installers exclude ./dev/* and the like: names without ./ are not excluded",
         mend: "pack with `tar -C ROOT .` or `osimg pack ROOT`",
         look: Look::Contents(|_, contents| {
-            members("names that do not begin with ./", contents.members.iter().filter(|m| !m.name().starts_with(b"./")))
+            members(
+                "names that do not begin with ./",
+                contents.members.iter().filter(|m| !m.name().starts_with(b"./")),
+            )
         }),
     },
     Check {
         name: "member-names-unpacked",
         severity: Error,
-        why: "Anaconda leaves these files out only if their names begin with ./: here it unpacks them, and they break the installation or belong to the build host",
+        why: "Anaconda leaves these files out only if their names begin with ./: here it unpacks \
+              them, and they break the installation or belong to the build host",
         mend: "pack with `tar -C ROOT .` or `osimg pack ROOT`",
         look: Look::Contents(|_, contents| {
             let unpacked = |m: &&crate::contents::Member| {
                 let empty = m.kind == Kind::File && m.size == 0;
                 !m.name().starts_with(b"./") && !empty && is_excluded(&m.path)
             };
-            members("files that Anaconda would exclude under another name", contents.members.iter().filter(unpacked))
+            members(
+                "files that Anaconda would exclude under another name",
+                contents.members.iter().filter(unpacked),
+            )
         }),
     },
     Check {
         name: "root-member",
         severity: Error,
-        why: "the member ./ gives / its owner and mode: a / that only root may enter lets no service start, and none leaves it as it was made",
+        why: "the member ./ gives / its owner and mode: a / that only root may enter lets no \
+              service start, and none leaves it as it was made",
         mend: "chown 0:0 ROOT; chmod 555 ROOT before packing",
         look: Look::Contents(root_member),
     },
@@ -102,7 +117,8 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "absolute-names",
         severity: Error,
-        why: "absolute names match none of Anaconda's --exclude, and links to them end outside of the new system",
+        why: "absolute names match none of Anaconda's --exclude, and links to them end outside of \
+              the new system",
         mend: "pack with `tar -C ROOT .` or `osimg pack ROOT`",
         look: Look::Contents(|_, contents| irregular(contents, Irregularity::Absolute)),
     },
@@ -130,23 +146,29 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "odd-members",
         severity: Warning,
-        why: "some readers take volume labels and sizes of what has no content for something else than others do",
+        why: "some readers take volume labels and sizes of what has no content for something else \
+              than others do",
         mend: "pack the tree again with GNU tar or `osimg pack ROOT`",
         look: Look::Contents(|_, contents| {
-            [irregular(contents, Irregularity::Size), irregular(contents, Irregularity::Volume)].into_iter().flatten().collect()
+            [irregular(contents, Irregularity::Size), irregular(contents, Irregularity::Volume)]
+                .into_iter()
+                .flatten()
+                .collect()
         }),
     },
     Check {
         name: "trailing-bytes",
         severity: Warning,
-        why: "what stands behind the end of the archive is never unpacked: perhaps a second archive was appended",
+        why: "what stands behind the end of the archive is never unpacked: perhaps a second \
+              archive was appended",
         mend: "pack everything into one archive",
         look: Look::Contents(|_, contents| irregular(contents, Irregularity::Trailing)),
     },
     Check {
         name: "acl-records",
         severity: Error,
-        why: "tar --acls takes ACLs from SCHILY.acl records only and wipes those that come as extended attributes, without a word",
+        why: "tar --acls takes ACLs from SCHILY.acl records only and wipes those that come as \
+              extended attributes, without a word",
         mend: "pack with `tar --acls --xattrs --selinux` or `osimg pack ROOT`",
         look: Look::Contents(|_, contents| {
             let raw = |name: &str| format!("system.posix_acl_{name}").into_bytes();
@@ -160,9 +182,13 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "sparse-members",
         severity: Warning,
-        why: "BusyBox and Rust's tar unpack a sparse member under a wrong name, and podman save and push fail; GNU tar, bsdtar, Python and Go read it",
-        mend: "truncate the file or leave it out; `osimg pack` writes a sparse member only for holes of 16 MiB and more",
-        look: Look::Contents(|_, contents| members("sparse members", contents.members.iter().filter(|m| m.is_sparse()))),
+        why: "BusyBox and Rust's tar unpack a sparse member under a wrong name, and podman save \
+              and push fail; GNU tar, bsdtar, Python and Go read it",
+        mend: "truncate the file or leave it out; `osimg pack` writes a sparse member only for \
+               holes of 16 MiB and more",
+        look: Look::Contents(|_, contents| {
+            members("sparse members", contents.members.iter().filter(|m| m.is_sparse()))
+        }),
     },
     Check {
         name: "long-paths",
@@ -170,36 +196,56 @@ pub(super) const CHECKS: &[Check] = &[
         why: "GNU tar unpacks no path of more than 4095 bytes, and its exit status is ignored",
         mend: "leave such a tree out of the image, or shorten its names",
         look: Look::Contents(|_, contents| {
-            members("paths of more than 4095 bytes", contents.members.iter().filter(|m| m.path.len() > 4093))
+            members(
+                "paths of more than 4095 bytes",
+                contents.members.iter().filter(|m| m.path.len() > 4093),
+            )
         }),
     },
     Check {
         name: "large-files",
         severity: Warning,
-        why: "a file of this size is mostly holes (lastlog, a disk image): a tar that does not keep holes fills the node's disk with zeros",
+        why: "a file of this size is mostly holes (lastlog, a disk image): a tar that does not \
+              keep holes fills the node's disk with zeros",
         mend: "truncate it (truncate -s 0 var/log/lastlog) or leave it out",
         look: Look::Contents(|_, contents| {
             let large = |m: &&crate::contents::Member| m.kind == Kind::File && m.size >= LARGE;
-            about("very large files", contents.members.iter().filter(large).map(|m| format!("{} ({})", m.shown(), bytes(m.size))))
+            about(
+                "very large files",
+                contents
+                    .members
+                    .iter()
+                    .filter(large)
+                    .map(|m| format!("{} ({})", m.shown(), bytes(m.size))),
+            )
         }),
     },
     Check {
         name: "future-times",
         severity: Warning,
-        why: "times in the future make builds, caches and certificates on the node behave as if they were not there yet",
+        why: "times in the future make builds, caches and certificates on the node behave as if \
+              they were not there yet",
         mend: "set the build host's clock, or pack with --source-date-epoch",
         look: Look::Contents(|image, contents| {
-            members("times in the future", contents.members.iter().filter(|m| m.mtime.seconds > image.now.saturating_add(DAY)))
+            members(
+                "times in the future",
+                contents.members.iter().filter(|m| m.mtime.seconds > image.now.saturating_add(DAY)),
+            )
         }),
     },
     Check {
         name: "disk-space",
         severity: Error,
-        why: "the disk is full before everything is unpacked, and tar's exit status is ignored: files are missing",
+        why: "the disk is full before everything is unpacked, and tar's exit status is ignored: \
+              files are missing",
         mend: "leave packages out, or specify how large the smallest disk is: --disk SIZE",
         look: Look::Contents(|image, contents| {
             let stored = contents.stored.as_ref().map_or(0, |stored| stored.bytes);
-            let unpacked: u64 = contents.members.iter().map(|m| m.stored().next_multiple_of(DISK_BLOCK)).fold(0, u64::saturating_add);
+            let unpacked: u64 = contents
+                .members
+                .iter()
+                .map(|m| m.stored().next_multiple_of(DISK_BLOCK))
+                .fold(0, u64::saturating_add);
             let needed = unpacked.saturating_add(stored);
             if needed <= image.smallest_disk {
                 return Vec::new();
@@ -215,8 +261,10 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "size",
         severity: Warning,
-        why: "Anaconda asks for four times the tarball's size on the node's disk, and keeps it there while it unpacks",
-        mend: "leave packages out, compress better (.txz), or say how large the smallest disk is: --disk SIZE",
+        why: "Anaconda asks for four times the tarball's size on the node's disk, and keeps it \
+              there while it unpacks",
+        mend: "leave packages out, compress better (.txz), or say how large the smallest disk is: \
+               --disk SIZE",
         look: Look::Place(size),
     },
 ];
@@ -232,7 +280,10 @@ const FACTOR: u64 = 4;
 
 fn irregular(contents: &Contents, kind: Irregularity) -> Vec<Hit> {
     let names = contents.irregular.iter().filter(|(irregularity, _)| *irregularity == kind);
-    about(&kind.to_string(), names.map(|(_, name)| String::from_utf8_lossy(name).escape_debug().to_string()))
+    about(
+        &kind.to_string(),
+        names.map(|(_, name)| String::from_utf8_lossy(name).escape_debug().to_string()),
+    )
 }
 
 fn root_member(_: &Image<'_>, contents: &Contents) -> Vec<Hit> {
@@ -241,10 +292,13 @@ fn root_member(_: &Image<'_>, contents: &Contents) -> Vec<Hit> {
         Some(root) if root.kind != Kind::Directory => said("the member ./ is no directory"),
         // EL's and Fedora's package `filesystem` makes it 0555; which of the two is right for this
         // image, `rpm-modes` reads from the rpmdb.
-        Some(root) if ![0o555, 0o755].contains(&root.mode) || (root.uid, root.gid) != (0, 0) => said(format!(
-            "the root directory has mode {:04o} and owner {}:{} instead of 0555 (or 0755) and 0:0",
-            root.mode, root.uid, root.gid
-        )),
+        Some(root) if ![0o555, 0o755].contains(&root.mode) || (root.uid, root.gid) != (0, 0) => {
+            said(format!(
+                "the root directory has mode {:04o} and owner {}:{} instead of 0555 (or 0755) and \
+                 0:0",
+                root.mode, root.uid, root.gid
+            ))
+        }
         Some(_) => Vec::new(),
     }
 }
@@ -265,7 +319,9 @@ fn form(image: &Image<'_>) -> Option<Form> {
 fn suffix_format(image: &Image<'_>) -> Vec<Hit> {
     match (source_name(image), form(image)) {
         (Some(name), Some(Form::Tarball(format))) => match Format::from_name(Path::new(&name)) {
-            Ok(named) if named != format => said(format!("{name} is named as {named} and compressed as {format}")),
+            Ok(named) if named != format => {
+                said(format!("{name} is named as {named} and compressed as {format}"))
+            }
             _ => Vec::new(),
         },
         _ => Vec::new(),
@@ -277,7 +333,9 @@ fn suffix_format(image: &Image<'_>) -> Vec<Hit> {
 fn is_excluded(path: &[u8]) -> bool {
     const BELOW: [&[u8]; 5] = [b"dev/", b"proc/", b"tmp/", b"sys/", b"run/"];
     const FILES: [&[u8]; 2] = [b"etc/machine-id", b"etc/machine-info"];
-    let rescue = path.strip_prefix(b"boot/").is_some_and(|name| name.windows(6).any(|part| part == b"rescue"));
+    let rescue = path
+        .strip_prefix(b"boot/")
+        .is_some_and(|name| name.windows(6).any(|part| part == b"rescue"));
     rescue || BELOW.iter().any(|directory| path.starts_with(directory)) || FILES.contains(&path)
 }
 
@@ -293,18 +351,24 @@ fn written(path: &Path) -> Option<String> {
 
 fn checksum(image: &Image<'_>) -> Vec<Hit> {
     let Place::File(path) = &image.place else { return Vec::new() };
-    let stored = image.contents.and_then(|contents| contents.stored.as_ref()).and_then(|stored| stored.sha256);
+    let stored = image
+        .contents
+        .and_then(|contents| contents.stored.as_ref())
+        .and_then(|stored| stored.sha256);
     match (written(path), stored.map(hex::encode)) {
-        (Some(written), Some(found)) if written != found => {
-            said(format!("the tarball's SHA-256 is {found}, the file beside it says {}", written.escape_debug()))
-        }
+        (Some(written), Some(found)) if written != found => said(format!(
+            "the tarball's SHA-256 is {found}, the file beside it says {}",
+            written.escape_debug()
+        )),
         _ => Vec::new(),
     }
 }
 
 fn checksum_file(image: &Image<'_>) -> Vec<Hit> {
     match &image.place {
-        Place::File(path) if written(path).is_none() => said(format!("there is no {}.sha256", path.display())),
+        Place::File(path) if written(path).is_none() => {
+            said(format!("there is no {}.sha256", path.display()))
+        }
         _ => Vec::new(),
     }
 }
@@ -314,11 +378,15 @@ fn size(image: &Image<'_>) -> Vec<Hit> {
         Place::Address(answer) => answer.length,
         Place::File(_) | Place::Nowhere => None,
     };
-    let stored = image.contents.and_then(|contents| contents.stored.as_ref()).map(|stored| stored.bytes);
+    let stored =
+        image.contents.and_then(|contents| contents.stored.as_ref()).map(|stored| stored.bytes);
     match stored.or(told) {
         Some(size) if size.saturating_mul(FACTOR) > image.smallest_disk => {
             let (wanted, disk) = (bytes(size.saturating_mul(FACTOR)), bytes(image.smallest_disk));
-            said(format!("the tarball of {} asks for {wanted} of disk, and the smallest has {disk}", bytes(size)))
+            said(format!(
+                "the tarball of {} asks for {wanted} of disk, and the smallest has {disk}",
+                bytes(size)
+            ))
         }
         _ => Vec::new(),
     }

@@ -9,39 +9,45 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "efi-loader",
         severity: Error,
-        why: "on UEFI the boot entry points to shim in the distribution's directory: the firmware finds nothing there",
+        why: "on UEFI the boot entry points to shim in the distribution's directory: the firmware \
+              finds nothing there",
         mend: "install shim-x64 grub2-efi-x64 (aarch64: shim-aa64 grub2-efi-aa64)",
         look: Look::Contents(efi_loader),
     },
     Check {
         name: "efi-files",
         severity: Error,
-        why: "the EFI system partition is FAT: tar cannot make links, devices or second names there, and its exit status is ignored",
+        why: "the EFI system partition is FAT: tar cannot make links, devices or second names \
+              there, and its exit status is ignored",
         mend: "replace them by plain files",
         look: Look::Contents(|_, contents| {
-            let odd = contents.all_below("boot/efi").filter(|member| !matches!(member.kind, Kind::File | Kind::Directory));
+            let odd = contents
+                .all_below("boot/efi")
+                .filter(|member| !matches!(member.kind, Kind::File | Kind::Directory));
             members("neither plain files nor directories below /boot/efi", odd)
         }),
     },
     Check {
         name: "bios-loader",
         severity: Warning,
-        why: "on a node that starts by BIOS Anaconda runs grub2-install, which fails without its modules",
+        why: "on a node that starts by BIOS Anaconda runs grub2-install, which fails without its \
+              modules",
         mend: "install grub2-pc grub2-tools-extra, or let no node start by BIOS",
         look: Look::Contents(|image, contents| {
             let mut missing = Vec::new();
             if !image.has_program("grub2-install") {
                 missing.push("the program grub2-install");
             }
-            if !["usr/lib/grub/i386-pc/kernel.img", "usr/lib/grub/i386-pc/modinfo.sh"].iter().any(|path| contents.resolve(path).is_some()) {
+            if !["usr/lib/grub/i386-pc/kernel.img", "usr/lib/grub/i386-pc/modinfo.sh"]
+                .iter()
+                .any(|path| contents.resolve(path).is_some())
+            {
                 missing.push("/usr/lib/grub/i386-pc");
             }
             // Only PCs have a BIOS.
-            let pc = contents
-                .packages
-                .list()
-                .iter()
-                .all(|package| !matches!(package.arch.as_str(), "aarch64" | "ppc64le" | "s390x" | "riscv64"));
+            let pc = contents.packages.list().iter().all(|package| {
+                !matches!(package.arch.as_str(), "aarch64" | "ppc64le" | "s390x" | "riscv64")
+            });
             if missing.is_empty() || !pc {
                 Vec::new()
             } else {
@@ -70,19 +76,38 @@ fn efi_loader(image: &Image<'_>, contents: &Contents) -> Vec<Hit> {
             file.is_some_and(|member| member.kind == Kind::File && member.size > 0)
         })
     };
-    let missing: Vec<&str> = LOADERS.into_iter().filter(|loader| directory.is_empty() || !found(&directory, loader)).collect();
+    let missing: Vec<&str> = LOADERS
+        .into_iter()
+        .filter(|loader| directory.is_empty() || !found(&directory, loader))
+        .collect();
     if missing.is_empty() {
         return Vec::new();
     }
     let elsewhere: Vec<String> = contents
         .below("boot/efi/EFI")
-        .filter_map(|member| member.path.rsplit(|byte| *byte == b'/').next().map(|name| String::from_utf8_lossy(name).into_owned()))
-        .filter(|other| *other != directory && other != "BOOT" && LOADERS.iter().all(|loader| found(other, loader)))
+        .filter_map(|member| {
+            member
+                .path
+                .rsplit(|byte| *byte == b'/')
+                .next()
+                .map(|name| String::from_utf8_lossy(name).into_owned())
+        })
+        .filter(|other| {
+            *other != directory
+                && other != "BOOT"
+                && LOADERS.iter().all(|loader| found(other, loader))
+        })
         .collect();
     if !elsewhere.is_empty() && missing.len() == LOADERS.len() {
         let elsewhere = elsewhere.join(", ");
-        return said(format!("the EFI boot loader is in {elsewhere}, but ID={directory} of os-release makes Anaconda look in {directory}"));
+        return said(format!(
+            "the EFI boot loader is in {elsewhere}, but ID={directory} of os-release makes \
+             Anaconda look in {directory}"
+        ));
     }
     let directory = if directory.is_empty() { "ID".to_owned() } else { directory };
-    about("it does not boot by UEFI: missing", missing.into_iter().map(|loader| format!("/boot/efi/EFI/{directory}/{loader}x64.efi")))
+    about(
+        "it does not boot by UEFI: missing",
+        missing.into_iter().map(|loader| format!("/boot/efi/EFI/{directory}/{loader}x64.efi")),
+    )
 }

@@ -8,7 +8,8 @@ use crate::verify::image::Image;
 pub(super) const CHECKS: &[Check] = &[Check {
     name: "cloud-init-source",
     severity: Error,
-    why: "cloud-init does not read the config drive: the node gets no ssh keys, no network settings and no host name",
+    why: "cloud-init does not read the config drive: the node gets no ssh keys, no network \
+          settings and no host name",
     mend: "enable cloud-init, and add ConfigDrive to datasource_list in /etc/cloud",
     look: Look::Contents(cloud_init),
 }];
@@ -33,21 +34,25 @@ fn cloud_init(image: &Image<'_>, contents: &Contents) -> Vec<Hit> {
         return said(format!("cloud-init is disabled: {unit} is masked"));
     }
     for file in ["etc/kernel/cmdline", "etc/default/grub"] {
-        if String::from_utf8_lossy(contents.file(file).unwrap_or_default()).contains("cloud-init=disabled") {
+        if String::from_utf8_lossy(contents.file(file).unwrap_or_default())
+            .contains("cloud-init=disabled")
+        {
             return said(format!("cloud-init is disabled by cloud-init=disabled in /{file}"));
         }
     }
     match sources(contents) {
-        Some(sources) if !sources.iter().any(|source| source == CONFIG_DRIVE) => {
-            said(format!("the datasource_list of cloud-init has no {CONFIG_DRIVE}: {}", crate::text::line(&sources.join(", "))))
-        }
+        Some(sources) if !sources.iter().any(|source| source == CONFIG_DRIVE) => said(format!(
+            "the datasource_list of cloud-init has no {CONFIG_DRIVE}: {}",
+            crate::text::line(&sources.join(", "))
+        )),
         _ => Vec::new(),
     }
 }
 
 /// The data sources that cloud-init tries; `None` if it tries all that it knows. The last file wins.
 fn sources(contents: &Contents) -> Option<Vec<String>> {
-    let below = |path: &[u8]| path == b"etc/cloud/cloud.cfg" || path.starts_with(b"etc/cloud/cloud.cfg.d/");
+    let below =
+        |path: &[u8]| path == b"etc/cloud/cloud.cfg" || path.starts_with(b"etc/cloud/cloud.cfg.d/");
     // Sorted, as cloud-init reads them: cloud.cfg before cloud.cfg.d.
     let files = contents.files().iter().filter(|(path, _)| below(path));
     let list = |text: &[u8]| {

@@ -10,10 +10,13 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "resolv-conf",
         severity: Warning,
-        why: "the build host's name servers are asked first on every node, and perhaps none answers there",
+        why: "the build host's name servers are asked first on every node, and perhaps none \
+              answers there",
         mend: "truncate -s 0 etc/resolv.conf",
         look: Look::Contents(|_, contents| {
-            let text = String::from_utf8_lossy(contents.file("etc/resolv.conf").unwrap_or_default()).into_owned();
+            let text =
+                String::from_utf8_lossy(contents.file("etc/resolv.conf").unwrap_or_default())
+                    .into_owned();
             if text.lines().any(|line| line.trim_start().starts_with("nameserver")) {
                 said("etc/resolv.conf names the build's name servers")
             } else {
@@ -24,9 +27,12 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "ssh-host-keys",
         severity: Warning,
-        why: "all nodes would have one host key, which everyone with the image knows: sshd makes new ones only where there are none",
+        why: "all nodes would have one host key, which everyone with the image knows: sshd makes \
+              new ones only where there are none",
         mend: "rm etc/ssh/ssh_host_*_key*",
-        look: Look::Contents(|image, contents| rows("SSH host keys", image, contents, [&SSH_HOST_KEYS])),
+        look: Look::Contents(|image, contents| {
+            rows("SSH host keys", image, contents, [&SSH_HOST_KEYS])
+        }),
     },
     Check {
         name: "shell-history",
@@ -34,36 +40,50 @@ pub(super) const CHECKS: &[Check] = &[
         why: "what the builder typed, secrets perhaps among it, is on every node",
         mend: "rm root/.bash_history",
         look: Look::Contents(|_, contents| {
-            let homes = contents
-                .below("root")
-                .chain(contents.all_below("home").filter(|m| m.path.iter().filter(|byte| **byte == b'/').count() == 2));
+            let homes = contents.below("root").chain(
+                contents
+                    .all_below("home")
+                    .filter(|m| m.path.iter().filter(|byte| **byte == b'/').count() == 2),
+            );
             files("shell histories", homes.filter(|m| name(m).ends_with("_history")))
         }),
     },
     Check {
         name: "package-cache",
         severity: Warning,
-        why: "downloaded packages and metadata make the image larger and are stale when the node first looks at them",
+        why: "downloaded packages and metadata make the image larger and are stale when the node \
+              first looks at them",
         mend: "dnf clean all in the image, or build with a cache outside of it: --cache DIR",
         look: Look::Contents(|_, contents| {
-            let caches = ["var/cache/dnf", "var/cache/yum", "var/cache/libdnf5", "var/cache/apt/archives"];
-            files("files of a package cache", caches.into_iter().flat_map(|directory| contents.all_below(directory)))
+            let caches =
+                ["var/cache/dnf", "var/cache/yum", "var/cache/libdnf5", "var/cache/apt/archives"];
+            files(
+                "files of a package cache",
+                caches.into_iter().flat_map(|directory| contents.all_below(directory)),
+            )
         }),
     },
     Check {
         name: "random-seed",
         severity: Warning,
-        why: "all nodes would start from one random seed: keys made early at boot could be the same",
+        why: "all nodes would start from one random seed: keys made early at boot could be the \
+              same",
         mend: "rm var/lib/systemd/random-seed boot/loader/random-seed",
-        look: Look::Contents(|image, contents| rows("random seeds of the build", image, contents, &SEEDS)),
+        look: Look::Contents(|image, contents| {
+            rows("random seeds of the build", image, contents, &SEEDS)
+        }),
     },
     Check {
         name: "identities",
         severity: Warning,
-        why: "ids, keys and leases of one machine: with the same ones, nodes take each other's place, or lose data on shared storage",
-        mend: "remove them before packing, unless all nodes are meant to share them; osimg build removes what a node makes again",
+        why: "ids, keys and leases of one machine: with the same ones, nodes take each other's \
+              place, or lose data on shared storage",
+        mend: "remove them before packing, unless all nodes are meant to share them; osimg build \
+               removes what a node makes again",
         look: Look::Contents(|image, contents| {
-            let hits = IDENTITIES.iter().flat_map(|row| rows(&format!("{} ({})", row.reason, row.package), image, contents, [row]));
+            let hits = IDENTITIES.iter().flat_map(|row| {
+                rows(&format!("{} ({})", row.reason, row.package), image, contents, [row])
+            });
             hits.collect()
         }),
     },
@@ -73,10 +93,14 @@ pub(super) const CHECKS: &[Check] = &[
         why: "every node would have the same host name until cloud-init or DHCP gives it another",
         mend: "truncate -s 0 etc/hostname",
         look: Look::Contents(|_, contents| {
-            let text = String::from_utf8_lossy(contents.file("etc/hostname").unwrap_or_default()).into_owned();
+            let text = String::from_utf8_lossy(contents.file("etc/hostname").unwrap_or_default())
+                .into_owned();
             match text.trim() {
                 "" | "localhost" | "localhost.localdomain" => Vec::new(),
-                name => said(format!("etc/hostname names one host: {}", name.chars().take(64).collect::<String>().escape_debug())),
+                name => said(format!(
+                    "etc/hostname names one host: {}",
+                    name.chars().take(64).collect::<String>().escape_debug()
+                )),
             }
         }),
     },
@@ -87,13 +111,22 @@ fn name(member: &Member) -> std::borrow::Cow<'_, str> {
 }
 
 /// The files of the rows that the image has and no package brought.
-fn rows<'r>(text: &str, image: &Image<'_>, contents: &Contents, rows: impl IntoIterator<Item = &'r Identity>) -> Vec<Hit> {
+fn rows<'r>(
+    text: &str,
+    image: &Image<'_>,
+    contents: &Contents,
+    rows: impl IntoIterator<Item = &'r Identity>,
+) -> Vec<Hit> {
     let mut found = Vec::new();
     for row in rows {
         let (directory, _) = row.place();
         let below = directory.len() + 1;
         let named = |member: &&Member| {
-            let first = member.path.get(below..).and_then(|rest| rest.split(|byte| *byte == b'/').next()).unwrap_or_default();
+            let first = member
+                .path
+                .get(below..)
+                .and_then(|rest| rest.split(|byte| *byte == b'/').next())
+                .unwrap_or_default();
             std::str::from_utf8(first).is_ok_and(|name| row.has_name(name))
         };
         let shipped = |member: &&Member| {
@@ -107,5 +140,10 @@ fn rows<'r>(text: &str, image: &Image<'_>, contents: &Contents, rows: impl IntoI
 
 /// Those of them that are files with something in them.
 fn files<'m>(text: &str, found: impl Iterator<Item = &'m Member>) -> Vec<Hit> {
-    members(text, found.filter(|member| member.kind == Kind::HardLink || (member.kind == Kind::File && member.size > 0)))
+    members(
+        text,
+        found.filter(|member| {
+            member.kind == Kind::HardLink || (member.kind == Kind::File && member.size > 0)
+        }),
+    )
 }

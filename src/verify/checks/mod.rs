@@ -110,8 +110,11 @@ pub(super) fn run(image: &Image<'_>, options: &Options<'_>) -> Findings {
             Look::Program(program) if !program.applies(*consumer) => None,
             _ => Some((consumer.severity(check.name, check.severity)?, *consumer)),
         };
-        let concerned: Vec<(Severity, Consumer)> = image.consumers.iter().filter_map(concerned).collect();
-        let Some(severity) = concerned.iter().map(|(severity, _)| *severity).min() else { continue };
+        let concerned: Vec<(Severity, Consumer)> =
+            image.consumers.iter().filter_map(concerned).collect();
+        let Some(severity) = concerned.iter().map(|(severity, _)| *severity).min() else {
+            continue;
+        };
         let hits = match (&check.look, image.contents) {
             (Look::Place(look), _) => look(image),
             (Look::Contents(look), Some(contents)) => look(image, contents),
@@ -150,7 +153,14 @@ mod tests {
         let mut names = BTreeSet::new();
         for check in all() {
             assert!(names.insert(check.name), "{}", check.name);
-            assert!(check.name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c)), "{}", check.name);
+            assert!(
+                check
+                    .name
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c)),
+                "{}",
+                check.name
+            );
             assert!(check.why.len() > 20 && check.mend.len() > 5, "{}", check.name);
             assert!(!check.why.ends_with('.') && !check.mend.ends_with('.'), "{}", check.name);
         }

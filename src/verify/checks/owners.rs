@@ -10,33 +10,46 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "owner-names",
         severity: Warning,
-        why: "Anaconda unpacks by number; a tar without --numeric-owner uses the names, which have other numbers in the image",
+        why: "Anaconda unpacks by number; a tar without --numeric-owner uses the names, which \
+              have other numbers in the image",
         mend: "pack with --numeric-owner or `osimg pack ROOT`",
         look: Look::Contents(|image, contents| {
             let other = |names: &BTreeMap<u64, String>, name: &[u8], id: u64| {
                 !name.is_empty() && names.get(&id).is_none_or(|known| known.as_bytes() != name)
             };
-            let wrong = |m: &&Member| other(&image.users, &m.uname, m.uid) || other(&image.groups, &m.gname, m.gid);
+            let wrong = |m: &&Member| {
+                other(&image.users, &m.uname, m.uid) || other(&image.groups, &m.gname, m.gid)
+            };
             members("owners' names that are not the image's", contents.members.iter().filter(wrong))
         }),
     },
     Check {
         name: "acl-names",
         severity: Warning,
-        why: "names in ACLs are looked up in the installer's users, not the image's: another user gets the access, or the ACL is dropped",
-        mend: "pack with GNU tar 1.35 --numeric-owner --acls or `osimg pack ROOT`, which write numbers",
+        why: "names in ACLs are looked up in the installer's users, not the image's: another user \
+              gets the access, or the ACL is dropped",
+        mend: "pack with GNU tar 1.35 --numeric-owner --acls or `osimg pack ROOT`, which write \
+               numbers",
         look: Look::Contents(|_, contents| {
-            members("ACLs with names instead of numbers", contents.members.iter().filter(|m| acl_ids(m).any(|(_, id)| id.is_err())))
+            members(
+                "ACLs with names instead of numbers",
+                contents.members.iter().filter(|m| acl_ids(m).any(|(_, id)| id.is_err())),
+            )
         }),
     },
     Check {
         name: "acl-ids",
         severity: Warning,
-        why: "an ACL for a user or group that the image does not know is an access for whoever gets that number next",
+        why: "an ACL for a user or group that the image does not know is an access for whoever \
+              gets that number next",
         mend: "make the user in the image, or remove the entry: setfacl -x",
         look: Look::Contents(|image, contents| {
             let unknown = contents.members.iter().filter(|m| {
-                acl_ids(m).any(|(group, id)| id.is_ok_and(|id| !if group { &image.groups } else { &image.users }.contains_key(&id)))
+                acl_ids(m).any(|(group, id)| {
+                    id.is_ok_and(|id| {
+                        !if group { &image.groups } else { &image.users }.contains_key(&id)
+                    })
+                })
             });
             members("ACLs of users or groups that the image does not know", unknown)
         }),
@@ -44,7 +57,8 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "unknown-owners",
         severity: Warning,
-        why: "files of a number without a user belong to whoever gets that number next, such as the first person on the node",
+        why: "files of a number without a user belong to whoever gets that number next, such as \
+              the first person on the node",
         mend: "chown them, or make the user in the image",
         look: Look::Contents(unknown_owners),
     },
@@ -54,31 +68,46 @@ pub(super) const CHECKS: &[Check] = &[
         why: "whoever may write to a setuid or setgid program runs code with its owner's rights",
         mend: "chmod go-w on these files, or remove them",
         look: Look::Contents(|_, contents| {
-            let writable =
-                |m: &&Member| m.kind == Kind::File && m.mode & 0o6000 != 0 && (m.mode & 0o002 != 0 || m.mode & 0o020 != 0 && m.gid != 0);
-            members("setuid or setgid, and writable by others", contents.members.iter().filter(writable))
+            let writable = |m: &&Member| {
+                m.kind == Kind::File
+                    && m.mode & 0o6000 != 0
+                    && (m.mode & 0o002 != 0 || m.mode & 0o020 != 0 && m.gid != 0)
+            };
+            members(
+                "setuid or setgid, and writable by others",
+                contents.members.iter().filter(writable),
+            )
         }),
     },
     Check {
         name: "world-writable",
         severity: Error,
         why: "every user and every service of the node may replace these files",
-        mend: "chmod o-w on these files; a directory for everyone also needs the sticky bit (chmod 1777)",
+        mend: "chmod o-w on these files; a directory for everyone also needs the sticky bit \
+               (chmod 1777)",
         look: Look::Contents(world_writable),
     },
     Check {
         name: "setuid",
         severity: Warning,
-        why: "programs that give their caller another user's rights and that no package answers for are a way in",
+        why: "programs that give their caller another user's rights and that no package answers \
+              for are a way in",
         mend: "remove them or their bits (chmod ug-s, setcap -r), or install them from a package",
         look: Look::Contents(|image, contents| {
             if contents.packages.list().is_empty() {
                 return Vec::new();
             }
-            let strong = |m: &&Member| m.kind == Kind::File && (m.mode & 0o6000 != 0 && m.mode & 0o111 != 0 || m.capability().is_some());
+            let strong = |m: &&Member| {
+                m.kind == Kind::File
+                    && (m.mode & 0o6000 != 0 && m.mode & 0o111 != 0 || m.capability().is_some())
+            };
             members(
                 "setuid, setgid or with capabilities, and of no package",
-                contents.members.iter().filter(strong).filter(|m| !image.owned().contains_key(&*m.path)),
+                contents
+                    .members
+                    .iter()
+                    .filter(strong)
+                    .filter(|m| !image.owned().contains_key(&*m.path)),
             )
         }),
     },
@@ -89,15 +118,31 @@ pub(super) const CHECKS: &[Check] = &[
 fn world_writable(image: &Image<'_>, contents: &Contents) -> Vec<Hit> {
     let open = |m: &&Member| match m.kind {
         Kind::File => m.mode & 0o6002 == 0o002,
-        Kind::Directory => m.mode & 0o1002 == 0o002 && !["tmp", "var/tmp"].iter().any(|path| path.as_bytes() == &*m.path),
+        Kind::Directory => {
+            m.mode & 0o1002 == 0o002
+                && !["tmp", "var/tmp"].iter().any(|path| path.as_bytes() == &*m.path)
+        }
         _ => false,
     };
     let in_sticky = |m: &&Member| {
-        let parent = m.path.iter().rposition(|byte| *byte == b'/').and_then(|end| m.path.get(..end)).unwrap_or_default();
+        let parent = m
+            .path
+            .iter()
+            .rposition(|byte| *byte == b'/')
+            .and_then(|end| m.path.get(..end))
+            .unwrap_or_default();
         contents.find(parent).is_some_and(|directory| directory.mode & 0o1000 != 0)
     };
-    let shipped = |m: &&Member| image.owned().get(&*m.path).is_some_and(|files| files.iter().any(|file| file.mode & 0o002 != 0));
-    members("writable by everyone", contents.members.iter().filter(open).filter(|m| !in_sticky(m) && !shipped(m)))
+    let shipped = |m: &&Member| {
+        image
+            .owned()
+            .get(&*m.path)
+            .is_some_and(|files| files.iter().any(|file| file.mode & 0o002 != 0))
+    };
+    members(
+        "writable by everyone",
+        contents.members.iter().filter(open).filter(|m| !in_sticky(m) && !shipped(m)),
+    )
 }
 
 fn unknown_owners(image: &Image<'_>, contents: &Contents) -> Vec<Hit> {
@@ -105,8 +150,14 @@ fn unknown_owners(image: &Image<'_>, contents: &Contents) -> Vec<Hit> {
     if image.users.is_empty() || image.groups.is_empty() {
         return Vec::new();
     }
-    let unknown = contents.members.iter().filter(|m| !image.users.contains_key(&m.uid) || !image.groups.contains_key(&m.gid));
-    about("owners that the image does not know", unknown.map(|m| format!("{} ({}:{})", m.shown(), m.uid, m.gid)))
+    let unknown = contents
+        .members
+        .iter()
+        .filter(|m| !image.users.contains_key(&m.uid) || !image.groups.contains_key(&m.gid));
+    about(
+        "owners that the image does not know",
+        unknown.map(|m| format!("{} ({}:{})", m.shown(), m.uid, m.gid)),
+    )
 }
 
 /// Whose entries a member's ACLs have: whether a group's, and the number, or what stands in its

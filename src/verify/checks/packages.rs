@@ -10,11 +10,14 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "rpmdb",
         severity: Error,
-        why: "without its database dnf on the node installs everything again and updates nothing, and no scanner knows what is there",
+        why: "without its database dnf on the node installs everything again and updates nothing, \
+              and no scanner knows what is there",
         mend: "install rpm, and keep var/lib/rpm (usr/lib/sysimage/rpm) in the tree",
         look: Look::Contents(|_, contents| match &contents.packages {
             Packages::Absent => said("there is no rpmdb in var/lib/rpm or usr/lib/sysimage/rpm"),
-            Packages::Read { packages, dbpath, .. } if packages.is_empty() => said(format!("the rpmdb in {dbpath} has no packages")),
+            Packages::Read { packages, dbpath, .. } if packages.is_empty() => {
+                said(format!("the rpmdb in {dbpath} has no packages"))
+            }
             Packages::Unreadable { dbpath, why } if why.starts_with("rpmdb.sqlite") => {
                 said(format!("the rpmdb in {dbpath} cannot be read: {why}"))
             }
@@ -27,18 +30,23 @@ pub(super) const CHECKS: &[Check] = &[
         why: "files cannot be compared with what their packages brought",
         mend: "look with rpm itself: rpm --root ROOT -Va",
         look: Look::Contents(|_, contents| match &contents.packages {
-            Packages::Unreadable { dbpath, why } if !why.starts_with("rpmdb.sqlite") => said(format!("the rpmdb in {dbpath}: {why}")),
+            Packages::Unreadable { dbpath, why } if !why.starts_with("rpmdb.sqlite") => {
+                said(format!("the rpmdb in {dbpath}: {why}"))
+            }
             _ => Vec::new(),
         }),
     },
     Check {
         name: "rpmdb-locks",
         severity: Error,
-        why: "locks of a database that was open when it was packed: rpm on the node waits for ever, or its last transaction is lost",
+        why: "locks of a database that was open when it was packed: rpm on the node waits for \
+              ever, or its last transaction is lost",
         mend: "rm var/lib/rpm/__db.*; close the database before packing",
         look: Look::Contents(|_, contents| {
-            let left =
-                ["var/lib/rpm", "usr/lib/sysimage/rpm"].into_iter().flat_map(|directory| contents.below(directory)).filter(|member| {
+            let left = ["var/lib/rpm", "usr/lib/sysimage/rpm"]
+                .into_iter()
+                .flat_map(|directory| contents.below(directory))
+                .filter(|member| {
                     let name = member.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
                     name.starts_with(b"__db.") || (name == b"rpmdb.sqlite-wal" && member.size > 0)
                 });
@@ -55,7 +63,8 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "rpm-types",
         severity: Error,
-        why: "a file is of another kind than its package brought: whatever needs it fails, and updates of the package do",
+        why: "a file is of another kind than its package brought: whatever needs it fails, and \
+              updates of the package do",
         mend: "rpm --root ROOT -V PACKAGE; install it again",
         look: Look::Contents(|image, contents| {
             told(image, contents, "of another kind than their packages brought", |file, member| {
@@ -68,18 +77,23 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "rpm-owners",
         severity: Error,
-        why: "files of another owner than their packages gave them: services cannot write, or others can; a build without root loses owners so",
+        why: "files of another owner than their packages gave them: services cannot write, or \
+              others can; a build without root loses owners so",
         mend: "build as root, pack with --numeric-owner; rpm --root ROOT --setugids PACKAGE",
         look: Look::Contents(|image, contents| {
             told(image, contents, "other owners than their packages gave", |file, member| {
-                let name = |names: &std::collections::BTreeMap<u64, String>, id: u64| match names.get(&id) {
+                let name = |names: &std::collections::BTreeMap<u64, String>, id: u64| match names
+                    .get(&id)
+                {
                     Some(name) => name.clone(),
                     // Root needs no passwd.
                     None if id == 0 => "root".to_owned(),
                     None => id.to_string(),
                 };
-                let (user, group) = (name(&image.users, member.uid), name(&image.groups, member.gid));
-                let wrong = (file.verify & OWNER != 0 && user != file.user) || (file.verify & GROUP != 0 && group != file.group);
+                let (user, group) =
+                    (name(&image.users, member.uid), name(&image.groups, member.gid));
+                let wrong = (file.verify & OWNER != 0 && user != file.user)
+                    || (file.verify & GROUP != 0 && group != file.group);
                 wrong.then(|| format!("{user}:{group}, not {}:{}", file.user, file.group))
             })
         }),
@@ -87,11 +101,14 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "rpm-modes",
         severity: Error,
-        why: "files of another mode than their packages gave them: programs do not run, secrets are open, or setuid bits are gone",
+        why: "files of another mode than their packages gave them: programs do not run, secrets \
+              are open, or setuid bits are gone",
         mend: "pack with tar -p; rpm --root ROOT --setperms PACKAGE",
         look: Look::Contents(|image, contents| {
             told(image, contents, "other modes than their packages gave", |file, member| {
-                let wrong = file.verify & MODE != 0 && member.kind != Kind::Symlink && file.mode & 0o7777 != member.mode;
+                let wrong = file.verify & MODE != 0
+                    && member.kind != Kind::Symlink
+                    && file.mode & 0o7777 != member.mode;
                 wrong.then(|| format!("{:04o}, not {:04o}", member.mode, file.mode & 0o7777))
             })
         }),
@@ -99,7 +116,8 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "rpm-capabilities",
         severity: Error,
-        why: "programs that lost their file capabilities (ping, newuidmap, arping) work for nobody but root",
+        why: "programs that lost their file capabilities (ping, newuidmap, arping) work for \
+              nobody but root",
         mend: "pack with tar --xattrs --xattrs-include='*' or `osimg pack ROOT`",
         look: Look::Contents(|image, contents| {
             told(image, contents, "other capabilities than their packages gave", |file, member| {
@@ -107,7 +125,9 @@ pub(super) const CHECKS: &[Check] = &[
                     return None;
                 }
                 let wanted = Capabilities::of_text(&file.capabilities)?;
-                let has = member.capability().map_or(Some(Capabilities::default()), Capabilities::of_bytes);
+                let has = member
+                    .capability()
+                    .map_or(Some(Capabilities::default()), Capabilities::of_bytes);
                 let text = if file.capabilities.is_empty() { "none" } else { &file.capabilities };
                 (has != Some(wanted)).then(|| format!("its package says {text}"))
             })
@@ -119,20 +139,26 @@ pub(super) const CHECKS: &[Check] = &[
         why: "symbolic links that lead elsewhere than their packages said",
         mend: "rpm --root ROOT -V PACKAGE; install it again",
         look: Look::Contents(|image, contents| {
-            told(image, contents, "links that lead elsewhere than their packages say", |file, member| {
-                let wrong = file.verify & LINK != 0
-                    && member.kind == Kind::Symlink
-                    && kind_bits(file.mode) == LINKS
-                    && *member.link != *file.link
-                    && !file.is_config();
-                wrong.then(|| String::from_utf8_lossy(&member.link).escape_debug().to_string())
-            })
+            told(
+                image,
+                contents,
+                "links that lead elsewhere than their packages say",
+                |file, member| {
+                    let wrong = file.verify & LINK != 0
+                        && member.kind == Kind::Symlink
+                        && kind_bits(file.mode) == LINKS
+                        && *member.link != *file.link
+                        && !file.is_config();
+                    wrong.then(|| String::from_utf8_lossy(&member.link).escape_debug().to_string())
+                },
+            )
         }),
     },
     Check {
         name: "rpm-contents",
         severity: Error,
-        why: "files that are not configuration have another content than their packages brought: damage on disk, or something patched in",
+        why: "files that are not configuration have another content than their packages brought: \
+              damage on disk, or something patched in",
         mend: "rpm --root ROOT -V PACKAGE; install it again, or ship the change as a package",
         look: Look::Contents(|image, contents| {
             told(image, contents, "another content than their packages brought", |file, member| {
@@ -140,9 +166,16 @@ pub(super) const CHECKS: &[Check] = &[
                     return None;
                 }
                 let size = file.verify & SIZE != 0 && member.size != file.size;
-                let digest = || member.sha256.map(hex::encode).filter(|_| file.is_sha256 && !file.digest.is_empty());
-                let changed =
-                    size || (file.verify & DIGEST != 0 && digest().is_some_and(|digest| !digest.eq_ignore_ascii_case(&file.digest)));
+                let digest = || {
+                    member
+                        .sha256
+                        .map(hex::encode)
+                        .filter(|_| file.is_sha256 && !file.digest.is_empty())
+                };
+                let changed = size
+                    || (file.verify & DIGEST != 0
+                        && digest()
+                            .is_some_and(|digest| !digest.eq_ignore_ascii_case(&file.digest)));
                 changed.then(String::new)
             })
         }),
@@ -170,7 +203,9 @@ fn kind_bits(mode: u32) -> u32 {
 
 /// Anaconda unpacks nothing of these directories, and the running system fills them.
 fn is_compared(path: &[u8]) -> bool {
-    !["dev/", "proc/", "sys/", "run/", "tmp/", "var/run/", "var/lock/"].iter().any(|directory| path.starts_with(directory.as_bytes()))
+    !["dev/", "proc/", "sys/", "run/", "tmp/", "var/run/", "var/lock/"]
+        .iter()
+        .any(|directory| path.starts_with(directory.as_bytes()))
 }
 
 fn missing(image: &Image<'_>, contents: &Contents) -> Vec<Hit> {
@@ -194,7 +229,12 @@ fn missing(image: &Image<'_>, contents: &Contents) -> Vec<Hit> {
 
 /// Compares every member with the packages' files of its path. Of a directory of several packages
 /// one has to agree.
-fn told(image: &Image<'_>, contents: &Contents, text: &str, differs: impl Fn(&PackagedFile, &Member) -> Option<String>) -> Vec<Hit> {
+fn told(
+    image: &Image<'_>,
+    contents: &Contents,
+    text: &str,
+    differs: impl Fn(&PackagedFile, &Member) -> Option<String>,
+) -> Vec<Hit> {
     let owned = image.owned();
     let wrong = contents.members.iter().filter_map(|member| {
         let files = owned.get(&*member.path).filter(|_| is_compared(&member.path))?;
@@ -202,7 +242,10 @@ fn told(image: &Image<'_>, contents: &Contents, text: &str, differs: impl Fn(&Pa
         for file in files.iter().filter(|file| !file.is_ghost()) {
             // As rpm does: a link to a directory does for the directory.
             let is_link = kind_bits(file.mode) == FOLDERS && member.kind == Kind::Symlink;
-            let target = is_link.then(|| contents.resolve(&member.path)).flatten().filter(|target| target.kind == Kind::Directory);
+            let target = is_link
+                .then(|| contents.resolve(&member.path))
+                .flatten()
+                .filter(|target| target.kind == Kind::Directory);
             let seen = target.unwrap_or_else(|| contents.carrier(member));
             match differs(file, seen) {
                 None => return None,

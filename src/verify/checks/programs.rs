@@ -32,7 +32,11 @@ impl Program {
     }
 
     pub(super) fn look(&self, image: &Image<'_>) -> Vec<Hit> {
-        if image.has_program(self.name) { Vec::new() } else { said(format!("there is no program {}", self.name)) }
+        if image.has_program(self.name) {
+            Vec::new()
+        } else {
+            said(format!("there is no program {}", self.name))
+        }
     }
 }
 
@@ -92,6 +96,15 @@ fn ca_bundle(_: &Image<'_>, contents: &crate::contents::Contents) -> Vec<Hit> {
         "etc/pki/tls/cert.pem",
         "etc/ssl/certs/ca-certificates.crt",
     ];
-    let full = |path: &str| contents.resolve(path).map(|member| contents.carrier(member)).is_some_and(|member| member.size > 0);
-    if BUNDLES.iter().any(|path| full(path)) { Vec::new() } else { said("there is no bundle of certificate authorities (CA bundle)") }
+    let full = |path: &str| {
+        contents
+            .resolve(path)
+            .map(|member| contents.carrier(member))
+            .is_some_and(|member| member.size > 0)
+    };
+    if BUNDLES.iter().any(|path| full(path)) {
+        Vec::new()
+    } else {
+        said("there is no bundle of certificate authorities (CA bundle)")
+    }
 }

@@ -9,13 +9,16 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "url-status",
         severity: Error,
-        why: "Anaconda's HEAD has to be answered by 200 itself: it follows no redirection, and the installation fails",
+        why: "Anaconda's HEAD has to be answered by 200 itself: it follows no redirection, and \
+              the installation fails",
         mend: "give the node the final address, and allow HEAD",
         look: Look::Place(|image| {
             on(image, |answer| match (answer.refused, answer.head) {
                 (Some(status), _) => Some(format!("the server answers GET by {status}")),
                 (None, 200) => None,
-                (None, status @ 300..=399) => Some(format!("the server answers HEAD by {status}: a redirection")),
+                (None, status @ 300..=399) => {
+                    Some(format!("the server answers HEAD by {status}: a redirection"))
+                }
                 (None, status) => Some(format!("the server answers HEAD by {status}")),
             })
         }),
@@ -23,24 +26,41 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "url-query",
         severity: Error,
-        why: "Anaconda looks at the end of the address: with a query it is no tarball but a disk image, and the mount fails",
-        mend: "serve it under an address without ? and #, such as a Glance image through Ironic's conductor",
-        look: Look::Place(|image| on(image, |answer| answer.url.contains(['?', '#']).then(|| "the address has a query".to_owned()))),
+        why: "Anaconda looks at the end of the address: with a query it is no tarball but a disk \
+              image, and the mount fails",
+        mend: "serve it under an address without ? and #, such as a Glance image through Ironic's \
+               conductor",
+        look: Look::Place(|image| {
+            on(image, |answer| {
+                answer.url.contains(['?', '#']).then(|| "the address has a query".to_owned())
+            })
+        }),
     },
     Check {
         name: "url-length",
         severity: Warning,
-        why: "without a Content-Length Anaconda reads the whole tarball into memory and guesses the space that it needs",
+        why: "without a Content-Length Anaconda reads the whole tarball into memory and guesses \
+              the space that it needs",
         mend: "serve it as a static file",
-        look: Look::Place(|image| on(image, |answer| answer.length.is_none().then(|| "the server tells no Content-Length".to_owned()))),
+        look: Look::Place(|image| {
+            on(image, |answer| {
+                answer.length.is_none().then(|| "the server tells no Content-Length".to_owned())
+            })
+        }),
     },
     Check {
         name: "url-encoding",
         severity: Warning,
-        why: "a Content-Encoding is undone in silence on the node: what is stored has another checksum and another format than its name says",
+        why: "a Content-Encoding is undone in silence on the node: what is stored has another \
+              checksum and another format than its name says",
         mend: "turn off the encoding for tarballs (Apache: AddEncoding of .tgz and .gz)",
         look: Look::Place(|image| {
-            on(image, |answer| answer.encoding.as_ref().map(|encoding| format!("the server tells Content-Encoding: {encoding}")))
+            on(image, |answer| {
+                answer
+                    .encoding
+                    .as_ref()
+                    .map(|encoding| format!("the server tells Content-Encoding: {encoding}"))
+            })
         }),
     },
 ];

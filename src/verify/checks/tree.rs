@@ -10,7 +10,8 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "os-release",
         severity: Error,
-        why: "installer, boot loader and cloud-init look there which system it is; it also says where UEFI's boot loader has to be",
+        why: "installer, boot loader and cloud-init look there which system it is; it also says \
+              where UEFI's boot loader has to be",
         mend: "install the distribution's -release package",
         look: Look::Contents(|image, _| {
             if image.os_release.get("ID").is_some_and(|id| !id.is_empty()) {
@@ -23,14 +24,16 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "directories",
         severity: Error,
-        why: "Anaconda writes its scripts to /tmp and mounts on /dev, /proc, /sys and /run of the new system: without them it fails, or the boot does",
+        why: "Anaconda writes its scripts to /tmp and mounts on /dev, /proc, /sys and /run of the \
+              new system: without them it fails, or the boot does",
         mend: "install filesystem, and pack the empty directories too",
         look: Look::Contents(directories),
     },
     Check {
         name: "tmp-mode",
         severity: Error,
-        why: "everyone writes to /tmp and /var/tmp: with another mode than 1777 services fail, or see each other's files",
+        why: "everyone writes to /tmp and /var/tmp: with another mode than 1777 services fail, or \
+              see each other's files",
         mend: "chmod 1777 tmp var/tmp before packing",
         look: Look::Contents(|_, contents| {
             let wrong = ["tmp", "var/tmp"]
@@ -43,7 +46,8 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "api-directories",
         severity: Error,
-        why: "the contents of /dev, /proc, /sys, /run and /tmp belong to the build host; Anaconda leaves them out, most others unpack them",
+        why: "the contents of /dev, /proc, /sys, /run and /tmp belong to the build host; Anaconda \
+              leaves them out, most others unpack them",
         mend: "empty these directories before packing",
         look: Look::Contents(|_, contents| {
             let inside = API.iter().flat_map(|directory| contents.below(directory));
@@ -53,25 +57,36 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "machine-id",
         severity: Error,
-        why: "Anaconda leaves it out; with other installers all nodes get one id, one DHCP lease and one journal",
+        why: "Anaconda leaves it out; with other installers all nodes get one id, one DHCP lease \
+              and one journal",
         mend: "truncate -s 0 etc/machine-id",
         look: Look::Contents(|_, contents| {
             let text = contents.file("etc/machine-id").unwrap_or_default();
             let text = String::from_utf8_lossy(text);
             match text.trim() {
                 "" | "uninitialized" => Vec::new(),
-                id => said(format!("etc/machine-id holds an id of the build: {}", id.chars().take(32).collect::<String>().escape_debug())),
+                id => said(format!(
+                    "etc/machine-id holds an id of the build: {}",
+                    id.chars().take(32).collect::<String>().escape_debug()
+                )),
             }
         }),
     },
     Check {
         name: "hard-link-partitions",
         severity: Error,
-        why: "a hard link cannot lead into another partition: tar fails to make it, its exit status is ignored, and the file is missing",
+        why: "a hard link cannot lead into another partition: tar fails to make it, its exit \
+              status is ignored, and the file is missing",
         mend: "copy instead of linking, or pack with `osimg pack ROOT`",
         look: Look::Contents(|_, contents| {
-            let crossing = |m: &&Member| m.kind == Kind::HardLink && partition(&m.path) != partition(&crate::contents::normal(&m.link));
-            members("hard links from one partition into another", contents.members.iter().filter(crossing))
+            let crossing = |m: &&Member| {
+                m.kind == Kind::HardLink
+                    && partition(&m.path) != partition(&crate::contents::normal(&m.link))
+            };
+            members(
+                "hard links from one partition into another",
+                contents.members.iter().filter(crossing),
+            )
         }),
     },
 ];
@@ -83,11 +98,17 @@ const API: [&str; 5] = ["dev", "proc", "sys", "run", "tmp"];
 const PARTITIONS: [&str; 3] = ["boot/efi", "boot", "home"];
 
 fn directories(_: &Image<'_>, contents: &Contents) -> Vec<Hit> {
-    let there = |path: &str| contents.resolve(path).is_some_and(|member| member.kind == Kind::Directory);
-    about("missing directories", FOLDERS.iter().filter(|path| !there(path)).map(|path| format!("/{path}")))
+    let there =
+        |path: &str| contents.resolve(path).is_some_and(|member| member.kind == Kind::Directory);
+    about(
+        "missing directories",
+        FOLDERS.iter().filter(|path| !there(path)).map(|path| format!("/{path}")),
+    )
 }
 
 fn partition(path: &[u8]) -> Option<&'static str> {
-    let holds = |directory: &&&str| path.strip_prefix(directory.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'));
+    let holds = |directory: &&&str| {
+        path.strip_prefix(directory.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'))
+    };
     PARTITIONS.iter().find(holds).copied()
 }

@@ -27,7 +27,10 @@ impl Anaconda {
     /// Reads the files that Ironic provides for the node.
     pub fn boot(http_root: &Path, uuid: &str) -> Self {
         let directory = http_root.join(uuid);
-        let read = |name: &str| std::fs::read(directory.join(name)).unwrap_or_else(|e| panic!("{}: {e}", directory.join(name).display()));
+        let read = |name: &str| {
+            std::fs::read(directory.join(name))
+                .unwrap_or_else(|e| panic!("{}: {e}", directory.join(name).display()))
+        };
         Self {
             kickstart: String::from_utf8(read("ks.cfg")).unwrap(),
             kernel: read("kernel"),
@@ -46,7 +49,9 @@ impl Anaconda {
 
     fn option(&self, command: &str, option: &str) -> Option<String> {
         let line = self.command(command)?;
-        let value = line.split_whitespace().find_map(|word| word.strip_prefix(option)?.strip_prefix('='))?;
+        let value = line
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix(option)?.strip_prefix('='))?;
         Some(value.trim_matches('"').to_owned())
     }
 
@@ -74,7 +79,12 @@ impl Anaconda {
         assert!(suffixes.iter().any(|suffix| url.ends_with(suffix)), "Anaconda would mount {url}");
         let out = self.disk.path().join("source.tar");
         let sent = url.split('#').next().unwrap();
-        let output = Command::new("curl").args(["-fsS", "--noproxy", "*", "-o"]).arg(&out).arg(sent).output().unwrap();
+        let output = Command::new("curl")
+            .args(["-fsS", "--noproxy", "*", "-o"])
+            .arg(&out)
+            .arg(sent)
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{url}: {}", String::from_utf8_lossy(&output.stderr));
         let bytes = std::fs::read(out).unwrap();
         assert_eq!(Some(sha256(&bytes)), self.option("liveimg", "--checksum"), "{url}");
@@ -112,7 +122,12 @@ impl Anaconda {
             .replace("/tmp/osimg-", &format!("{}/osimg-", self.disk.path().display()))
             .replace("sleep 3", "sleep 0.2")
             .replace("sync\n", "");
-        let output = Command::new("sh").arg("-c").arg(&script).env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin").output().unwrap();
+        let output = Command::new("sh")
+            .arg("-c")
+            .arg(&script)
+            .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
     }
 }

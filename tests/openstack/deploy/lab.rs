@@ -16,10 +16,12 @@ use crate::servers::{Api, EVERYTHING, Servers};
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Findings of `osimg verify` that are correct for a tarball of two files.
-const MISSING: &str = "efi-loader directories kernel-modules rpmdb program-base64 program-bash program-chmod program-chpasswd program-curl \
-    program-depmod program-dirname program-dracut program-efibootmgr program-gen_grub_cfgstub program-grub2-editenv \
-    program-grub2-mkconfig program-grub2-set-default program-kernel-install program-locale program-mkdir program-sh \
-    program-systemd-machine-id-setup program-useradd";
+const MISSING: &str = "efi-loader directories kernel-modules rpmdb program-base64 program-bash \
+                       program-chmod program-chpasswd program-curl program-depmod program-dirname \
+                       program-dracut program-efibootmgr program-gen_grub_cfgstub \
+                       program-grub2-editenv program-grub2-mkconfig program-grub2-set-default \
+                       program-kernel-install program-locale program-mkdir program-sh \
+                       program-systemd-machine-id-setup program-useradd";
 
 /// The servers of this test run.
 pub struct Lab {
@@ -72,9 +74,11 @@ impl Lab {
     /// Like [`Lab::publish`], into any registry.
     pub fn publish_to(&self, registry: &str, files: &Files, name: &str, more: &[&str]) -> Value {
         let path = |file: &str| files.path(file).to_string_lossy().into_owned();
-        let (tarball, kernel, ramdisk, stage2) = (files.tarball(), path("vmlinuz"), path("initrd.img"), path("install.img"));
+        let (tarball, kernel, ramdisk, stage2) =
+            (files.tarball(), path("vmlinuz"), path("initrd.img"), path("install.img"));
         let tarball = tarball.to_string_lossy().into_owned();
-        let mut arguments = vec!["publish", &tarball, "--registry", registry, "--name", name, "--json"];
+        let mut arguments =
+            vec!["publish", &tarball, "--registry", registry, "--name", name, "--json"];
         arguments.extend(["--kernel", &kernel, "--ramdisk", &ramdisk, "--stage2", &stage2]);
         arguments.extend(more);
         arguments.extend(MISSING.split_whitespace().flat_map(|name| ["--allow", name]));
@@ -110,7 +114,12 @@ impl Lab {
         let uuid = made["uuid"].as_str().unwrap().to_owned();
         let port = json!({ "node_uuid": uuid, "address": format!("52:54:00:00:{:02x}:{:02x}", number / 256, number % 256) });
         assert_eq!(api.call("POST", "baremetal", "/v1/ports", Some(&port)).0, 201);
-        let node = TestNode { name, uuid, api, http_root: self.servers.data().join(directory).join("http") };
+        let node = TestNode {
+            name,
+            uuid,
+            api,
+            http_root: self.servers.data().join(directory).join("http"),
+        };
         for (verb, state) in [("manage", "manageable"), ("provide", "available")] {
             node.provision(verb);
             node.wait_for(&[state], None);
@@ -130,7 +139,8 @@ impl Files {
         std::fs::create_dir_all(tree.join("etc")).unwrap();
         std::fs::create_dir_all(tree.join("boot")).unwrap();
         std::fs::write(tree.join("etc/os-release"), "ID=demo\nVERSION_ID=\"1\"\n").unwrap();
-        std::fs::write(tree.join("boot/vmlinuz-6.1"), format!("{number} {}", std::process::id())).unwrap();
+        std::fs::write(tree.join("boot/vmlinuz-6.1"), format!("{number} {}", std::process::id()))
+            .unwrap();
         let output = Command::new(env!("CARGO_BIN_EXE_osimg"))
             .args(["pack", "--selinux", "none", "-q", "-o"])
             .args([files.tarball(), tree])
@@ -171,14 +181,19 @@ impl Files {
 
 impl TestNode {
     fn provision(&self, verb: &str) {
-        let (status, messages) =
-            self.api.call("PUT", "baremetal", &format!("/v1/nodes/{}/states/provision", self.uuid), Some(&json!({ "target": verb })));
+        let (status, messages) = self.api.call(
+            "PUT",
+            "baremetal",
+            &format!("/v1/nodes/{}/states/provision", self.uuid),
+            Some(&json!({ "target": verb })),
+        );
         assert_eq!(status, 202, "{verb}: {messages}");
     }
 
     /// The node as Ironic describes it.
     pub fn show(&self) -> Value {
-        let (status, body) = self.api.call("GET", "baremetal", &format!("/v1/nodes/{}", self.uuid), None);
+        let (status, body) =
+            self.api.call("GET", "baremetal", &format!("/v1/nodes/{}", self.uuid), None);
         assert_eq!(status, 200, "{body}");
         body
     }
@@ -187,7 +202,15 @@ impl TestNode {
     /// recording that the node is available.
     pub fn is_untouched_since(&self, before: &Value) {
         let now = self.show();
-        let fields = ["deploy_interface", "boot_interface", "driver_info", "instance_info", "instance_uuid", "extra", "properties"];
+        let fields = [
+            "deploy_interface",
+            "boot_interface",
+            "driver_info",
+            "instance_info",
+            "instance_uuid",
+            "extra",
+            "properties",
+        ];
         for field in fields.into_iter().chain(["provision_state"]) {
             assert_eq!(now[field], before[field], "{field}");
         }
@@ -195,7 +218,8 @@ impl TestNode {
 
     /// Changes the node without osimg.
     pub fn patch(&self, patch: &Value) {
-        let (status, messages) = self.api.call("PATCH", "baremetal", &format!("/v1/nodes/{}", self.uuid), Some(patch));
+        let (status, messages) =
+            self.api.call("PATCH", "baremetal", &format!("/v1/nodes/{}", self.uuid), Some(patch));
         assert_eq!(status, 200, "{messages}");
     }
 
@@ -231,7 +255,12 @@ impl TestNode {
                 let _ = program.unwrap().stderr.take().unwrap().read_to_string(&mut text);
                 panic!("osimg ended with {status} while the node was '{state}':\n{text}");
             }
-            assert!(began.elapsed() < PATIENCE, "{} is '{state}', not {states:?}: {}", self.name, node["last_error"]);
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{} is '{state}', not {states:?}: {}",
+                self.name,
+                node["last_error"]
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -272,13 +301,25 @@ pub fn deploy(lab: &Lab, node: &TestNode, arguments: &[&str]) -> (Output, Anacon
 pub fn start(lab: &Lab, node: &TestNode, arguments: &[&str]) -> (Child, MutexGuard<'static, ()>) {
     let exclusive = only_deployment();
     let mut command = lab.servers.osimg(&["-v", "deploy"]);
-    command.args(arguments).args(["--node", &node.name, "--apply", "--start", "--wait", "--timeout", "10m"]);
+    command.args(arguments).args([
+        "--node",
+        &node.name,
+        "--apply",
+        "--start",
+        "--wait",
+        "--timeout",
+        "10m",
+    ]);
     (command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), exclusive)
 }
 
 /// Everything that a program printed. It must not contain a secret of the test cloud.
 pub fn messages(output: &Output) -> String {
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     for secret in ["osimg-admin", "osimg-service", "wrong-password", "gAAAAA"] {
         assert!(!text.contains(secret), "a secret was printed:\n{text}");
     }

@@ -7,7 +7,13 @@ use super::lab::{Files, Lab, TestNode, messages, start};
 use crate::servers::Api;
 
 /// Runs `osimg deploy` on the node. It must fail with all these parts in its message.
-fn refused(lab: &Lab, node: Option<&TestNode>, arguments: &[&str], code: i32, parts: &[&str]) -> String {
+fn refused(
+    lab: &Lab,
+    node: Option<&TestNode>,
+    arguments: &[&str],
+    code: i32,
+    parts: &[&str],
+) -> String {
     let mut all = vec!["deploy"];
     all.extend(arguments);
     if let Some(node) = node {
@@ -33,7 +39,8 @@ fn id(references: &Value) -> String {
 fn patch_image(lab: &Lab, image: &str, patch: &Value) {
     let api = Api::login(lab.servers, "osimg");
     for attempt in 1.. {
-        let (status, response) = api.call("PATCH", "image", &format!("/v2/images/{image}"), Some(patch));
+        let (status, response) =
+            api.call("PATCH", "image", &format!("/v2/images/{image}"), Some(patch));
         // Glance on SQLite fails with two concurrent writers.
         if status == 500 && attempt < 8 {
             std::thread::sleep(std::time::Duration::from_millis(250));
@@ -50,19 +57,51 @@ fn missing_permissions_and_missing_objects_are_reported() {
     let files = Files::new(".tgz");
     let image = id(&lab.publish("osimg", &files, "refusals", &[]));
     let node = lab.node("osimg");
-    refused(&lab, Some(&node), &["no-such-image", "--cloud", "osimg"], 9, &["no-such-image", "osimg publish"]);
+    refused(
+        &lab,
+        Some(&node),
+        &["no-such-image", "--cloud", "osimg"],
+        9,
+        &["no-such-image", "osimg publish"],
+    );
     let missing = "00000000-0000-4000-8000-000000000000";
-    refused(&lab, Some(&node), &[missing, "--cloud", "osimg"], 9, &[missing, "user admin in project admin"]);
+    refused(
+        &lab,
+        Some(&node),
+        &[missing, "--cloud", "osimg"],
+        9,
+        &[missing, "user admin in project admin"],
+    );
     refused(&lab, Some(&node), &[&image, "--cloud", "nowhere"], 3, &["nowhere", "it has osimg"]);
-    refused(&lab, None, &[&image, "--cloud", "osimg", "--node", "nobody", "--apply"], 9, &["nobody", "could not be found", "system_scope"]);
+    refused(
+        &lab,
+        None,
+        &[&image, "--cloud", "osimg", "--node", "nobody", "--apply"],
+        9,
+        &["nobody", "could not be found", "system_scope"],
+    );
     // A member of this project does not see the node of another project.
-    refused(&lab, Some(&node), &[&image, "--cloud", "osimg-other"], 9, &["looking up the node", "--owner"]);
-    let clouds = std::fs::read_to_string(lab.servers.clouds_yaml()).unwrap().replace("password: osimg-admin", "password: wrong-password");
+    refused(
+        &lab,
+        Some(&node),
+        &[&image, "--cloud", "osimg-other"],
+        9,
+        &["looking up the node", "--owner"],
+    );
+    let clouds = std::fs::read_to_string(lab.servers.clouds_yaml())
+        .unwrap()
+        .replace("password: osimg-admin", "password: wrong-password");
     std::fs::write(files.path("clouds.yaml"), clouds).unwrap();
-    let mut command = lab.servers.osimg(&["deploy", &image, "--cloud", "osimg", "--node", &node.name, "--apply"]);
+    let mut command =
+        lab.servers.osimg(&["deploy", &image, "--cloud", "osimg", "--node", &node.name, "--apply"]);
     let output = command.env("OS_CLIENT_CONFIG_FILE", files.path("clouds.yaml")).output().unwrap();
     let text = messages(&output);
-    assert!(output.status.code() == Some(9) && text.contains("401") && text.contains("username, password"), "{text}");
+    assert!(
+        output.status.code() == Some(9)
+            && text.contains("401")
+            && text.contains("username, password"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -73,28 +112,77 @@ fn a_node_that_is_not_ready_is_not_touched() {
     let node = lab.node("osimg");
     let api = Api::login(lab.servers, "osimg-system");
     let maintenance = format!("/v1/nodes/{}/maintenance", node.uuid);
-    assert_eq!(api.call("PUT", "baremetal", &maintenance, Some(&json!({ "reason": "new disks" }))).0, 202);
-    refused(&lab, Some(&node), &[&image, "--cloud", "osimg"], 9, &["in maintenance: new disks", "maintenance unset"]);
+    assert_eq!(
+        api.call("PUT", "baremetal", &maintenance, Some(&json!({ "reason": "new disks" }))).0,
+        202
+    );
+    refused(
+        &lab,
+        Some(&node),
+        &[&image, "--cloud", "osimg"],
+        9,
+        &["in maintenance: new disks", "maintenance unset"],
+    );
     assert_eq!(api.call("DELETE", "baremetal", &maintenance, None).0, 202);
     // As a conductor that was killed in the middle leaves it.
     let lock = |by: &str| {
         let database = lab.servers.data().join("db/ironic.sqlite");
-        let script = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1], timeout=30)\n\
-            c.execute('update nodes set reservation = ? where uuid = ?', (sys.argv[3] or None, sys.argv[2]))\nc.commit()\n";
-        let status = Command::new("python3").args(["-c", script]).arg(database).args([&node.uuid, by]).status().unwrap();
+        let script = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1], \
+                      timeout=30)\nc.execute('update nodes set reservation = ? where uuid = ?', \
+                      (sys.argv[3] or None, sys.argv[2]))\nc.commit()\n";
+        let status = Command::new("python3")
+            .args(["-c", script])
+            .arg(database)
+            .args([&node.uuid, by])
+            .status()
+            .unwrap();
         assert!(status.success());
     };
     lock("some-conductor");
-    refused(&lab, Some(&node), &[&image, "--cloud", "osimg"], 9, &["is locked by host some-conductor", "reservation", "(request req-"]);
+    refused(
+        &lab,
+        Some(&node),
+        &[&image, "--cloud", "osimg"],
+        9,
+        &["is locked by host some-conductor", "reservation", "(request req-"],
+    );
     lock("");
-    let output =
-        lab.osimg(&["deploy", &image, "--cloud", "osimg", "--node", &node.name, "--apply", "--boot-interface", "redfish-virtual-media"]);
+    let output = lab.osimg(&[
+        "deploy",
+        &image,
+        "--cloud",
+        "osimg",
+        "--node",
+        &node.name,
+        "--apply",
+        "--boot-interface",
+        "redfish-virtual-media",
+    ]);
     let text = messages(&output);
-    assert!(output.status.code() == Some(9) && text.contains("no such interface") && text.contains("--boot-interface"), "{text}");
-    let output = lab.osimg(&["deploy", &image, "--cloud", "osimg", "--node", &node.name, "--apply", "--root-gb", "0"]);
+    assert!(
+        output.status.code() == Some(9)
+            && text.contains("no such interface")
+            && text.contains("--boot-interface"),
+        "{text}"
+    );
+    let output = lab.osimg(&[
+        "deploy",
+        &image,
+        "--cloud",
+        "osimg",
+        "--node",
+        &node.name,
+        "--apply",
+        "--root-gb",
+        "0",
+    ]);
     assert_eq!(output.status.code(), Some(2));
     let port =
-        api.call("GET", "baremetal", &format!("/v1/nodes/{}/ports", node.uuid), None).1["ports"][0]["uuid"].as_str().unwrap().to_owned();
+        api.call("GET", "baremetal", &format!("/v1/nodes/{}/ports", node.uuid), None).1["ports"][0]
+            ["uuid"]
+            .as_str()
+            .unwrap()
+            .to_owned();
     assert_eq!(api.call("DELETE", "baremetal", &format!("/v1/ports/{port}"), None).0, 204);
     refused(
         &lab,
@@ -118,7 +206,11 @@ fn an_image_that_ironic_cannot_deploy_is_refused_before_any_node_is_touched() {
     let before = node.show();
     let set = |property: &str, value: &str| json!([{ "op": "replace", "path": format!("/{property}"), "value": value }]);
     let cases = [
-        (set("disk_file_extension", ".TGZ"), vec!["disk_file_extension '.TGZ'", "would mount"], set("disk_file_extension", ".tgz")),
+        (
+            set("disk_file_extension", ".TGZ"),
+            vec!["disk_file_extension '.TGZ'", "would mount"],
+            set("disk_file_extension", ".tgz"),
+        ),
         (
             json!([{ "op": "remove", "path": "/disk_file_extension" }]),
             vec!["no property disk_file_extension"],
@@ -140,9 +232,21 @@ fn an_image_that_ironic_cannot_deploy_is_refused_before_any_node_is_touched() {
             vec!["no property stage2_id"],
             json!([{ "op": "add", "path": "/stage2_id", "value": piece("stage2") }]),
         ),
-        (set("ks_template", &piece("ramdisk")), vec!["the kickstart", "not UTF-8"], set("ks_template", &piece("kickstart"))),
-        (set("ks_template", &foreign), vec!["checksum of another tarball"], set("ks_template", &piece("kickstart"))),
-        (set("visibility", "private"), vec!["is private", "project service"], set("visibility", "community")),
+        (
+            set("ks_template", &piece("ramdisk")),
+            vec!["the kickstart", "not UTF-8"],
+            set("ks_template", &piece("kickstart")),
+        ),
+        (
+            set("ks_template", &foreign),
+            vec!["checksum of another tarball"],
+            set("ks_template", &piece("kickstart")),
+        ),
+        (
+            set("visibility", "private"),
+            vec!["is private", "project service"],
+            set("visibility", "community"),
+        ),
         (
             set("visibility", "shared"),
             vec!["is not shared with the conductor's project service", "add project"],
@@ -157,7 +261,8 @@ fn an_image_that_ironic_cannot_deploy_is_refused_before_any_node_is_touched() {
     }
     node.is_untouched_since(&before);
     // After the fix it is accepted.
-    let output = lab.osimg(&["deploy", &image, "--cloud", "osimg", "--node", &node.name, "--apply"]);
+    let output =
+        lab.osimg(&["deploy", &image, "--cloud", "osimg", "--node", &node.name, "--apply"]);
     assert_eq!(output.status.code(), Some(0), "{}", messages(&output));
 }
 
@@ -166,9 +271,11 @@ fn an_unsuitable_web_server_is_reported() {
     let Some(lab) = Lab::open() else { return };
     let files = Files::new(".tgz");
     let tarball = files.tarball();
-    let names = [("vmlinuz", "vmlinuz"), ("initrd.img", "initrd.img"), ("install.img", "install.img")];
+    let names =
+        [("vmlinuz", "vmlinuz"), ("initrd.img", "initrd.img"), ("install.img", "install.img")];
     let paths: Vec<_> = names.iter().map(|(to, from)| (*to, files.path(from))).collect();
-    let mut laid: Vec<(&str, &std::path::Path)> = paths.iter().map(|(to, from)| (*to, from.as_path())).collect();
+    let mut laid: Vec<(&str, &std::path::Path)> =
+        paths.iter().map(|(to, from)| (*to, from.as_path())).collect();
     laid.push(("os.tgz", &tarball));
     laid.push(("os.TGZ", &tarball));
     let base = lab.serve("plain", &laid);
@@ -181,17 +288,31 @@ fn an_unsuitable_web_server_is_reported() {
         all
     };
     let cases: Vec<(Vec<String>, i32, Vec<&str>)> = vec![
-        (with(&url("os.tgz"), &[]), 2, vec!["kernel and ramdisk are not known", "second stage is not known", "--kernel"]),
+        (
+            with(&url("os.tgz"), &[]),
+            2,
+            vec!["kernel and ramdisk are not known", "second stage is not known", "--kernel"],
+        ),
         (with(&url("os.tgz"), &pieces[..4]), 2, vec!["second stage is not known"]),
         (with(&url("os.TGZ"), &pieces), 2, vec!["no tarball's"]),
         (with(&url("missing.tgz"), &pieces), 9, vec!["no such file (404"]),
         (with(&format!("{base}/"), &[]), 2, vec!["kernel and ramdisk are not known"]),
         (
-            with(&url("os.tgz"), &["--kernel", &ramdisk, "--ramdisk", &kernel, "--stage2", &stage2]),
+            with(
+                &url("os.tgz"),
+                &["--kernel", &ramdisk, "--ramdisk", &kernel, "--stage2", &stage2],
+            ),
             9,
             vec!["the ramdisk", "it is a kernel", "right order"],
         ),
-        (with(&url("os.tgz"), &["--kernel", &url("none"), "--ramdisk", &ramdisk, "--stage2", &stage2]), 9, vec!["cannot be read", "404"]),
+        (
+            with(
+                &url("os.tgz"),
+                &["--kernel", &url("none"), "--ramdisk", &ramdisk, "--stage2", &stage2],
+            ),
+            9,
+            vec!["cannot be read", "404"],
+        ),
         (with("http://me:wrong-password@127.0.0.1/os.tgz", &pieces), 2, vec!["user name"]),
         (with("http://127.0.0.1:9/os.tgz", &pieces), 9, vec!["the connection was refused"]),
     ];
@@ -205,7 +326,10 @@ fn an_unsuitable_web_server_is_reported() {
     arguments.extend(whole.iter().map(String::as_str));
     let output = lab.osimg(&arguments);
     let text = messages(&output);
-    assert!(output.status.success() && text.contains("warning: no kickstart template is named"), "{text}");
+    assert!(
+        output.status.success() && text.contains("warning: no kickstart template is named"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -228,9 +352,15 @@ fn a_deployment_that_fails_on_the_node_is_reported_with_its_cause() {
     let (output, _) = super::lab::deploy(&lab, &node, &[&image, "--cloud", "osimg"]);
     assert_eq!(output.status.code(), Some(0), "{}", messages(&output));
     // An active node is not erased by mistake.
-    let output = lab.osimg(&["deploy", &image, "--cloud", "osimg", "--node", &node.name, "--apply", "--start"]);
+    let output = lab
+        .osimg(&["deploy", &image, "--cloud", "osimg", "--node", &node.name, "--apply", "--start"]);
     let text = messages(&output);
-    assert!(output.status.code() == Some(9) && text.contains("something is installed on it") && text.contains("undeploy"), "{text}");
+    assert!(
+        output.status.code() == Some(9)
+            && text.contains("something is installed on it")
+            && text.contains("undeploy"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -242,8 +372,14 @@ fn error_messages_of_ironic_are_explained() {
     // As a user would set it by hand, without the fields that Ironic requires.
     let cases = [
         (json!({ "image_source": image }), "root_gb"),
-        (json!({ "image_source": image, "root_gb": 10, "kernel_append_params": "a b; $(x)" }), "kernel_append_params"),
-        (json!({ "image_source": image, "root_gb": 10, "ks_template": references["tarball"]["id"] }), "template"),
+        (
+            json!({ "image_source": image, "root_gb": 10, "kernel_append_params": "a b; $(x)" }),
+            "kernel_append_params",
+        ),
+        (
+            json!({ "image_source": image, "root_gb": 10, "ks_template": references["tarball"]["id"] }),
+            "template",
+        ),
     ];
     for (info, expected) in cases {
         let node = lab.node("osimg");
@@ -262,7 +398,8 @@ fn error_messages_of_ironic_are_explained() {
             assert!(!error.is_empty());
             continue;
         }
-        let explanation = osimg::deploy::explain(&error, &node.name).unwrap_or_else(|| panic!("not explained: {error}"));
+        let explanation = osimg::deploy::explain(&error, &node.name)
+            .unwrap_or_else(|| panic!("not explained: {error}"));
         assert!(explanation.fix.contains(expected), "{error}\n{explanation}");
     }
 }

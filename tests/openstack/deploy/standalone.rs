@@ -11,8 +11,15 @@ use crate::sets::clouds;
 fn finding(servers: &Servers, clouds: &Path, cloud: &str, check: &str) -> Value {
     let mut command = servers.osimg(&["doctor", "--cloud", cloud, "--json"]);
     let output = command.env("OS_CLIENT_CONFIG_FILE", clouds).output().unwrap();
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", messages(&output)));
-    report["findings"].as_array().unwrap().iter().find(|f| f["check"] == check).unwrap_or_else(|| panic!("{check}: {report}")).clone()
+    let report: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", messages(&output)));
+    report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|f| f["check"] == check)
+        .unwrap_or_else(|| panic!("{check}: {report}"))
+        .clone()
 }
 
 #[test]
@@ -27,17 +34,36 @@ fn a_standalone_ironic_needs_only_its_address() {
 
 #[test]
 fn a_standalone_ironic_with_users_accepts_an_http_basic_password() {
-    let Some(servers) = Servers::separate("glance-noauth ironic-noauth", &[("OSIMG_OS_IRONIC_BASIC", "1")]) else { return };
+    let Some(servers) =
+        Servers::separate("glance-noauth ironic-noauth", &[("OSIMG_OS_IRONIC_BASIC", "1")])
+    else {
+        return;
+    };
     for check in ["login", "bare metal service", "anaconda deploy interface"] {
-        assert_eq!(finding(&servers, &servers.clouds_yaml(), "osimg-basic", check)["works"], true, "{check}");
+        assert_eq!(
+            finding(&servers, &servers.clouds_yaml(), "osimg-basic", check)["works"],
+            true,
+            "{check}"
+        );
     }
     let directory = crate::directory();
-    let wrong = clouds(&servers, directory.path(), "osimg-basic", |cloud| cloud["auth"]["password"] = json!("wrong-password"));
+    let wrong = clouds(&servers, directory.path(), "osimg-basic", |cloud| {
+        cloud["auth"]["password"] = json!("wrong-password")
+    });
     // A URL that needs no Glance: the first request to Ironic is for the node.
     let deploy = |clouds: &Path| {
-        let arguments =
-            ["deploy", "http://127.0.0.1:9/os.tgz", "--cloud", "osimg-basic", "--no-check", "--node", "no-such-node", "--apply"];
-        let pieces = ["--kernel", "http://h/k", "--ramdisk", "http://h/r", "--stage2", "http://h/s"];
+        let arguments = [
+            "deploy",
+            "http://127.0.0.1:9/os.tgz",
+            "--cloud",
+            "osimg-basic",
+            "--no-check",
+            "--node",
+            "no-such-node",
+            "--apply",
+        ];
+        let pieces =
+            ["--kernel", "http://h/k", "--ramdisk", "http://h/r", "--stage2", "http://h/s"];
         let mut command = servers.osimg(&arguments);
         command.args(pieces).env("OS_CLIENT_CONFIG_FILE", clouds);
         messages(&command.output().unwrap())
@@ -45,5 +71,8 @@ fn a_standalone_ironic_with_users_accepts_an_http_basic_password() {
     let known = deploy(&servers.clouds_yaml());
     assert!(known.contains("no-such-node could not be found"), "{known}");
     let refused = deploy(&wrong);
-    assert!(refused.contains("401") && refused.contains("look at username and password"), "{refused}");
+    assert!(
+        refused.contains("401") && refused.contains("look at username and password"),
+        "{refused}"
+    );
 }

@@ -10,8 +10,12 @@ use crate::plan::{API_FILE_SYSTEMS, Mount};
 use crate::root::InstallRoot;
 
 /// The links that every /dev has.
-const LINKS: [(&str, &str); 4] =
-    [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")];
+const LINKS: [(&str, &str); 4] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+];
 
 /// What was in these directories before the run.
 pub(super) struct ApiDirectories {
@@ -38,11 +42,15 @@ impl ApiDirectories {
         for mount in mounts {
             let target = mount.target();
             if !target.starts_with("/run") {
-                return Err(invalid(format!("preparing the sandbox: only /run of an image is the sandbox's own: {mount:?}")));
+                return Err(invalid(format!(
+                    "preparing the sandbox: only /run of an image is the sandbox's own: {mount:?}"
+                )));
             }
             root.directory(target.parent().unwrap_or(Path::new("/run")), 0o755)?;
             match mount {
-                Mount::Bind { source, .. } | Mount::Opened { source, .. } => copy(root, source, target)?,
+                Mount::Bind { source, .. } | Mount::Opened { source, .. } => {
+                    copy(root, source, target)?
+                }
                 Mount::Tmpfs { mode, .. } => drop(root.directory(target, *mode)?),
                 Mount::Directory { .. } => drop(root.directory(target, 0o755)?),
                 Mount::Link { points_to, .. } => root.link(target, points_to)?,
@@ -55,7 +63,9 @@ impl ApiDirectories {
     /// Removes what the run left in them: in a sandbox with mounts it would be gone too.
     pub(super) fn clear(&self, root: &InstallRoot) -> Result<()> {
         for (name, before) in &self.before {
-            for found in root.names(Path::new(name))?.iter().filter(|found| !before.contains(*found)) {
+            for found in
+                root.names(Path::new(name))?.iter().filter(|found| !before.contains(*found))
+            {
                 root.remove(&Path::new(name).join(found))?;
             }
         }
@@ -105,10 +115,14 @@ mod tests {
         std::os::unix::fs::symlink("/etc/shadow", source.join("link")).expect("a link");
         let root = InstallRoot::open(&path).expect("root");
         let api = ApiDirectories::prepare(&root).expect("prepared");
-        let bind = Mount::Bind { source, target: "/run/osimg/files".into(), access: Access::ReadOnly };
+        let bind =
+            Mount::Bind { source, target: "/run/osimg/files".into(), access: Access::ReadOnly };
         let file = Mount::File { target: "/run/osimg/script".into(), content: "true".into() };
         api.place(&root, &[bind, file]).expect("placed");
-        assert_eq!(std::fs::read_to_string(path.join("run/osimg/files/file")).expect("a copy"), "content");
+        assert_eq!(
+            std::fs::read_to_string(path.join("run/osimg/files/file")).expect("a copy"),
+            "content"
+        );
         assert!(path.join("run/osimg/files/link").is_symlink() && path.join("dev/fd").is_symlink());
         let outside = Mount::File { target: "/etc/passwd".into(), content: String::new() };
         assert!(api.place(&root, &[outside]).is_err());

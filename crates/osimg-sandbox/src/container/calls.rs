@@ -133,16 +133,27 @@ impl Request {
     /// What the call of this number asks for.
     pub(super) fn from_number(number: i64) -> Option<Self> {
         let number = number & !0x4000_0000;
-        AT.iter().chain(&ALWAYS).chain(&OLD).find(|(call, _)| *call == number).map(|(_, request)| *request)
+        AT.iter()
+            .chain(&ALWAYS)
+            .chain(&OLD)
+            .find(|(call, _)| *call == number)
+            .map(|(_, request)| *request)
     }
 
     /// The argument that points to its path.
     pub(super) fn path(self) -> Option<usize> {
         match self {
             Self::Mode { path, .. } | Self::Owner { path, .. } => Some(path),
-            Self::Open { path, .. } | Self::Stat { path, .. } | Self::Access { path, .. } | Self::ReadLink { path, .. } => Some(path),
+            Self::Open { path, .. }
+            | Self::Stat { path, .. }
+            | Self::Access { path, .. }
+            | Self::ReadLink { path, .. } => Some(path),
             Self::Statx | Self::Link | Self::Times => Some(1),
-            Self::StatFs | Self::SetAttribute | Self::GetAttribute | Self::ListAttributes | Self::RemoveAttribute => Some(0),
+            Self::StatFs
+            | Self::SetAttribute
+            | Self::GetAttribute
+            | Self::ListAttributes
+            | Self::RemoveAttribute => Some(0),
             Self::ChangeRoot | Self::Signal => None,
         }
     }
@@ -154,7 +165,9 @@ pub(super) fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>> {
     let mut rules = BTreeMap::new();
     for (number, _) in AT {
         let condition = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, here);
-        let rule = condition.and_then(|condition| SeccompRule::new(vec![condition])).context("writing a rule on an argument")?;
+        let rule = condition
+            .and_then(|condition| SeccompRule::new(vec![condition]))
+            .context("writing a rule on an argument")?;
         rules.insert(number, vec![rule]);
     }
     rules.extend(ALWAYS.iter().chain(&OLD).map(|(number, _)| (*number, Vec::new())));

@@ -57,7 +57,8 @@ pub(crate) fn main(terminal: Terminal, parent: i32) -> Result<i32> {
         }
         // An interrupt is the command's. A handler, unlike SIG_IGN, is not inherited by it.
         Terminal::Shared => {
-            signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default()).context("leaving interrupts to the command")?;
+            signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default())
+                .context("leaving interrupts to the command")?;
         }
     }
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
@@ -74,7 +75,10 @@ pub(crate) fn main(terminal: Terminal, parent: i32) -> Result<i32> {
 }
 
 fn failed(error: &Error) -> Status {
-    Status::Failed { doing: error.to_string(), cause: error.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>().join(": ") }
+    Status::Failed {
+        doing: error.to_string(),
+        cause: error.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>().join(": "),
+    }
 }
 
 /// Runs the plan's command to its end; `None` when the supervisor has ended, or ends the run.
@@ -113,7 +117,8 @@ fn clear(plan: &Plan) -> Result<()> {
 /// Starts the command and answers its calls until it ends.
 fn serve(plan: &Plan, layout: &Layout, input: Option<OwnedFd>) -> Result<Option<Status>> {
     let (children, wake) = UnixStream::pair().context("making the wake-up pipe")?;
-    signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, wake).context("watching for ended processes")?;
+    signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, wake)
+        .context("watching for ended processes")?;
     children.set_nonblocking(true).context("preparing the wake-up pipe")?;
     let (mut socket, theirs) = UnixStream::pair().context("making the second stage's socket")?;
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
@@ -150,7 +155,9 @@ fn serve(plan: &Plan, layout: &Layout, input: Option<OwnedFd>) -> Result<Option<
 fn report_of(socket: &mut UnixStream) -> Result<Status> {
     let mut line = Vec::new();
     match socket.read_to_end(&mut line) {
-        Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return Err(error).context("reading a report of the second stage"),
+        Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => {
+            return Err(error).context("reading a report of the second stage");
+        }
         _ => {}
     }
     serde_json::from_slice(&line).context("reading a report of the second stage")
@@ -182,8 +189,13 @@ fn wait(command: Pid, children: &UnixStream) -> Result<Option<Status>> {
                 return Ok(Some(Status::Exited { code, signal, strays: strays() }));
             }
         }
-        let mut watched = [PollFd::new(own.as_fd(), PollFlags::POLLIN), PollFd::new(children.as_fd(), PollFlags::POLLIN)];
-        let rest = limit.rest().map_or(PollTimeout::NONE, |rest| PollTimeout::try_from(rest).unwrap_or(PollTimeout::ZERO));
+        let mut watched = [
+            PollFd::new(own.as_fd(), PollFlags::POLLIN),
+            PollFd::new(children.as_fd(), PollFlags::POLLIN),
+        ];
+        let rest = limit.rest().map_or(PollTimeout::NONE, |rest| {
+            PollTimeout::try_from(rest).unwrap_or(PollTimeout::ZERO)
+        });
         match poll(&mut watched, rest) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context("waiting for the command"),
@@ -222,8 +234,11 @@ fn end_all() {
 
 /// The second stage: confines itself and becomes the command. Returns only when that fails.
 pub(crate) fn contained_main() -> Result<i32> {
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).context("ending the command with its first stage")?;
-    let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().context("duplicating a socket")?);
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
+        .context("ending the command with its first stage")?;
+    let socket = UnixStream::from(
+        std::io::stdin().as_fd().try_clone_to_owned().context("duplicating a socket")?,
+    );
     let status = match become_command(&socket) {
         Ok(not_started) => not_started,
         Err(error) => {

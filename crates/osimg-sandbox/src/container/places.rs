@@ -31,13 +31,16 @@ pub(super) const ENOUGH: u64 = 10;
 pub(super) fn may_be_one(start: &[u8]) -> bool {
     let path = start.split(|byte| *byte == 0).next().unwrap_or_default();
     let cut = path.len() == start.len();
-    STARTS.iter().any(|begin| path.starts_with(begin) || (cut && !path.is_empty() && begin.starts_with(path)))
+    STARTS.iter().any(|begin| {
+        path.starts_with(begin) || (cut && !path.is_empty() && begin.starts_with(path))
+    })
 }
 
 /// The place of an absolute path; `None` for one that the kernel resolves itself.
 pub(super) fn place(path: &str) -> Option<Place> {
     let rest = path.strip_prefix('/')?;
-    let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let parts: Vec<&str> =
+        rest.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     if parts.contains(&"..") {
         return None;
     }
@@ -47,13 +50,18 @@ pub(super) fn place(path: &str) -> Option<Place> {
         ("dev", ["stdin"]) => Some(Place::Own("fd/0".into())),
         ("dev", ["stdout"]) => Some(Place::Own("fd/1".into())),
         ("dev", ["stderr"]) => Some(Place::Own("fd/2".into())),
-        ("dev", [name]) => NODES.iter().find(|(node, ..)| node == name).map(|(node, ..)| Place::Device(node)),
+        ("dev", [name]) => {
+            NODES.iter().find(|(node, ..)| node == name).map(|(node, ..)| Place::Device(node))
+        }
         ("etc", ["mtab"]) | ("proc", ["mounts"]) => Some(Place::Own("mounts".into())),
         ("etc", ["rpm", rest @ ..]) => Some(Place::RpmConfiguration(rest.join("/"))),
         ("proc", ["self", rest @ ..]) => Some(Place::Own(rest.join("/"))),
         ("proc", ["thread-self", rest @ ..]) => Some(Place::OwnThread(rest.join("/"))),
         ("proc", [number, rest @ ..]) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Some(number.parse().map_or_else(|_| Place::Kernel(number.to_string()), |pid| Place::Other(pid, rest.join("/"))))
+            Some(number.parse().map_or_else(
+                |_| Place::Kernel(number.to_string()),
+                |pid| Place::Other(pid, rest.join("/")),
+            ))
         }
         ("proc", rest) => Some(Place::Kernel(rest.join("/"))),
         ("sys", rest) => Some(Place::Sys(rest.join("/"))),
@@ -67,7 +75,10 @@ pub(super) const SHOWN_OF_OTHERS: [&str; 6] = ["", "stat", "statm", "status", "c
 /// Whether this, below a process's directory, is a link that leads to a file of the process by
 /// magic: its descriptor, or its program.
 pub(super) fn is_own_file(rest: &str) -> bool {
-    rest == "exe" || rest.strip_prefix("fd/").is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+    rest == "exe"
+        || rest
+            .strip_prefix("fd/")
+            .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Whether it is any link of that kind.
@@ -113,7 +124,16 @@ mod tests {
 
     #[test]
     fn the_first_bytes_of_every_answered_path_let_it_pass() {
-        for path in ["/dev/null", "/proc/self", "/sys", "/etc/mtab", "/etc/rpm/macros", "//proc/self", "/./dev/null", "/proc"] {
+        for path in [
+            "/dev/null",
+            "/proc/self",
+            "/sys",
+            "/etc/mtab",
+            "/etc/rpm/macros",
+            "//proc/self",
+            "/./dev/null",
+            "/proc",
+        ] {
             let mut bytes = path.as_bytes().to_vec();
             bytes.push(0);
             bytes.truncate(ENOUGH as usize);
@@ -128,9 +148,15 @@ mod tests {
 
     #[test]
     fn only_descriptors_and_the_program_are_files_of_a_process() {
-        for (rest, own) in
-            [("fd/7", true), ("exe", true), ("fd/7/etc", false), ("fd/", false), ("cwd", false), ("root", false), ("fd/-1", false)]
-        {
+        for (rest, own) in [
+            ("fd/7", true),
+            ("exe", true),
+            ("fd/7/etc", false),
+            ("fd/", false),
+            ("cwd", false),
+            ("root", false),
+            ("fd/-1", false),
+        ] {
             assert_eq!(is_own_file(rest), own, "{rest}");
         }
         assert!(is_magic("root") && !is_magic("root/etc"));

@@ -60,13 +60,25 @@ impl Server {
             let source = Path::new("/dev").join(name);
             // Some containers have no terminal.
             let Ok(node) = open(&source, path | OFlag::O_NOFOLLOW, Mode::empty()) else { continue };
-            let device = fstat(&node).with_context(|| format!("examining {}", source.display()))?.st_rdev;
+            let device =
+                fstat(&node).with_context(|| format!("examining {}", source.display()))?.st_rdev;
             if (major(device), minor(device)) != (dev_major, dev_minor) {
-                return Err(invalid(format!("{} is not the device {dev_major}:{dev_minor}", source.display())));
+                return Err(invalid(format!(
+                    "{} is not the device {dev_major}:{dev_minor}",
+                    source.display()
+                )));
             }
             nodes.push((name, node));
         }
-        Ok(Self { proc, sys: directory("/sys").ok(), nodes, root, manager, rpm, install_root: install_root.to_owned() })
+        Ok(Self {
+            proc,
+            sys: directory("/sys").ok(),
+            nodes,
+            root,
+            manager,
+            rpm,
+            install_root: install_root.to_owned(),
+        })
     }
 
     /// The answer to a call; `is_waiting` tells whether its process is still the one that made it.
@@ -79,12 +91,16 @@ impl Server {
             Request::Signal => return signal(thread, argument(0).cast_signed() as i32),
             _ => {}
         }
-        let Some(address) = request.path().map(argument).filter(|address| *address != 0) else { return Answer::Continue };
+        let Some(address) = request.path().map(argument).filter(|address| *address != 0) else {
+            return Answer::Continue;
+        };
         // Most calls name other files: as little as possible is done for them.
         if !start(thread, address, ENOUGH).is_some_and(|start| may_be_one(&start)) {
             return Answer::Continue;
         }
-        let Some(path) = text(thread, address).and_then(|path| path.into_string().ok()) else { return Answer::Continue };
+        let Some(path) = text(thread, address).and_then(|path| path.into_string().ok()) else {
+            return Answer::Continue;
+        };
         let Some(place) = place(&path) else { return Answer::Continue };
         let Some(caller) = self.caller(thread) else { return Answer::Continue };
         if !is_waiting() {
@@ -107,12 +123,22 @@ impl Server {
         if allowed { Answer::Continue } else { Answer::Error(Errno::EPERM) }
     }
 
-    fn served(&self, caller: &Caller, request: Request, place: Place, argument: &dyn Fn(usize) -> u64) -> nix::Result<Answer> {
+    fn served(
+        &self,
+        caller: &Caller,
+        request: Request,
+        place: Place,
+        argument: &dyn Fn(usize) -> u64,
+    ) -> nix::Result<Answer> {
         let outside = caller.root == self.root;
         let file = match (outside, place) {
             (true, Place::RpmConfiguration(name)) => Located::Configuration(self.rpm.join(name)),
             (true, _) | (false, Place::RpmConfiguration(_)) => return Ok(Answer::Continue),
-            (false, Place::Own(rest)) if rest == "mounts" && argument_is_mtab(request, argument, caller) && !self.has_mtab() => {
+            (false, Place::Own(rest))
+                if rest == "mounts"
+                    && argument_is_mtab(request, argument, caller)
+                    && !self.has_mtab() =>
+            {
                 return Ok(Answer::Continue);
             }
             (false, place) => match self.locate(caller, place)? {
@@ -122,7 +148,9 @@ impl Server {
         };
         if is_change(request) {
             return match &file {
-                Located::Process(pid, rest) if *pid == caller.process && rest.starts_with("fd/") && is_own_file(rest) => {
+                Located::Process(pid, rest)
+                    if *pid == caller.process && rest.starts_with("fd/") && is_own_file(rest) =>
+                {
                     change(&through(&self.reach(&file, true)?), request, caller.thread, argument)
                 }
                 _ => Ok(refused(request)),
@@ -153,9 +181,12 @@ impl Server {
                 if mode.contains(AccessFlags::W_OK) && file.is_read_only() {
                     return Err(Errno::EROFS);
                 }
-                nix::unistd::access(&through(&self.reach(&file, true)?), mode).map(|()| Answer::Value(0))
+                nix::unistd::access(&through(&self.reach(&file, true)?), mode)
+                    .map(|()| Answer::Value(0))
             }
-            Request::ReadLink { to, size, .. } => self.read_link(caller, &file, argument(to), argument(size)),
+            Request::ReadLink { to, size, .. } => {
+                self.read_link(caller, &file, argument(to), argument(size))
+            }
             Request::Link => self.link(caller, &file, argument),
             _ => Ok(Answer::Continue),
         }
@@ -165,23 +196,36 @@ impl Server {
     fn locate(&self, caller: &Caller, place: Place) -> nix::Result<Option<Located>> {
         Ok(Some(match place {
             Place::Device(name) => {
-                let node = self.nodes.iter().find(|(node, _)| *node == name).ok_or(Errno::ENOENT)?;
+                let node =
+                    self.nodes.iter().find(|(node, _)| *node == name).ok_or(Errno::ENOENT)?;
                 Located::Node(node.1.try_clone().map_err(|_| Errno::EMFILE)?)
             }
             Place::Own(rest) => Located::Process(caller.process, rest),
-            Place::OwnThread(rest) => Located::Process(caller.process, format!("task/{}/{rest}", caller.thread)),
-            Place::Other(pid, rest) if pid == caller.process.as_raw() => Located::Process(caller.process, rest),
+            Place::OwnThread(rest) => {
+                Located::Process(caller.process, format!("task/{}/{rest}", caller.thread))
+            }
+            Place::Other(pid, rest) if pid == caller.process.as_raw() => {
+                Located::Process(caller.process, rest)
+            }
             Place::Other(pid, rest) => {
-                if !SHOWN_OF_OTHERS.contains(&rest.as_str()) || !descendants().iter().any(|process| process.pid == pid) {
+                if !SHOWN_OF_OTHERS.contains(&rest.as_str())
+                    || !descendants().iter().any(|process| process.pid == pid)
+                {
                     return Err(Errno::ENOENT);
                 }
                 Located::Process(Pid::from_raw(pid), rest)
             }
-            Place::Kernel(rest) if PROC_HIDDEN.contains(&rest.as_str()) => return self.locate(caller, Place::Device("null")),
+            Place::Kernel(rest) if PROC_HIDDEN.contains(&rest.as_str()) => {
+                return self.locate(caller, Place::Device("null"));
+            }
             // The container's network is not the run's.
-            Place::Kernel(rest) if rest.split('/').next() == Some("net") => return Err(Errno::ENOENT),
+            Place::Kernel(rest) if rest.split('/').next() == Some("net") => {
+                return Err(Errno::ENOENT);
+            }
             Place::Kernel(rest) => Located::Proc(rest),
-            Place::Sys(rest) if rest.split('/').next() == Some("firmware") => return Err(Errno::ENOENT),
+            Place::Sys(rest) if rest.split('/').next() == Some("firmware") => {
+                return Err(Errno::ENOENT);
+            }
             Place::Sys(rest) if self.sys.is_some() => Located::Sys(rest),
             Place::Sys(_) | Place::RpmConfiguration(_) => return Ok(None),
         }))
@@ -197,16 +241,29 @@ impl Server {
     fn open_at(&self, file: &Located, flags: OFlag) -> nix::Result<OwnedFd> {
         let below = |directory: &OwnedFd, rest: &str, resolve| {
             let rest = if rest.is_empty() { "." } else { rest };
-            openat2(directory, rest, OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve))
+            openat2(
+                directory,
+                rest,
+                OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve),
+            )
         };
         let beneath = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS;
         match file {
-            Located::Node(node) if flags.contains(OFlag::O_PATH) => node.try_clone().map_err(|_| Errno::EMFILE),
-            Located::Node(node) => open(&through(node), flags | OFlag::O_CLOEXEC, Mode::empty()),
-            Located::Process(pid, rest) if is_magic(rest) => {
-                openat(&self.proc, format!("{pid}/{rest}").as_str(), flags | OFlag::O_CLOEXEC, Mode::empty())
+            Located::Node(node) if flags.contains(OFlag::O_PATH) => {
+                node.try_clone().map_err(|_| Errno::EMFILE)
             }
-            Located::Process(pid, rest) => below(&self.proc, &format!("{pid}/{rest}"), beneath | ResolveFlag::RESOLVE_NO_SYMLINKS),
+            Located::Node(node) => open(&through(node), flags | OFlag::O_CLOEXEC, Mode::empty()),
+            Located::Process(pid, rest) if is_magic(rest) => openat(
+                &self.proc,
+                format!("{pid}/{rest}").as_str(),
+                flags | OFlag::O_CLOEXEC,
+                Mode::empty(),
+            ),
+            Located::Process(pid, rest) => below(
+                &self.proc,
+                &format!("{pid}/{rest}"),
+                beneath | ResolveFlag::RESOLVE_NO_SYMLINKS,
+            ),
             Located::Proc(rest) => below(&self.proc, rest, beneath),
             Located::Sys(rest) => below(self.sys.as_ref().ok_or(Errno::ENOENT)?, rest, beneath),
             Located::Configuration(path) => open(path, flags | OFlag::O_CLOEXEC, Mode::empty()),
@@ -214,7 +271,13 @@ impl Server {
     }
 
     /// Opens a place for a process.
-    fn open(&self, caller: &Caller, file: &Located, flags: Flags, argument: &dyn Fn(usize) -> u64) -> nix::Result<Answer> {
+    fn open(
+        &self,
+        caller: &Caller,
+        file: &Located,
+        flags: Flags,
+        argument: &dyn Fn(usize) -> u64,
+    ) -> nix::Result<Answer> {
         let wanted = match flags {
             Flags::Argument(index) => argument(index) as i32,
             Flags::How(index) => {
@@ -251,9 +314,17 @@ impl Server {
     }
 
     /// Where a link leads, as the process sees it.
-    fn read_link(&self, caller: &Caller, file: &Located, to: u64, size: u64) -> nix::Result<Answer> {
+    fn read_link(
+        &self,
+        caller: &Caller,
+        file: &Located,
+        to: u64,
+        size: u64,
+    ) -> nix::Result<Answer> {
         let target = match file {
-            Located::Process(pid, rest) if rest.is_empty() && *pid == caller.process => OsString::from(pid.to_string()),
+            Located::Process(pid, rest) if rest.is_empty() && *pid == caller.process => {
+                OsString::from(pid.to_string())
+            }
             Located::Process(pid, rest) if is_magic(rest) => {
                 if *pid != caller.process {
                     return Err(Errno::EACCES);
@@ -263,18 +334,26 @@ impl Server {
             // A node is no link.
             Located::Node(_) => return Err(Errno::EINVAL),
             // The kernel reports an empty path of something that is not a link otherwise.
-            other => {
-                readlinkat(&self.reach(other, false)?, "").map_err(|error| if error == Errno::ENOENT { Errno::EINVAL } else { error })?
-            }
+            other => readlinkat(&self.reach(other, false)?, "")
+                .map_err(|error| if error == Errno::ENOENT { Errno::EINVAL } else { error })?,
         };
         let size = usize::try_from(size).unwrap_or(0).min(target.len());
         put(caller, to, target.as_bytes().get(..size).unwrap_or_default(), size as i64)
     }
 
     /// Gives a name to a file that the process has open, as is done with files that have none yet.
-    fn link(&self, caller: &Caller, file: &Located, argument: &dyn Fn(usize) -> u64) -> nix::Result<Answer> {
+    fn link(
+        &self,
+        caller: &Caller,
+        file: &Located,
+        argument: &dyn Fn(usize) -> u64,
+    ) -> nix::Result<Answer> {
         let Located::Process(pid, rest) = file else { return Err(Errno::EXDEV) };
-        if *pid != caller.process || !rest.starts_with("fd/") || !is_own_file(rest) || argument(4) as i32 & libc::AT_SYMLINK_FOLLOW == 0 {
+        if *pid != caller.process
+            || !rest.starts_with("fd/")
+            || !is_own_file(rest)
+            || argument(4) as i32 & libc::AT_SYMLINK_FOLLOW == 0
+        {
             return Err(Errno::EXDEV);
         }
         let name = PathBuf::from(text(caller.thread, argument(3)).ok_or(Errno::EFAULT)?);
@@ -284,15 +363,35 @@ impl Server {
             (false, descriptor) => format!("fd/{descriptor}"),
         };
         let directory = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let base = openat(&self.proc, format!("{}/{base}", caller.thread).as_str(), directory, Mode::empty())?;
+        let base = openat(
+            &self.proc,
+            format!("{}/{base}", caller.thread).as_str(),
+            directory,
+            Mode::empty(),
+        )?;
         let relative = name.strip_prefix("/").unwrap_or(&name);
         let last = relative.file_name().ok_or(Errno::EEXIST)?;
-        let above = relative.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let above =
+            relative.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
         // An absolute path begins at the process's root, and its links end there.
-        let resolve = if name.is_absolute() { ResolveFlag::RESOLVE_IN_ROOT } else { ResolveFlag::RESOLVE_BENEATH };
-        let above = openat2(&base, above, OpenHow::new().flags(directory).resolve(resolve | ResolveFlag::RESOLVE_NO_MAGICLINKS))?;
+        let resolve = if name.is_absolute() {
+            ResolveFlag::RESOLVE_IN_ROOT
+        } else {
+            ResolveFlag::RESOLVE_BENEATH
+        };
+        let above = openat2(
+            &base,
+            above,
+            OpenHow::new().flags(directory).resolve(resolve | ResolveFlag::RESOLVE_NO_MAGICLINKS),
+        )?;
         let source = format!("{pid}/{rest}");
-        nix::unistd::linkat(&self.proc, source.as_str(), &above, last, nix::fcntl::AtFlags::AT_SYMLINK_FOLLOW)?;
+        nix::unistd::linkat(
+            &self.proc,
+            source.as_str(),
+            &above,
+            last,
+            nix::fcntl::AtFlags::AT_SYMLINK_FOLLOW,
+        )?;
         Ok(Answer::Value(0))
     }
 
@@ -304,7 +403,9 @@ impl Server {
 /// Whether the path of a call is /etc/mtab, which only some images have.
 fn argument_is_mtab(request: Request, argument: &dyn Fn(usize) -> u64, caller: &Caller) -> bool {
     let address = request.path().map(argument);
-    address.and_then(|address| text(caller.thread, address)).is_some_and(|path| path.as_bytes().ends_with(b"mtab"))
+    address
+        .and_then(|address| text(caller.thread, address))
+        .is_some_and(|path| path.as_bytes().ends_with(b"mtab"))
 }
 
 /// A place as this process reaches it.
@@ -333,7 +434,9 @@ fn through(descriptor: &impl AsFd) -> PathBuf {
 fn inside(path: &OsString, root: &OsString) -> OsString {
     match path.as_bytes().strip_prefix(root.as_bytes()) {
         Some(b"") => "/".into(),
-        Some(rest) if rest.starts_with(b"/") && root.as_bytes() != b"/" => OsString::from_vec(rest.to_vec()),
+        Some(rest) if rest.starts_with(b"/") && root.as_bytes() != b"/" => {
+            OsString::from_vec(rest.to_vec())
+        }
         _ => path.clone(),
     }
 }
@@ -352,7 +455,8 @@ fn signal(thread: Pid, to: i32) -> Answer {
     let allowed = match to {
         // Its own group; that of a command at the user's terminal has other processes too.
         0 => {
-            let own = thread_group(thread).and_then(|own| run.iter().find(|process| process.pid == own.as_raw()));
+            let own = thread_group(thread)
+                .and_then(|own| run.iter().find(|process| process.pid == own.as_raw()));
             own.is_some_and(|own| is_group(own.group))
         }
         // All processes that it may signal: that would be all of the container.
@@ -386,7 +490,10 @@ mod tests {
         assert!(matches!(signal(thread, 1), Answer::Error(Errno::ESRCH)));
         assert!(matches!(signal(thread, -1), Answer::Error(Errno::EPERM)));
         assert!(matches!(signal(thread, i32::MIN), Answer::Error(Errno::ESRCH)));
-        assert!(matches!(signal(thread, std::process::id().cast_signed()), Answer::Error(Errno::ESRCH)));
+        assert!(matches!(
+            signal(thread, std::process::id().cast_signed()),
+            Answer::Error(Errno::ESRCH)
+        ));
         #[expect(clippy::disallowed_methods, reason = "a test starts a process")]
         let mut child = std::process::Command::new("sleep").arg("100").spawn().expect("sleep");
         let allowed = signal(thread, child.id().cast_signed());

@@ -38,7 +38,12 @@ impl Tracees {
             libc::SYS_fchownat => {
                 let flags = call.argument(4) as i32;
                 let file = match path(1) {
-                    Some(path) if !path.is_empty() => self.of_path(pid, descriptor(0), &path, flags & libc::AT_SYMLINK_NOFOLLOW == 0),
+                    Some(path) if !path.is_empty() => self.of_path(
+                        pid,
+                        descriptor(0),
+                        &path,
+                        flags & libc::AT_SYMLINK_NOFOLLOW == 0,
+                    ),
                     // No path at all is as good as an empty one, to newer kernels.
                     _ if flags & libc::AT_EMPTY_PATH != 0 => self.of_descriptor(pid, descriptor(0)),
                     _ => Err(Errno::ENOENT),
@@ -48,7 +53,12 @@ impl Tracees {
             #[cfg(target_arch = "x86_64")]
             number => {
                 let path = path(0).ok_or(Errno::EFAULT);
-                (1, path.and_then(|path| self.of_path(pid, libc::AT_FDCWD, &path, number == libc::SYS_chown)))
+                (
+                    1,
+                    path.and_then(|path| {
+                        self.of_path(pid, libc::AT_FDCWD, &path, number == libc::SYS_chown)
+                    }),
+                )
             }
             #[cfg(not(target_arch = "x86_64"))]
             _ => (1, Err(Errno::ENOSYS)),
@@ -62,14 +72,29 @@ impl Tracees {
 
     /// A process's directory or file of this number, or its working directory.
     fn of_descriptor(&self, pid: Pid, descriptor: i32) -> nix::Result<OwnedFd> {
-        openat(&self.0, link(pid, descriptor).as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+        openat(
+            &self.0,
+            link(pid, descriptor).as_str(),
+            OFlag::O_PATH | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
     }
 
     /// What a process means by a path; links are followed below its own root.
-    fn of_path(&self, pid: Pid, directory: i32, path: &OsStr, follow: bool) -> nix::Result<OwnedFd> {
+    fn of_path(
+        &self,
+        pid: Pid,
+        directory: i32,
+        path: &OsStr,
+        follow: bool,
+    ) -> nix::Result<OwnedFd> {
         // Its own descriptors by name.
         for prefix in ["/proc/self/fd/", "/proc/thread-self/fd/", "/dev/fd/"] {
-            if let Some(number) = path.as_bytes().strip_prefix(prefix.as_bytes()).and_then(|rest| str::from_utf8(rest).ok()?.parse().ok()) {
+            if let Some(number) = path
+                .as_bytes()
+                .strip_prefix(prefix.as_bytes())
+                .and_then(|rest| str::from_utf8(rest).ok()?.parse().ok())
+            {
                 return self.of_descriptor(pid, number);
             }
         }
@@ -77,16 +102,22 @@ impl Tracees {
         let mut inside = PathBuf::new();
         if !path.as_bytes().starts_with(b"/") {
             // Both as they are called from the sandbox's root.
-            let (directory, root) = (readlinkat(&self.0, link(pid, directory).as_str())?, readlinkat(&self.0, root_link.as_str())?);
+            let (directory, root) = (
+                readlinkat(&self.0, link(pid, directory).as_str())?,
+                readlinkat(&self.0, root_link.as_str())?,
+            );
             inside.push(Path::new(&directory).strip_prefix(&root).map_err(|_| Errno::ENOENT)?);
         }
         inside.push(Path::new(path).strip_prefix("/").unwrap_or(Path::new(path)));
         if inside.as_os_str().is_empty() {
             inside.push(".");
         }
-        let root = openat(&self.0, root_link.as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+        let root =
+            openat(&self.0, root_link.as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
         let nofollow = if follow { OFlag::empty() } else { OFlag::O_NOFOLLOW };
-        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC | nofollow).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | nofollow)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT);
         openat2(&root, inside.as_path(), how)
     }
 }

@@ -52,7 +52,8 @@ pub(super) type Wrong = String;
 
 impl Block {
     pub(super) fn new(bytes: [u8; BLOCK]) -> Result<Self, Wrong> {
-        let stored = number(bytes.get(SUM).unwrap_or_default()).map_err(|_| "a header's checksum is not a number".to_owned())?;
+        let stored = number(bytes.get(SUM).unwrap_or_default())
+            .map_err(|_| "a header's checksum is not a number".to_owned())?;
         let (mut sum, mut signed) = (0_i64, 0_i64);
         for (at, byte) in bytes.iter().enumerate() {
             let byte = if SUM.contains(&at) { b' ' } else { *byte };
@@ -65,7 +66,9 @@ impl Block {
         }
         let dialect = match bytes.get(MAGIC).unwrap_or_default() {
             b"ustar  \0" => Dialect::Gnu,
-            magic if magic.starts_with(b"ustar") && bytes.get(STAR_MAGIC) == Some(b"tar\0") => Dialect::Star,
+            magic if magic.starts_with(b"ustar") && bytes.get(STAR_MAGIC) == Some(b"tar\0") => {
+                Dialect::Star
+            }
             magic if magic.starts_with(b"ustar") => Dialect::Ustar,
             _ => Dialect::V7,
         };
@@ -82,7 +85,8 @@ impl Block {
     }
 
     fn count(&self, field: Field, what: &str) -> Result<u64, Wrong> {
-        let read = number(self.field(field)).map_err(|why| format!("a header's {what} is {why}"))?;
+        let read =
+            number(self.field(field)).map_err(|why| format!("a header's {what} is {why}"))?;
         u64::try_from(read).map_err(|_| format!("a header's {what} is below zero"))
     }
 
@@ -146,7 +150,11 @@ impl Block {
         if self.dialect != Dialect::Gnu {
             return Err("a sparse file has no header of GNU tar".into());
         }
-        Ok((self.count(SPARSE_SIZE, "sparse size")?, self.field(SPARSE), self.bytes.get(SPARSE_MORE) != Some(&0)))
+        Ok((
+            self.count(SPARSE_SIZE, "sparse size")?,
+            self.field(SPARSE),
+            self.bytes.get(SPARSE_MORE) != Some(&0),
+        ))
     }
 }
 
@@ -157,18 +165,26 @@ pub(super) fn number(field: &[u8]) -> Result<i64, Wrong> {
             // Of the first byte one bit marks the form and the next is the sign.
             let negative = first & 0x40 != 0;
             let top = if negative { i128::from(*first) - 0x100 } else { i128::from(first & 0x7F) };
-            let value = rest.iter().try_fold(top, |sum, byte| sum.checked_mul(256)?.checked_add(i128::from(*byte)));
-            value.and_then(|value| i64::try_from(value).ok()).ok_or_else(|| "out of range".to_owned())
+            let value = rest
+                .iter()
+                .try_fold(top, |sum, byte| sum.checked_mul(256)?.checked_add(i128::from(*byte)));
+            value
+                .and_then(|value| i64::try_from(value).ok())
+                .ok_or_else(|| "out of range".to_owned())
         }
         _ => {
             let digits = field.trim_ascii_start();
-            let end = digits.iter().position(|byte| matches!(byte, 0 | b' ')).unwrap_or(digits.len());
+            let end =
+                digits.iter().position(|byte| matches!(byte, 0 | b' ')).unwrap_or(digits.len());
             let (digits, tail) = digits.split_at(end);
-            let clean = digits.iter().all(|byte| matches!(byte, b'0'..=b'7')) && tail.iter().all(|byte| matches!(byte, 0 | b' '));
+            let clean = digits.iter().all(|byte| matches!(byte, b'0'..=b'7'))
+                && tail.iter().all(|byte| matches!(byte, 0 | b' '));
             if !clean {
                 return Err("no octal number".into());
             }
-            let value = digits.iter().try_fold(0_i64, |sum, digit| sum.checked_mul(8)?.checked_add(i64::from(digit - b'0')));
+            let value = digits.iter().try_fold(0_i64, |sum, digit| {
+                sum.checked_mul(8)?.checked_add(i64::from(digit - b'0'))
+            });
             value.ok_or_else(|| "out of range".to_owned())
         }
     }
@@ -189,7 +205,13 @@ mod tests {
         assert_eq!(number(b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff"), Ok(i64::MAX));
         assert_eq!(number(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), Ok(-1));
         assert_eq!(number(b"\xff\xff\xff\xff\xff\xff\xff\xfe"), Ok(-2));
-        for wrong in [b"0000648\0".as_slice(), b"-000001\0", b"644\0junk", b"\x80\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff", b"6 4     "] {
+        for wrong in [
+            b"0000648\0".as_slice(),
+            b"-000001\0",
+            b"644\0junk",
+            b"\x80\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff",
+            b"6 4     ",
+        ] {
             assert!(number(wrong).is_err(), "{wrong:?}");
         }
     }

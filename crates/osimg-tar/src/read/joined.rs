@@ -73,7 +73,10 @@ fn only_zeros(source: &mut impl BufRead) -> io::Result<()> {
             return Ok(());
         }
         if bytes.iter().any(|byte| *byte != 0) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "other bytes than zeros follow its end"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "other bytes than zeros follow its end",
+            ));
         }
         let count = bytes.len();
         source.consume(count);
@@ -105,6 +108,9 @@ mod tests {
         assert_eq!(unpacked(&[two.as_slice(), &[0; 700]].concat()).unwrap(), b"one two");
         assert!(unpacked(&[two.as_slice(), &[0, 0, 1]].concat()).is_err());
         assert!(unpacked(&[two.as_slice(), b"x"].concat()).is_err());
-        assert_eq!(unpacked(&two[..two.len() - 1]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(
+            unpacked(&two[..two.len() - 1]).unwrap_err().kind(),
+            io::ErrorKind::UnexpectedEof
+        );
     }
 }

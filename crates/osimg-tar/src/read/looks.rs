@@ -28,7 +28,9 @@ pub(super) fn looks_like(start: &[u8]) -> Option<&'static str> {
     if beginning.starts_with(b"<!doctype html") || beginning.starts_with(b"<html") {
         return Some("an HTML page");
     }
-    if !start.is_empty() && start.iter().all(|byte| !byte.is_ascii_control() || byte.is_ascii_whitespace()) {
+    if !start.is_empty()
+        && start.iter().all(|byte| !byte.is_ascii_control() || byte.is_ascii_whitespace())
+    {
         // Tar headers are full of NULs.
         return Some("plain text");
     }

@@ -29,8 +29,11 @@ pub(super) fn old(source: &mut Source<'_>, block: &Block) -> Result<Map> {
     let mut extents = Vec::new();
     fields(first, &mut extents).map_err(|why| source.damaged_at(why))?;
     while more {
-        let Some(block) = source.block()? else { return Err(source.damaged("it is cut off inside a sparse file's map")) };
-        fields(block.get(CONTINUED).unwrap_or_default(), &mut extents).map_err(|why| source.damaged_at(why))?;
+        let Some(block) = source.block()? else {
+            return Err(source.damaged("it is cut off inside a sparse file's map"));
+        };
+        fields(block.get(CONTINUED).unwrap_or_default(), &mut extents)
+            .map_err(|why| source.damaged_at(why))?;
         more = block.get(CONTINUED_MORE) != Some(&0);
     }
     Ok(Map { size, extents, read: 0 })
@@ -55,8 +58,10 @@ pub(super) fn pax(source: &mut Source<'_>, records: Both<'_>, stored: u64) -> Re
     let size = records.number("GNU.sparse.size").map_err(|why| source.damaged_at(why))?;
     match (version, size) {
         ((Some(b"1"), Some(b"0")), _) => {
-            let size = records.number("GNU.sparse.realsize").map_err(|why| source.damaged_at(why))?;
-            let size = size.ok_or_else(|| source.damaged("a sparse file does not tell its size"))?;
+            let size =
+                records.number("GNU.sparse.realsize").map_err(|why| source.damaged_at(why))?;
+            let size =
+                size.ok_or_else(|| source.damaged("a sparse file does not tell its size"))?;
             let (extents, read) = lines(source, stored)?;
             Ok(Some(Map { size, extents, read }))
         }
@@ -74,7 +79,9 @@ pub(super) fn pax(source: &mut Source<'_>, records: Both<'_>, stored: u64) -> Re
 fn listed(records: Both<'_>, extents: &mut Vec<Extent>) -> Result<(), Wrong> {
     match records.value("GNU.sparse.map") {
         Some(map) => {
-            let mut numbers = map.split(|byte| *byte == b',').map(|text| decimal(text).ok_or("a sparse file's map has no numbers"));
+            let mut numbers = map
+                .split(|byte| *byte == b',')
+                .map(|text| decimal(text).ok_or("a sparse file's map has no numbers"));
             while let Some(offset) = numbers.next() {
                 let length = numbers.next().ok_or("a sparse file's map ends early")?;
                 push(extents, offset?, length?)?;
@@ -87,7 +94,9 @@ fn listed(records: Both<'_>, extents: &mut Vec<Extent>) -> Result<(), Wrong> {
         }
     }
     let count = records.number("GNU.sparse.numblocks")?;
-    let pairs = records.value("GNU.sparse.map").map_or(records.own.pairs.len(), |map| map.split(|byte| *byte == b',').count() / 2);
+    let pairs = records
+        .value("GNU.sparse.map")
+        .map_or(records.own.pairs.len(), |map| map.split(|byte| *byte == b',').count() / 2);
     if count.is_some_and(|count| count != pairs as u64) {
         return Err("a sparse file's map is not as long as it says".into());
     }
@@ -102,9 +111,14 @@ fn lines(source: &mut Source<'_>, stored: u64) -> Result<(Vec<Extent>, u64)> {
     let (mut count, mut offset) = (None, None);
     while count != Some(extents.len() as u64) {
         read += BLOCK as u64;
-        let block =
-            if read <= stored { source.block()? } else { return Err(source.damaged("a sparse file's map is longer than its content")) };
-        let Some(block) = block else { return Err(source.damaged("it is cut off inside a sparse file's map")) };
+        let block = if read <= stored {
+            source.block()?
+        } else {
+            return Err(source.damaged("a sparse file's map is longer than its content"));
+        };
+        let Some(block) = block else {
+            return Err(source.damaged("it is cut off inside a sparse file's map"));
+        };
         for byte in block {
             if count == Some(extents.len() as u64) {
                 break;
@@ -113,13 +127,16 @@ fn lines(source: &mut Source<'_>, stored: u64) -> Result<(Vec<Extent>, u64)> {
                 digits.push(byte);
                 continue;
             }
-            let number = decimal(&digits).ok_or_else(|| source.damaged("a sparse file's map has no numbers"))?;
+            let number = decimal(&digits)
+                .ok_or_else(|| source.damaged("a sparse file's map has no numbers"))?;
             digits.clear();
             match (count, offset.take()) {
                 (None, _) if number > MOST_EXTENTS as u64 => return Err(source.damaged(TOO_MANY)),
                 (None, _) => count = Some(number),
                 (Some(_), None) => offset = Some(number),
-                (Some(_), Some(offset)) => push(&mut extents, offset, number).map_err(|why| source.damaged_at(why))?,
+                (Some(_), Some(offset)) => {
+                    push(&mut extents, offset, number).map_err(|why| source.damaged_at(why))?
+                }
             }
         }
     }
@@ -149,7 +166,9 @@ pub(super) fn checked(map: &Map, stored: u64) -> Result<Vec<Extent>, Wrong> {
         sum += extent.length;
     }
     if sum != stored {
-        return Err(format!("a sparse file's map tells of {sum} bytes of data, but {stored} are stored"));
+        return Err(format!(
+            "a sparse file's map tells of {sum} bytes of data, but {stored} are stored"
+        ));
     }
     Ok(map.extents.iter().copied().filter(|extent| extent.length > 0).collect())
 }
@@ -164,7 +183,9 @@ mod tests {
 
     #[test]
     fn a_map_is_in_order_and_inside_its_file_and_tells_all_that_is_stored() {
-        let check = |extents: &[Extent], size, stored| checked(&Map { size, extents: extents.to_vec(), read: 0 }, stored);
+        let check = |extents: &[Extent], size, stored| {
+            checked(&Map { size, extents: extents.to_vec(), read: 0 }, stored)
+        };
         assert_eq!(check(&[extent(0, 5), extent(10, 0)], 10, 5).unwrap(), [extent(0, 5)]);
         assert!(check(&[], 10, 0).unwrap().is_empty());
         assert!(check(&[extent(0, 5)], 10, 4).is_err());

@@ -57,7 +57,13 @@ pub(super) struct Member {
 
 const OLD_SPARSE: u8 = b'S';
 
-pub(super) fn assemble(offset: u64, block: &Block, global: &Records, extra: Extensions, source: &mut Source<'_>) -> Result<Member> {
+pub(super) fn assemble(
+    offset: u64,
+    block: &Block,
+    global: &Records,
+    extra: Extensions,
+    source: &mut Source<'_>,
+) -> Result<Member> {
     let Extensions { records: own, name, link } = extra;
     if own.headers > 1 {
         return Err(source.damaged("a member has two extended headers"));
@@ -74,7 +80,11 @@ pub(super) fn assemble(offset: u64, block: &Block, global: &Records, extra: Exte
             }
             0
         }
-        Kind::Symlink | Kind::Character | Kind::Block | Kind::Directory | Kind::Fifo if stored == 0 => 0,
+        Kind::Symlink | Kind::Character | Kind::Block | Kind::Directory | Kind::Fifo
+            if stored == 0 =>
+        {
+            0
+        }
         // Some readers would pass over so many bytes and others not: two archives in one.
         _ => return Err(source.damaged("a member that is no file has a size")),
     };
@@ -92,7 +102,8 @@ pub(super) fn assemble(offset: u64, block: &Block, global: &Records, extra: Exte
     let (size, left, sparse) = match map {
         None => (stored, stored, None),
         Some(map) => {
-            let (size, left, extents) = placed(&map, stored).map_err(|why| source.damaged_at(why))?;
+            let (size, left, extents) =
+                placed(&map, stored).map_err(|why| source.damaged_at(why))?;
             (size, left, Some(extents))
         }
     };
@@ -100,8 +111,12 @@ pub(super) fn assemble(offset: u64, block: &Block, global: &Records, extra: Exte
         return Err(source.damaged("a member has no name"));
     }
     let mut xattrs = records.attributes();
-    let stored_label = xattrs.remove(b"security.selinux".as_slice()).map(|label| label.strip_suffix(b"\0").unwrap_or(&label).to_vec());
-    let label = records.value("RHT.security.selinux").map(|label| label.strip_suffix(b"\0").unwrap_or(label).to_vec());
+    let stored_label = xattrs
+        .remove(b"security.selinux".as_slice())
+        .map(|label| label.strip_suffix(b"\0").unwrap_or(&label).to_vec());
+    let label = records
+        .value("RHT.security.selinux")
+        .map(|label| label.strip_suffix(b"\0").unwrap_or(label).to_vec());
     if label.is_some() && stored_label.is_some() && label != stored_label {
         irregular.push(Irregularity::Labels);
     }
@@ -131,7 +146,8 @@ pub(super) fn assemble(offset: u64, block: &Block, global: &Records, extra: Exte
 
 /// The size of a sparse file, the bytes of its data, and where they go.
 fn placed(map: &Map, stored: u64) -> Result<(u64, u64, Arc<[Extent]>), String> {
-    let left = stored.checked_sub(map.read).ok_or("a sparse file's map is longer than its content")?;
+    let left =
+        stored.checked_sub(map.read).ok_or("a sparse file's map is longer than its content")?;
     Ok((map.size, left, map::checked(map, left)?.into()))
 }
 
@@ -151,16 +167,27 @@ struct Fields {
 }
 
 impl Fields {
-    fn read(block: &Block, records: Both<'_>, name: Option<Vec<u8>>, link: Option<Vec<u8>>) -> Result<Self, String> {
+    fn read(
+        block: &Block,
+        records: Both<'_>,
+        name: Option<Vec<u8>>,
+        link: Option<Vec<u8>>,
+    ) -> Result<Self, String> {
         let path = one(records.value("path"), name, "name")?.unwrap_or_else(|| block.name());
-        let link = one(records.value("linkpath"), link, "link")?.unwrap_or_else(|| block.link().to_vec());
+        let link =
+            one(records.value("linkpath"), link, "link")?.unwrap_or_else(|| block.link().to_vec());
         let kind = kind(block, &path)?;
-        let id = |key: &str, field: Result<u64, String>| Ok::<_, String>(records.number(key)?.unwrap_or(field?));
+        let id = |key: &str, field: Result<u64, String>| {
+            Ok::<_, String>(records.number(key)?.unwrap_or(field?))
+        };
         let text = |key: &str, field: &[u8]| records.value(key).unwrap_or(field).to_vec();
         let device = match kind {
             Kind::Character | Kind::Block => {
                 let (major, minor) = block.device()?;
-                Some((records.number("SCHILY.devmajor")?.unwrap_or(major), records.number("SCHILY.devminor")?.unwrap_or(minor)))
+                Some((
+                    records.number("SCHILY.devmajor")?.unwrap_or(major),
+                    records.number("SCHILY.devminor")?.unwrap_or(minor),
+                ))
             }
             _ => None,
         };
@@ -184,7 +211,11 @@ impl Fields {
 }
 
 /// A name that stands in a record or in a member of GNU tar's own, but not in both.
-fn one(record: Option<&[u8]>, long: Option<Vec<u8>>, what: &str) -> Result<Option<Vec<u8>>, String> {
+fn one(
+    record: Option<&[u8]>,
+    long: Option<Vec<u8>>,
+    what: &str,
+) -> Result<Option<Vec<u8>>, String> {
     match (record, long) {
         (Some(_), Some(_)) => Err(format!("a member has two long {what}s")),
         (Some(record), None) => Ok(Some(record.to_vec())),
@@ -198,7 +229,9 @@ fn kind(block: &Block, path: &[u8]) -> Result<Kind, String> {
         // The first tar knew directories by their names only.
         0 if as_directory => Ok(Kind::Directory),
         b'0' if as_directory && block.dialect == Dialect::V7 => Ok(Kind::Directory),
-        b'0' | b'7' | OLD_SPARSE if as_directory => Err("a file has the name of a directory".into()),
+        b'0' | b'7' | OLD_SPARSE if as_directory => {
+            Err("a file has the name of a directory".into())
+        }
         0 | b'0' | b'7' | OLD_SPARSE => Ok(Kind::File),
         b'1' => Ok(Kind::HardLink),
         b'2' => Ok(Kind::Symlink),

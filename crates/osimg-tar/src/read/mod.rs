@@ -106,7 +106,10 @@ pub struct Reader<'a> {
 ///
 /// # Errors
 /// When the archive cannot be read or unpacked, and when `check` fails.
-pub fn digest<E: From<Error>>(file: impl Read, check: &dyn Fn() -> Result<(), E>) -> Result<String, E> {
+pub fn digest<E: From<Error>>(
+    file: impl Read,
+    check: &dyn Fn() -> Result<(), E>,
+) -> Result<String, E> {
     let mut source = Source::new(file)?;
     let mut sum = Sha256::new();
     let mut window = vec![0; WINDOW];
@@ -121,7 +124,10 @@ pub fn digest<E: From<Error>>(file: impl Read, check: &dyn Fn() -> Result<(), E>
 
 impl fmt::Debug for Reader<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader").field("format", &self.format()).field("offset", &self.source.offset()).finish_non_exhaustive()
+        f.debug_struct("Reader")
+            .field("format", &self.format())
+            .field("offset", &self.source.offset())
+            .finish_non_exhaustive()
     }
 }
 
@@ -177,7 +183,10 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Fails with [`Damaged`] in the chain when the archive is cut off, altered or not understood,
     /// else when it cannot be read.
-    #[expect(clippy::should_implement_trait, reason = "an iterator could not lend the content of its items")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator could not lend the content of its items"
+    )]
     pub fn next(&mut self) -> Result<Option<Entry>> {
         if self.ended {
             return Ok(None);
@@ -187,7 +196,9 @@ impl<'a> Reader<'a> {
         let mut extra = Extensions::default();
         loop {
             let Some(block) = self.source.block()? else {
-                return Err(self.source.damaged("it is cut off: the two empty blocks at its end are missing"));
+                return Err(self
+                    .source
+                    .damaged("it is cut off: the two empty blocks at its end are missing"));
             };
             if block.iter().all(|byte| *byte == 0) {
                 if !extra.is_empty() {
@@ -212,7 +223,10 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Fails as [`Reader::next`], and when `take` does.
-    pub fn content<E: From<Error>>(&mut self, mut take: impl FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
+    pub fn content<E: From<Error>>(
+        &mut self,
+        mut take: impl FnMut(Part<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let Some(extents) = self.sparse.take() else {
             let left = self.left;
             return self.stored(left, &mut take);
@@ -234,7 +248,8 @@ impl<'a> Reader<'a> {
     /// Fails when it is longer than `limit`, and as [`Reader::next`].
     pub fn content_within(&mut self, limit: usize) -> Result<Vec<u8>> {
         if self.size > limit as u64 {
-            return Err(Error::new(Reason::TooLong { size: self.size, limit: limit as u64 }).context("reading a member"));
+            return Err(Error::new(Reason::TooLong { size: self.size, limit: limit as u64 })
+                .context("reading a member"));
         }
         let mut whole = Vec::new();
         self.content(|part| {
@@ -247,7 +262,11 @@ impl<'a> Reader<'a> {
         Ok(whole)
     }
 
-    fn stored<E: From<Error>>(&mut self, mut count: u64, take: &mut dyn FnMut(Part<'_>) -> Result<(), E>) -> Result<(), E> {
+    fn stored<E: From<Error>>(
+        &mut self,
+        mut count: u64,
+        take: &mut dyn FnMut(Part<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         while count > 0 {
             let want = WINDOW.min(usize::try_from(count).unwrap_or(WINDOW));
             let part = self.window.get_mut(..want).unwrap_or_default();
@@ -315,7 +334,11 @@ impl<'a> Reader<'a> {
 
     /// Of a name what it is unpacked to, however it is written.
     fn hash(&self, name: &[u8]) -> u64 {
-        self.hasher.hash_one(name.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect::<Vec<_>>())
+        self.hasher.hash_one(
+            name.split(|byte| *byte == b'/')
+                .filter(|part| !part.is_empty() && *part != b".")
+                .collect::<Vec<_>>(),
+        )
     }
 
     /// After the first of the two empty blocks.
@@ -323,7 +346,11 @@ impl<'a> Reader<'a> {
         match self.source.block()? {
             Some(block) if block.iter().all(|byte| *byte == 0) => {}
             Some(_) => return Err(self.source.damaged("a single empty block is in it")),
-            None => return Err(self.source.damaged("it is cut off: the second empty block at its end is missing")),
+            None => {
+                return Err(self
+                    .source
+                    .damaged("it is cut off: the second empty block at its end is missing"));
+            }
         }
         if self.source.rest_is_other_than_zeros()? {
             self.note(Irregularity::Trailing, b"");

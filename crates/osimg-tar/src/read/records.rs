@@ -30,19 +30,29 @@ impl Records {
         let bytes = source.whole(size, LONGEST.saturating_sub(self.bytes), "an extended header")?;
         self.bytes += size;
         self.headers += 1;
-        self.parse(&bytes).map_err(|why| source.damaged_at(format!("an extended header is wrong: {why}")))
+        self.parse(&bytes)
+            .map_err(|why| source.damaged_at(format!("an extended header is wrong: {why}")))
     }
 
     fn parse(&mut self, mut bytes: &[u8]) -> Result<(), Wrong> {
         while !bytes.is_empty() {
             let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            let length = bytes.get(..digits).and_then(decimal).ok_or("a record does not begin with its length")?;
-            let record = usize::try_from(length).ok().and_then(|length| bytes.split_at_checked(length));
+            let length = bytes
+                .get(..digits)
+                .and_then(decimal)
+                .ok_or("a record does not begin with its length")?;
+            let record =
+                usize::try_from(length).ok().and_then(|length| bytes.split_at_checked(length));
             let (record, rest) = record.ok_or("a record is longer than its header")?;
-            let record = record.get(digits..).and_then(|record| record.strip_prefix(b" ")?.strip_suffix(b"\n"));
+            let record = record
+                .get(digits..)
+                .and_then(|record| record.strip_prefix(b" ")?.strip_suffix(b"\n"));
             let record = record.ok_or("a record does not end where its length says")?;
             let equals = record.iter().position(|byte| *byte == b'=').ok_or("a record has no =")?;
-            let (key, value) = (record.get(..equals).unwrap_or_default(), record.get(equals + 1..).unwrap_or_default());
+            let (key, value) = (
+                record.get(..equals).unwrap_or_default(),
+                record.get(equals + 1..).unwrap_or_default(),
+            );
             self.add(key, value)?;
             bytes = rest;
         }
@@ -53,16 +63,26 @@ impl Records {
     }
 
     fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), Wrong> {
-        let number = || decimal(value).ok_or_else(|| format!("{} is no number", String::from_utf8_lossy(key)));
+        let number = || {
+            decimal(value).ok_or_else(|| format!("{} is no number", String::from_utf8_lossy(key)))
+        };
         match key {
-            _ if self.values.len() >= MOST_RECORDS => return Err(format!("there are more than {MOST_RECORDS} records")),
+            _ if self.values.len() >= MOST_RECORDS => {
+                return Err(format!("there are more than {MOST_RECORDS} records"));
+            }
             b"" => return Err("a record has no key".into()),
             b"GNU.sparse.offset" if self.offset.is_none() => self.offset = Some(number()?),
-            b"GNU.sparse.numbytes" if self.offset.is_some() => self.pairs.extend(self.offset.take().zip(Some(number()?))),
-            b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => return Err("the numbers of a sparse file are out of order".into()),
+            b"GNU.sparse.numbytes" if self.offset.is_some() => {
+                self.pairs.extend(self.offset.take().zip(Some(number()?)))
+            }
+            b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => {
+                return Err("the numbers of a sparse file are out of order".into());
+            }
             // Not to be drawn over a terminal or cut by a reader in C, which would see another name
             // than this one.
-            b"path" | b"linkpath" | b"GNU.sparse.name" if value.contains(&0) => return Err("a name has a NUL in it".into()),
+            b"path" | b"linkpath" | b"GNU.sparse.name" if value.contains(&0) => {
+                return Err("a name has a NUL in it".into());
+            }
             _ => {
                 self.values.insert(key.to_vec(), value.to_vec());
             }
@@ -85,22 +105,33 @@ pub(super) struct Both<'a> {
 impl<'a> Both<'a> {
     /// The value of a key; an empty one takes back what was said before.
     pub(super) fn value(self, key: &str) -> Option<&'a [u8]> {
-        let value = self.own.values.get(key.as_bytes()).or_else(|| self.global.values.get(key.as_bytes()))?;
+        let value = self
+            .own
+            .values
+            .get(key.as_bytes())
+            .or_else(|| self.global.values.get(key.as_bytes()))?;
         (!value.is_empty()).then_some(value)
     }
 
     pub(super) fn number(self, key: &str) -> Result<Option<u64>, Wrong> {
-        self.value(key).map(|value| decimal(value).ok_or_else(|| format!("the record {key} is no number"))).transpose()
+        self.value(key)
+            .map(|value| decimal(value).ok_or_else(|| format!("the record {key} is no number")))
+            .transpose()
     }
 
     pub(super) fn time(self, key: &str) -> Result<Option<Time>, Wrong> {
-        self.value(key).map(|value| time(value).ok_or_else(|| format!("the record {key} is no time"))).transpose()
+        self.value(key)
+            .map(|value| time(value).ok_or_else(|| format!("the record {key} is no time")))
+            .transpose()
     }
 
     /// Extended attributes by their names; an empty value is one.
     pub(super) fn attributes(self) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let all = self.global.values.iter().chain(&self.own.values);
-        all.filter_map(|(key, value)| Some((decoded(key.strip_prefix(b"SCHILY.xattr.")?), value.clone()))).collect()
+        all.filter_map(|(key, value)| {
+            Some((decoded(key.strip_prefix(b"SCHILY.xattr.")?), value.clone()))
+        })
+        .collect()
     }
 }
 
@@ -122,7 +153,9 @@ pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    digits.iter().try_fold(0_u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
+    digits
+        .iter()
+        .try_fold(0_u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
 }
 
 /// Seconds as a decimal number, with a sign and a fraction of any length.
@@ -137,11 +170,15 @@ fn time(text: &[u8]) -> Option<Time> {
     if fraction.is_empty() || !fraction.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let nanoseconds = (0..9).fold(0_u32, |sum, place| sum * 10 + fraction.get(place).map_or(0, |digit| u32::from(digit - b'0')));
+    let nanoseconds = (0..9).fold(0_u32, |sum, place| {
+        sum * 10 + fraction.get(place).map_or(0, |digit| u32::from(digit - b'0'))
+    });
     Some(match (negative, nanoseconds) {
         (false, nanoseconds) => Time { seconds: whole, nanoseconds },
         (true, 0) => Time { seconds: -whole, nanoseconds: 0 },
-        (true, nanoseconds) => Time { seconds: (-whole).checked_sub(1)?, nanoseconds: 1_000_000_000 - nanoseconds },
+        (true, nanoseconds) => {
+            Time { seconds: (-whole).checked_sub(1)?, nanoseconds: 1_000_000_000 - nanoseconds }
+        }
     })
 }
 
@@ -168,7 +205,17 @@ mod tests {
 
     #[test]
     fn records_of_another_form_are_refused() {
-        for wrong in ["x", "5 a=b\n", "6 a=bc\n", "7 a=b\n", "99999999999999999999 a=b\n", "5 ab\n", "5 =b\n", "0 a=b\n", " 6 a=b\n"] {
+        for wrong in [
+            "x",
+            "5 a=b\n",
+            "6 a=bc\n",
+            "7 a=b\n",
+            "99999999999999999999 a=b\n",
+            "5 ab\n",
+            "5 =b\n",
+            "0 a=b\n",
+            " 6 a=b\n",
+        ] {
             assert!(parsed(wrong.as_bytes()).is_err(), "{wrong:?}");
         }
         assert!(parsed(b"6 a=b\n").is_ok());

@@ -29,7 +29,10 @@ pub(super) struct Source<'a> {
 impl<'a> Source<'a> {
     pub(super) fn new(mut file: impl Read + 'a) -> Result<Self> {
         let mut magic = Vec::new();
-        file.by_ref().take(BLOCK as u64).read_to_end(&mut magic).context("reading the tarball's first bytes")?;
+        file.by_ref()
+            .take(BLOCK as u64)
+            .read_to_end(&mut magic)
+            .context("reading the tarball's first bytes")?;
         let format = match magic.as_slice() {
             [] => return Err(Damaged { offset: 0, why: "it is empty".into() }.into()),
             [0x1F, 0x8B, ..] => Format::Tgz,
@@ -39,7 +42,9 @@ impl<'a> Source<'a> {
                 return Err(Error::new(Reason::Zstd).context("reading the tarball"));
             }
             other => match looks_like(other) {
-                Some(kind) => return Err(Error::new(Reason::NotTar(kind)).context("reading the tarball")),
+                Some(kind) => {
+                    return Err(Error::new(Reason::NotTar(kind)).context("reading the tarball"));
+                }
                 None => Format::Tar,
             },
         };
@@ -49,12 +54,19 @@ impl<'a> Source<'a> {
             Format::Tgz => Box::new(Joined::<_, GzDecoder<_>>::new(file)),
             Format::Tbz => Box::new(Joined::<_, BzDecoder<_>>::new(file)),
             Format::Txz => {
-                let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)
-                    .map_err(|error| Reason::Compressor(format!("starting an xz decoder: {error}")))?;
+                let stream =
+                    Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED).map_err(|error| {
+                        Reason::Compressor(format!("starting an xz decoder: {error}"))
+                    })?;
                 Box::new(XzDecoder::new_stream(file, stream))
             }
         };
-        Ok(Self { bytes: Box::new(BufReader::with_capacity(BUFFER, bytes)), format, offset: 0, window: vec![0; WINDOW] })
+        Ok(Self {
+            bytes: Box::new(BufReader::with_capacity(BUFFER, bytes)),
+            format,
+            offset: 0,
+            window: vec![0; WINDOW],
+        })
     }
 
     /// The next bytes, however they come.
@@ -90,14 +102,20 @@ impl<'a> Source<'a> {
 
     /// Fills all of `bytes`.
     pub(super) fn exact(&mut self, bytes: &mut [u8]) -> Result<()> {
-        if self.fill(bytes)? == bytes.len() { Ok(()) } else { Err(self.damaged("it is cut off inside a member")) }
+        if self.fill(bytes)? == bytes.len() {
+            Ok(())
+        } else {
+            Err(self.damaged("it is cut off inside a member"))
+        }
     }
 
     /// `size` bytes and what fills them up to whole blocks; takes memory only for bytes that are
     /// there.
     pub(super) fn whole(&mut self, size: u64, most: u64, what: &str) -> Result<Vec<u8>> {
         if size > most {
-            return Err(self.damaged_at(format!("{what} of {size} bytes is longer than {most} bytes")));
+            return Err(
+                self.damaged_at(format!("{what} of {size} bytes is longer than {most} bytes"))
+            );
         }
         let padded = size.next_multiple_of(BLOCK as u64);
         let mut bytes = Vec::new();
@@ -157,10 +175,13 @@ impl<'a> Source<'a> {
     fn failure(&self, error: io::Error) -> Error {
         let format = self.format;
         if error.raw_os_error().is_some() || format == Format::Tar {
-            return Error::from(error).context(format!("reading the archive at byte {}", self.offset));
+            return Error::from(error)
+                .context(format!("reading the archive at byte {}", self.offset));
         }
         match error.kind() {
-            io::ErrorKind::UnexpectedEof => self.damaged_at(format!("the {format} file is cut off")),
+            io::ErrorKind::UnexpectedEof => {
+                self.damaged_at(format!("the {format} file is cut off"))
+            }
             _ => self.damaged_at(format!("the {format} file is damaged: {error}")),
         }
     }

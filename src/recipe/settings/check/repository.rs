@@ -10,7 +10,11 @@ use crate::recipe::settings::values::{checked_fingerprint, checked_repository_id
 use crate::recipe::settings::{Key, KeySource, Repository, RepositorySource};
 
 impl Check<'_> {
-    pub(super) fn repository(&mut self, raw: raw::Repository, span: Range<usize>) -> Option<Repository> {
+    pub(super) fn repository(
+        &mut self,
+        raw: raw::Repository,
+        span: Range<usize>,
+    ) -> Option<Repository> {
         let id = match &raw.id {
             Some(id) => match checked_repository_id(id.get_ref()) {
                 Ok(checked) => Some(checked.to_owned()),
@@ -20,7 +24,11 @@ impl Check<'_> {
                 }
             },
             None => {
-                self.fail(span.clone(), "a repository without an `id`", "for example, write `id = \"baseos\"`");
+                self.fail(
+                    span.clone(),
+                    "a repository without an `id`",
+                    "for example, write `id = \"baseos\"`",
+                );
                 None
             }
         };
@@ -61,24 +69,41 @@ impl Check<'_> {
                 let span = baseurl.span();
                 let texts: Option<Vec<String>> = match baseurl.into_inner() {
                     toml::Value::String(text) => Some(vec![text]),
-                    toml::Value::Array(items) => items.into_iter().map(|item| item.as_str().map(str::to_owned)).collect(),
+                    toml::Value::Array(items) => {
+                        items.into_iter().map(|item| item.as_str().map(str::to_owned)).collect()
+                    }
                     _ => None,
                 };
                 let Some(texts) = texts.filter(|texts| !texts.is_empty()) else {
                     self.fail(span, "`baseurl` must be a URL or a list of URLs", "");
                     return None;
                 };
-                let urls = texts.into_iter().filter_map(|text| self.url(Some(Spanned::new(span.clone(), text)))).collect();
+                let urls = texts
+                    .into_iter()
+                    .filter_map(|text| self.url(Some(Spanned::new(span.clone(), text))))
+                    .collect();
                 Some(RepositorySource::Baseurl(urls))
             }
-            (None, Some(metalink), None) => self.url(Some(metalink)).map(RepositorySource::Metalink),
-            (None, None, Some(mirrorlist)) => self.url(Some(mirrorlist)).map(RepositorySource::Mirrorlist),
+            (None, Some(metalink), None) => {
+                self.url(Some(metalink)).map(RepositorySource::Metalink)
+            }
+            (None, None, Some(mirrorlist)) => {
+                self.url(Some(mirrorlist)).map(RepositorySource::Mirrorlist)
+            }
             (None, None, None) => {
-                self.fail(span, "a repository without an address", "set one of `baseurl`, `metalink` and `mirrorlist`");
+                self.fail(
+                    span,
+                    "a repository without an address",
+                    "set one of `baseurl`, `metalink` and `mirrorlist`",
+                );
                 None
             }
             _ => {
-                self.fail(span, "a repository with more than one of `baseurl`, `metalink` and `mirrorlist`", "keep one of them");
+                self.fail(
+                    span,
+                    "a repository with more than one of `baseurl`, `metalink` and `mirrorlist`",
+                    "keep one of them",
+                );
                 None
             }
         }
@@ -110,7 +135,11 @@ impl Check<'_> {
         match checked_fingerprint(fingerprint.get_ref()) {
             Ok(checked) => source.map(|source| Key { source, fingerprint: checked }),
             Err(message) => {
-                self.fail(fingerprint.span(), message, "`gpg --show-keys FILE` prints the full one");
+                self.fail(
+                    fingerprint.span(),
+                    message,
+                    "`gpg --show-keys FILE` prints the full one",
+                );
                 None
             }
         }

@@ -13,11 +13,17 @@ use crate::recipe::diagnostic::quoted;
 
 /// The longest login name: utmp(5) has no room for more.
 const LONGEST_NAME: usize = 32;
-const HASH_HINT: &str = "`openssl passwd -6` or `mkpasswd -m yescrypt` makes a hash; \"!\" locks the account";
-const KEY_HINT: &str = "paste the line of a .pub file, such as \"ssh-ed25519 AAAA... someone@example.org\"";
+const HASH_HINT: &str =
+    "`openssl passwd -6` or `mkpasswd -m yescrypt` makes a hash; \"!\" locks the account";
+const KEY_HINT: &str =
+    "paste the line of a .pub file, such as \"ssh-ed25519 AAAA... someone@example.org\"";
 
 impl Check<'_> {
-    pub(super) fn accounts(&mut self, users: Vec<Spanned<raw::User>>, groups: Vec<Spanned<raw::Group>>) -> (Vec<User>, Vec<Group>) {
+    pub(super) fn accounts(
+        &mut self,
+        users: Vec<Spanned<raw::User>>,
+        groups: Vec<Spanned<raw::Group>>,
+    ) -> (Vec<User>, Vec<Group>) {
         let (mut names, mut ids) = (BTreeSet::new(), BTreeMap::new());
         let groups = groups
             .into_iter()
@@ -56,12 +62,20 @@ impl Check<'_> {
         place: Option<Range<usize>>,
     ) {
         if !names.insert(name.to_owned()) {
-            self.fail(span.clone(), format!("two {what} are called {}", quoted(name)), "keep one of them");
+            self.fail(
+                span.clone(),
+                format!("two {what} are called {}", quoted(name)),
+                "keep one of them",
+            );
         }
         if let Some(id) = id
             && let Some(other) = ids.insert(id, name.to_owned())
         {
-            self.fail(place.unwrap_or(span), format!("the id {id} is already that of {}", quoted(&other)), "");
+            self.fail(
+                place.unwrap_or(span),
+                format!("the id {id} is already that of {}", quoted(&other)),
+                "",
+            );
         }
     }
 
@@ -88,8 +102,13 @@ impl Check<'_> {
             && !body.chars().all(|c| c.is_ascii_digit())
             && text.len() <= LONGEST_NAME;
         if !good {
-            let hint = "use up to 32 letters, digits and `._-`, not only digits, and no dash at the beginning";
-            self.fail(name.span(), format!("{} cannot be the `{key}` of an account", quoted(text)), hint);
+            let hint = "use up to 32 letters, digits and `._-`, not only digits, and no dash at \
+                        the beginning";
+            self.fail(
+                name.span(),
+                format!("{} cannot be the `{key}` of an account", quoted(text)),
+                hint,
+            );
             return None;
         }
         Some(name.into_inner())
@@ -101,8 +120,14 @@ impl Check<'_> {
         let name = self.required(raw.name, &span, "a user", "name");
         let name = self.account_name(name, "name");
         let description = raw.description.and_then(|text| {
-            if text.get_ref().contains([':', '\n', ',']) || text.get_ref().contains(char::is_control) {
-                self.fail(text.span(), "a user's `description` is one line without colons and commas", "");
+            if text.get_ref().contains([':', '\n', ','])
+                || text.get_ref().contains(char::is_control)
+            {
+                self.fail(
+                    text.span(),
+                    "a user's `description` is one line without colons and commas",
+                    "",
+                );
                 return None;
             }
             Some(text.into_inner())
@@ -115,7 +140,12 @@ impl Check<'_> {
         });
         let home = self.account_path(home, "home");
         let shell = self.account_path(raw.shell, "shell");
-        let groups = raw.groups.into_iter().flatten().filter_map(|group| self.account_name(Some(group), "groups")).collect();
+        let groups = raw
+            .groups
+            .into_iter()
+            .flatten()
+            .filter_map(|group| self.account_name(Some(group), "groups"))
+            .collect();
         Some(User {
             name: name?,
             description,
@@ -156,12 +186,20 @@ impl Check<'_> {
     fn expiry(&mut self, value: &Spanned<toml::Value>) -> Option<i64> {
         let days = match value.get_ref() {
             toml::Value::Integer(days) if *days >= 0 => Some(*days),
-            toml::Value::String(date) => calendar::seconds(&format!("{date}T00:00:00Z")).map(|seconds| seconds / 86_400),
-            toml::Value::Datetime(date) => calendar::seconds(&format!("{date}T00:00:00Z")).map(|seconds| seconds / 86_400),
+            toml::Value::String(date) => {
+                calendar::seconds(&format!("{date}T00:00:00Z")).map(|seconds| seconds / 86_400)
+            }
+            toml::Value::Datetime(date) => {
+                calendar::seconds(&format!("{date}T00:00:00Z")).map(|seconds| seconds / 86_400)
+            }
             _ => None,
         };
         if days.is_none() {
-            self.fail(value.span(), "`expiredate` is a date or the number of days since 1970", "such as \"2030-12-31\"");
+            self.fail(
+                value.span(),
+                "`expiredate` is a date or the number of days since 1970",
+                "such as \"2030-12-31\"",
+            );
         }
         days
     }
@@ -193,7 +231,10 @@ impl Check<'_> {
             }
         };
         let lines = texts.iter().flat_map(|text| text.lines()).map(str::trim);
-        let lines: Vec<String> = lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect();
+        let lines: Vec<String> = lines
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .map(str::to_owned)
+            .collect();
         if lines.is_empty() {
             self.fail(span.clone(), "an empty key", KEY_HINT);
         }
@@ -228,15 +269,18 @@ fn checked_hash(text: &str) -> Result<(), String> {
             return if good { Ok(()) } else { Err(damaged(id)) };
         }
         "y" | "gy" => {
-            let good =
-                matches!(parts.as_slice(), [cost, salt, hash] if is_crypt(cost) && is_crypt(salt) && hash.len() == 43 && is_crypt(hash));
+            let good = matches!(parts.as_slice(), [cost, salt, hash] if is_crypt(cost) && is_crypt(salt) && hash.len() == 43 && is_crypt(hash));
             return if good { Ok(()) } else { Err(damaged(id)) };
         }
         "1" => return Err("`password` is an MD5 hash, which is cracked within minutes".to_owned()),
         _ => return Err(format!("`password` is of an unknown kind of hash: `${id}$`")),
     };
     let parts = match parts.as_slice() {
-        [rounds, rest @ ..] if rounds.strip_prefix("rounds=").is_some_and(|count| count.parse::<u32>().is_ok()) => rest,
+        [rounds, rest @ ..]
+            if rounds.strip_prefix("rounds=").is_some_and(|count| count.parse::<u32>().is_ok()) =>
+        {
+            rest
+        }
         all => all,
     };
     let good = matches!(parts, [salt, hash] if is_crypt(salt) && salt.len() <= 16 && hash.len() == length && is_crypt(hash));
@@ -271,7 +315,8 @@ fn checked_public_key(line: &str) -> Result<(), String> {
     // Options may have blanks within quotes.
     let Some(at) = words.iter().position(|word| KEY_TYPES.contains(word)) else {
         let old = words.contains(&"ssh-dss");
-        let why = if old { "is a DSA key, which no release accepts" } else { "is not a public key" };
+        let why =
+            if old { "is a DSA key, which no release accepts" } else { "is not a public key" };
         return Err(format!("{} {why}", shown()));
     };
     let kind = words.get(at).copied().unwrap_or_default();
@@ -280,7 +325,10 @@ fn checked_public_key(line: &str) -> Result<(), String> {
         return Err(format!("{} is a damaged public key", shown()));
     };
     // The first string in it is its type again: a length in four bytes, and the text.
-    let length = bytes.get(..4).and_then(|length| <[u8; 4]>::try_from(length).ok()).map_or(0, u32::from_be_bytes);
+    let length = bytes
+        .get(..4)
+        .and_then(|length| <[u8; 4]>::try_from(length).ok())
+        .map_or(0, u32::from_be_bytes);
     let name = usize::try_from(length).ok().and_then(|length| bytes.get(4..4 + length));
     if name != Some(kind.as_bytes()) || bytes.len() < 4 + kind.len() + 4 + 32 {
         return Err(format!("{} is a damaged public key", shown()));
@@ -308,7 +356,15 @@ mod tests {
         ] {
             assert_eq!(checked_hash(good), Ok(()), "{good}");
         }
-        for wrong in ["", "secret", "$6$salt$short", "$6$", "$1$salt$qJH7.N4xYta3aEG/dfqo/0", "$9$x$y", &format!("$6$sa:lt${eighty_six}")] {
+        for wrong in [
+            "",
+            "secret",
+            "$6$salt$short",
+            "$6$",
+            "$1$salt$qJH7.N4xYta3aEG/dfqo/0",
+            "$9$x$y",
+            &format!("$6$sa:lt${eighty_six}"),
+        ] {
             assert!(checked_hash(wrong).is_err(), "{wrong}");
         }
     }
@@ -316,7 +372,10 @@ mod tests {
     #[test]
     fn a_public_key_says_its_type_twice() {
         let key = "AAAAC3NzaC1lZDI1NTE5AAAAIPN3S6ZlM2Ck1yEKsTIHJCOdBzrVCkNb1sLcgTkPzFzh";
-        for good in [format!("ssh-ed25519 {key}"), format!("from=\"10.0.0.0/8\",command=\"a b\" ssh-ed25519 {key} someone")] {
+        for good in [
+            format!("ssh-ed25519 {key}"),
+            format!("from=\"10.0.0.0/8\",command=\"a b\" ssh-ed25519 {key} someone"),
+        ] {
             assert_eq!(checked_public_key(&good), Ok(()), "{good}");
         }
         for wrong in [

@@ -80,7 +80,10 @@ pub enum Data {
 impl Serialize for Data {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Text(text) => serializer.collect_str(&format_args!("sha256:{}", hex::encode(Sha256::digest(text.as_bytes())))),
+            Self::Text(text) => serializer.collect_str(&format_args!(
+                "sha256:{}",
+                hex::encode(Sha256::digest(text.as_bytes()))
+            )),
             Self::Source(path) => path.serialize(serializer),
         }
     }

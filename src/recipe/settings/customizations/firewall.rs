@@ -14,9 +14,16 @@ impl Check<'_> {
         let ports = raw.ports.into_iter().flatten().filter_map(|port| self.port(port)).collect();
         let mut services = |texts: super::super::texts::Texts, key: &str| -> Vec<String> {
             let names = texts.into_iter().flatten();
-            names.filter_map(|name| self.matching(Some(name), key, "names of firewalld's services", word)).collect()
+            names
+                .filter_map(|name| {
+                    self.matching(Some(name), key, "names of firewalld's services", word)
+                })
+                .collect()
         };
-        let (enabled, disabled) = (services(raw.services.enabled, "enabled"), services(raw.services.disabled, "disabled"));
+        let (enabled, disabled) = (
+            services(raw.services.enabled, "enabled"),
+            services(raw.services.disabled, "disabled"),
+        );
         let mut zones = Vec::new();
         for entry in raw.zones {
             let span = entry.span();
@@ -25,7 +32,11 @@ impl Check<'_> {
             let name = self.matching(name, "name", "letters, digits, `_` and `-`", word);
             let source = |c: char| c.is_ascii_alphanumeric() || ".:/".contains(c);
             let sources = zone.sources.into_iter().flatten();
-            let sources = sources.filter_map(|text| self.matching(Some(text), "sources", "addresses and networks", source)).collect();
+            let sources = sources
+                .filter_map(|text| {
+                    self.matching(Some(text), "sources", "addresses and networks", source)
+                })
+                .collect();
             zones.extend(name.map(|name| FirewallZone { name, sources }));
         }
         Firewall { ports, enabled, disabled, zones }
@@ -34,13 +45,15 @@ impl Check<'_> {
     /// `PORT:PROTOCOL` or `FIRST-LAST:PROTOCOL`; a port may have a name of services(5).
     fn port(&mut self, text: Spanned<String>) -> Option<String> {
         let number = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
-        let name =
-            |port: &str| port.starts_with(|c: char| c.is_ascii_alphabetic()) && port.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        let name = |port: &str| {
+            port.starts_with(|c: char| c.is_ascii_alphabetic())
+                && port.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        };
         let good = text.get_ref().split_once(':').is_some_and(|(port, protocol)| {
             let ports = match port.split_once('-') {
-                Some((first, last)) if number(first) && number(last) => {
-                    first.parse::<u16>().is_ok_and(|first| last.parse::<u16>().is_ok_and(|last| first <= last))
-                }
+                Some((first, last)) if number(first) && number(last) => first
+                    .parse::<u16>()
+                    .is_ok_and(|first| last.parse::<u16>().is_ok_and(|last| first <= last)),
                 _ => number(port) || name(port),
             };
             ports && PROTOCOLS.contains(&protocol)

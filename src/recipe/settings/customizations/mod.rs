@@ -9,7 +9,9 @@ mod moved;
 pub(super) mod raw;
 mod system;
 
-pub use content::{CaCertificates, Data, Directory, File, ImageRepository, OwnerName, Tree, TreeRule};
+pub use content::{
+    CaCertificates, Data, Directory, File, ImageRepository, OwnerName, Tree, TreeRule,
+};
 pub(super) use moved::moved_key;
 
 use serde::{Serialize, Serializer};
