@@ -6,7 +6,7 @@
 //! - A structure that the kernel fills is plain data, for which every bit pattern is valid, and is
 //!   zeroed before the call, as the kernel demands of `seccomp_notif`.
 //! - Its size is what the kernel's headers give to the request's number, which has it encoded:
-//!   [`tests::the_sizes_are_those_in_the_numbers`] compares them.
+//!   the test `the_sizes_are_those_in_the_numbers` compares them.
 //! - No pointer outlives the call that it is passed to.
 
 use nix::errno::Errno;
