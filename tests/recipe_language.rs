@@ -365,10 +365,10 @@ fn errors_are_shown_with_their_line_an_underline_and_a_fix() {
 
     let shown = errors("\tinstall gr\u{fc}n \u{6f22} # and more\nTS RUN\n");
     let expected = [
-        "r.yum:1:17: a comment after a command; dnf would take its words for names",
+        "r.yum:1:17: a comment after a command; dnf would read its words as names",
         "          install gr\u{fc}n \u{6f22} # and more",
         "                          ^^^^^^^^^^",
-        "hint: put the comment on a line of its own and write `install gr\u{fc}n \u{6f22}`",
+        "hint: put the comment on a separate line and write `install gr\u{fc}n \u{6f22}`",
         "r.yum:2:1: unknown command `TS`",
         "  TS RUN",
         "  ^^",

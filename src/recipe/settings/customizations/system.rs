@@ -88,7 +88,8 @@ impl Check<'_> {
     pub(super) fn kernel(&mut self, raw: raw::Kernel) -> Kernel {
         let append = raw.append.and_then(|arguments| {
             let span = arguments.span();
-            // They are written to shell text and boot entries: quotes and dollars have a meaning there.
+            // They are written to shell text and boot entries, where quotes and dollars have a
+            // meaning.
             if let Some(wrong) =
                 arguments.get_ref().chars().find(|c| c.is_control() || "\"'`$\\".contains(*c))
             {
