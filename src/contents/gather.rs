@@ -93,8 +93,8 @@ impl Gather {
                 "listing the archive: its members need more than {} MiB of memory",
                 MOST_MEMORY >> 20
             );
-            return Err(Failure::new(ExitCode::Unexpected, what)
-                .hint("it is no image of an operating system, or has too many files")
+            return Err(Failure::new(ExitCode::Space, what)
+                .hint("it is not an image of an operating system, or has too many files")
                 .into());
         }
         self.members.push(member);

@@ -442,7 +442,7 @@ fn missing_user_namespaces_are_reported_with_reason_and_fix() {
     command
         .args(["--user", "--map-root-user", "sh", "-c", line, "sh"])
         .arg(user.path().join("osimg"));
-    let output = command.args(&words).output().unwrap();
+    let output = command.args(&words).args(["--isolation", "full"]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{stderr}");
     assert!(

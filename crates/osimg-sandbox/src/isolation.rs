@@ -148,7 +148,7 @@ fn without_namespaces(found: Probe, attempt: Option<Attempt>) -> Probe {
     match attempt {
         Some(Attempt { error: None, .. }) => Probe {
             isolation: Some(Isolation::Container),
-            hint: Some(UNCONFINE.to_owned()),
+            hint: found.hint.or_else(|| Some(UNCONFINE.to_owned())),
             ..found
         },
         Some(Attempt { error: Some(error), hint }) => {
