@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::diagnostic::{Collector, SyntaxError, SyntaxErrors};
 use super::origins::Origins;
-use super::variables;
+use super::variables::{self, Unset};
 use crate::error::{ExitCode, Failure, Result};
 
 /// How deep recipes may include each other.
@@ -105,7 +105,7 @@ pub(super) fn with_variables(
         if line.trim_start().starts_with('#') {
             text.push_str(line);
         } else {
-            match variables::expand(line, values, used) {
+            match variables::expand(line, values, Unset::Refused, used) {
                 Ok(expanded) => text.push_str(expanded.as_deref().unwrap_or(line)),
                 Err(error) => {
                     let at = line.find("${").unwrap_or(0);

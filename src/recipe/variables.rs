@@ -17,11 +17,21 @@ pub(in crate::recipe) fn is_name(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
+/// The treatment of a variable that is not set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::recipe) enum Unset {
+    /// An error.
+    Refused,
+    /// It stays in the text: dnf has variables too, such as `${releasever}`.
+    LeftToDnf,
+}
+
 /// The text with the values of its variables, and adds their names to `used`; `None` if it has no
 /// variables.
 pub(in crate::recipe) fn expand(
     text: &str,
     variables: &BTreeMap<String, String>,
+    unset: Unset,
     used: &mut BTreeSet<String>,
 ) -> Result<Option<String>, VariableError> {
     if !text.contains("${") {
@@ -37,7 +47,14 @@ pub(in crate::recipe) fn expand(
             continue;
         }
         expanded.push_str(before);
-        let Some((name, behind)) = after.split_once('}').filter(|(name, _)| is_name(name)) else {
+        let named = after.split_once('}').filter(|(name, _)| is_name(name));
+        if unset == Unset::LeftToDnf && named.is_none_or(|(name, _)| !variables.contains_key(name))
+        {
+            expanded.push_str("${");
+            rest = after;
+            continue;
+        }
+        let Some((name, behind)) = named else {
             return Err(VariableError {
                 message: format!(
                     "{} is not a variable",
@@ -73,13 +90,18 @@ mod tests {
             ("A".to_owned(), "${B}".to_owned()),
             ("X_1".to_owned(), "x".to_owned()),
         ]);
-        let expand = |text: &str| expand(text, &variables, &mut BTreeSet::new());
+        let expand_as = |text: &str, unset| expand(text, &variables, unset, &mut BTreeSet::new());
+        let expand = |text: &str| expand_as(text, Unset::Refused);
         assert_eq!(expand("plain $releasever"), Ok(None));
         assert_eq!(expand("a${X_1}b${A}"), Ok(Some("axb${B}".to_owned())));
         assert_eq!(expand("$${X_1} ${X_1}"), Ok(Some("${X_1} x".to_owned())));
         assert_eq!(
             expand("${B}").map_err(|error| error.message),
             Err("the variable `B` is not set".to_owned())
+        );
+        assert_eq!(
+            expand_as("${X_1}/${releasever}/${a:-b}/$basearch", Unset::LeftToDnf),
+            Ok(Some("x/${releasever}/${a:-b}/$basearch".to_owned()))
         );
         assert!(expand("${").is_err() && expand("${a b}").is_err() && expand("${}").is_err());
     }

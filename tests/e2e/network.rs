@@ -110,7 +110,7 @@ fn the_retry_after_header_of_a_busy_server_is_obeyed() {
         if Instant::now() < end { Answer::Busy(4) } else { Answer::File }
     });
     let done = stage.build(RECIPE).succeeds();
-    done.reports(&["asks to be left alone for 4 s", "trying again in 4 s (1 of 4)"])
+    done.reports(&["asks clients to wait 4 s", "trying again in 4 s (1 of 4)"])
         .does_not_report(&["(2 of 4)"]);
 }
 
@@ -122,7 +122,7 @@ fn a_retry_after_header_of_one_hour_is_an_error() {
     let (stage, _server) =
         served(|path, _| if path.ends_with(".rpm") { Answer::Busy(3600) } else { Answer::File });
     let done = stage.build(RECIPE).fails(5);
-    done.reports(&["503", "asks to be left alone for 3600 s"]).does_not_report(&["trying again"]);
+    done.reports(&["503", "asks clients to wait 3600 s"]).does_not_report(&["trying again"]);
 }
 
 #[test]

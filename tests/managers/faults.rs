@@ -27,7 +27,7 @@ fn dnf_5_succeeds_with_a_mirror_that_fails_for_a_while() {
         }
         _ => Answer::File,
     });
-    Machine::Dnf5.build(&stage, RECIPE).succeeds().reports(&["asks to be left alone for 3 s"]);
+    Machine::Dnf5.build(&stage, RECIPE).succeeds().reports(&["asks clients to wait 3 s"]);
 }
 
 #[test]

@@ -97,10 +97,10 @@ fn missing_and_wrong_signatures_of_metadata_are_trust_errors() {
             sh(stage.path(), "rm -f repo/repodata/repomd.xml.asc");
             machine
                 .fails(&stage, RECIPE, 6)
-                .reports(&["repomd.xml.asc", "hint: its signed_metadata"])
+                .reports(&["repomd.xml.asc", "hint: signed_metadata requires"])
                 .does_not_report(&["network", "trying again"]);
             sh(stage.path(), "echo nothing > repo/repodata/repomd.xml.asc");
-            machine.fails(&stage, RECIPE, 6).reports(&["hint: its signed_metadata"]);
+            machine.fails(&stage, RECIPE, 6).reports(&["hint: signed_metadata requires"]);
         }
     }
 }

@@ -41,7 +41,7 @@ fn a_mirror_that_responds_429_is_asked_later() {
     stage
         .build(RECIPE)
         .succeeds()
-        .reports(&["asks to be left alone for 3 s", "trying again in 3 s"]);
+        .reports(&["asks clients to wait 3 s", "trying again in 3 s"]);
 }
 
 #[test]

@@ -11,7 +11,18 @@ use super::fields::Check;
 use super::sources::{Choices, Entry, Sources};
 use crate::recipe::diagnostic::{quoted, span_of};
 use crate::recipe::origins::Origins;
+use crate::recipe::variables::Unset;
 use crate::recipe::{suggest, variables};
+
+/// The settings in which dnf expands its own variables.
+const ADDRESSES: [&str; 6] = [
+    "packages.repository.baseurl",
+    "packages.repository.metalink",
+    "packages.repository.mirrorlist",
+    "customizations.repositories.baseurls",
+    "customizations.repositories.metalink",
+    "customizations.repositories.mirrorlist",
+];
 
 impl Check<'_> {
     /// The table of all files, with the chosen profiles and variables; errors are noted.
@@ -172,11 +183,15 @@ impl Check<'_> {
     ) {
         let span = value.span();
         match value.get_mut() {
-            DeValue::String(text) => match variables::expand(text, variables, used) {
-                Ok(Some(expanded)) => *text = expanded.into(),
-                Ok(None) => {}
-                Err(error) => self.fail(span, error.message, &error.hint),
-            },
+            DeValue::String(text) => {
+                let unset =
+                    if ADDRESSES.contains(&path) { Unset::LeftToDnf } else { Unset::Refused };
+                match variables::expand(text, variables, unset, used) {
+                    Ok(Some(expanded)) => *text = expanded.into(),
+                    Ok(None) => {}
+                    Err(error) => self.fail(span, error.message, &error.hint),
+                }
+            }
             DeValue::Array(items) => {
                 items.iter_mut().for_each(|item| self.substitute_value(item, path, variables, used))
             }
