@@ -248,8 +248,8 @@ pub fn explain(error: &anyhow::Error) -> Explained {
     Explained { message: secrets::concealed(&text).into_owned(), hints }
 }
 
-/// An error as text: the chain of causes, then each hint on its own line. Further lines of a message
-/// are indented, so that text from a tool or a server cannot look like a hint.
+/// An error as text: the chain of causes, then each hint on its own line. Further lines of a
+/// message are indented, so that text from a tool or a server cannot look like a hint.
 #[must_use]
 pub fn render(error: &anyhow::Error) -> String {
     let Explained { message, hints } = explain(error);

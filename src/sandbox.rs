@@ -1,8 +1,8 @@
 //! Step 2: contains the install root and everything that runs over it, by the library
 //! `osimg-sandbox`.
 //!
-//! Here is what only osimg knows of a run: the isolation that was chosen once for all runs, and that
-//! a signal which asks osimg to stop ends them.
+//! Here is what only osimg knows of a run: the isolation that was chosen once for all runs, and
+//! that a signal which asks osimg to stop ends them.
 
 use std::sync::OnceLock;
 use std::time::Duration;

@@ -41,7 +41,7 @@ const FILES: [&str; 30] = [
 ];
 
 /// Files of one directory by the ends of their names.
-const FOLDERS: [(&str, &[&str]); 9] = [
+const DIRECTORIES: [(&str, &[&str]); 9] = [
     ("boot/loader/entries", &[".conf"]),
     ("etc/yum.repos.d", &[".repo"]),
     ("etc/pki/rpm-gpg", &[""]),
@@ -72,7 +72,7 @@ pub(super) fn is_kept(path: &[u8]) -> bool {
         return true;
     }
     let Some((directory, name)) = path.rsplit_once('/') else { return false };
-    if FOLDERS
+    if DIRECTORIES
         .iter()
         .any(|(kept, ends)| *kept == directory && ends.iter().any(|end| name.ends_with(end)))
     {

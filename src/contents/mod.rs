@@ -1,9 +1,9 @@
 //! What is in a tarball or a tree, read in one pass: every member, the small files that tell what
 //! the system is, and the packages.
 //!
-//! [`gather`] takes the members as they come, [`mod@member`] keeps them compactly, [`kept`] says which files are kept whole, [`hashing`]
-//! digests contents on a thread of its own, [`rpmdb`] reads the packages. Memory is bounded
-//! whatever the archive claims.
+//! [`gather`] takes the members as they come, [`mod@member`] keeps them compactly, [`kept`] says
+//! which files are kept whole, [`hashing`] digests contents on a thread of its own, [`rpmdb`] reads
+//! the packages. Memory is bounded whatever the archive claims.
 
 mod gather;
 mod hashing;

@@ -1,5 +1,5 @@
-//! The image while it is customised: its files by way of the open root, its programs in the sandbox,
-//! and who owns what where the build itself cannot give files away.
+//! The image while it is customised: its files by way of the open root, its programs in the
+//! sandbox, and who owns what where the build itself cannot give files away.
 
 use anyhow::Context;
 use std::cell::RefCell;
@@ -119,7 +119,7 @@ impl<'a> Image<'a> {
         self.own(path, 0, 0)
     }
 
-    /// Writes a file anew with the mode and the owners that it has.
+    /// Writes a file again with the mode and the owners that it has.
     pub(super) fn rewrite(&self, path: &str, content: &str) -> Result<()> {
         let Some(before) = self.root.status(Path::new(path))? else {
             return self.write(path, content.as_bytes(), 0o644);

@@ -78,8 +78,8 @@ fn same_distribution(tree: &Release, id: &str) -> bool {
         OTHER_NAMES.iter().find(|(name, _)| *name == id).map_or(&[] as &[&str], |(_, names)| names);
     [tree.short.as_deref().unwrap_or_default(), tree.name.as_str()].into_iter().map(letters).any(
         |name| {
-            // "CentOS Stream" and "Fedora-Server" begin with the id; a short id such as "ol" must be
-            // all of the name.
+            // "CentOS Stream" and "Fedora-Server" begin with the id; a short id such as "ol" must
+            // be all of the name.
             name == id
                 || id.len() >= 5 && name.starts_with(&id)
                 || others.iter().any(|other| name.starts_with(other))

@@ -55,12 +55,12 @@ impl Directory {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => {}
             Err(error) => {
-                let folder =
+                let place =
                     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 return Err(error).or_fail_hint(
                     ExitCode::Space,
                     format!("opening the output directory {}", path.display()),
-                    if folder.is_dir() {
+                    if place.is_dir() {
                         format!("name a directory: {} is none", path.display())
                     } else {
                         format!("make it: mkdir -p {}", path.display())
@@ -84,16 +84,16 @@ impl Directory {
     /// # Errors
     /// When the directory does not exist.
     pub(crate) fn holding(file: &Path) -> Result<Self> {
-        let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if !folder.is_dir() {
+        let place = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !place.is_dir() {
             return Err(Failure::new(
                 ExitCode::Space,
-                format!("opening the output directory {}: there is none", folder.display()),
+                format!("opening the output directory {}: there is none", place.display()),
             )
-            .hint(format!("make it: mkdir -p {}", folder.display()))
+            .hint(format!("make it: mkdir -p {}", place.display()))
             .into());
         }
-        Self::open(folder)
+        Self::open(place)
     }
 
     /// Where it is, links resolved.
@@ -360,8 +360,8 @@ mod tests {
         Names::versioned(image, formats)
     }
 
-    fn publish(folder: &Path, content: &str) -> Published {
-        let directory = Directory::open(folder).expect("directory");
+    fn publish(place: &Path, content: &str) -> Published {
+        let directory = Directory::open(place).expect("directory");
         let staged = directory.stage(names(&[Format::Tgz])).expect("staged");
         for (_, mut file) in staged.sinks() {
             file.write_all(content.as_bytes()).expect("written");
@@ -379,8 +379,8 @@ mod tests {
         staged.commit(&tarballs, b"{}").expect("committed")
     }
 
-    fn held(folder: &Path) -> Vec<String> {
-        let mut names: Vec<String> = std::fs::read_dir(folder)
+    fn held(place: &Path) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(place)
             .expect("directory")
             .map(|e| e.expect("entry").file_name().to_string_lossy().into_owned())
             .collect();

@@ -105,7 +105,8 @@ pub(crate) struct Tarball {
 /// How the tarballs were written.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Archive {
-    /// [`crate::archive::VERSION`]: tools with the same number make the same bytes of the same tree, labels, epoch, level and blocks.
+    /// [`crate::archive::VERSION`]: tools with the same number make the same bytes of the same
+    /// tree, labels, epoch, level and blocks.
     pub version: u32,
     /// Members.
     pub entries: u64,

@@ -1,4 +1,5 @@
-//! Names of images and of their files: `NAME-VERSION`, suffixes, architectures, links to the newest.
+//! Names of images and of their files: `NAME-VERSION`, suffixes, architectures, links to the
+//! newest.
 
 use crate::error::{ExitCode, Failure, Result};
 

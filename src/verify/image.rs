@@ -26,7 +26,7 @@ pub(super) enum Place {
 
 #[derive(Debug)]
 pub(super) struct Image<'a> {
-    /// None when there is nothing to look at: the tarball is damaged, or was not to be had.
+    /// None when there is nothing to look at: the tarball is damaged, or was not available.
     pub(super) contents: Option<&'a Contents>,
     pub(super) damage: Option<String>,
     pub(super) place: Place,

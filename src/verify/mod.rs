@@ -2,8 +2,8 @@
 //! anyone's.
 //!
 //! [`checks`] has one file for each group; every check has a name that stays, says what a node
-//! would do, and the line that mends it. [`mod@consumer`] knows who unpacks the image and what is serious for it,
-//! [`image`] what the checks look at, [`mod@address`] reads tarballs from servers.
+//! would do, and the line that mends it. [`mod@consumer`] knows who unpacks the image and what is
+//! serious for it, [`image`] what the checks look at, [`mod@address`] reads tarballs from servers.
 
 mod address;
 mod capability;

@@ -29,8 +29,8 @@ const LEFT_OUT: &[&str] = &[
     "selinux xattr/sel-nonul",
 ];
 
-/// Whether a difference is only that a hole of less than 16 MiB, or space that was allocated and not
-/// written, became zeros. Whether it shows depends on the file system.
+/// Whether a difference is only that a hole of less than 16 MiB, or space that was allocated and
+/// not written, became zeros. Whether it shows depends on the file system.
 fn is_small_hole(difference: &str) -> bool {
     difference.strip_prefix("sparse sparse/").is_some_and(|name| {
         name != "allhole" && !matches!(name.as_bytes().first(), Some(b'0'..=b'9'))

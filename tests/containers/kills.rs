@@ -1,5 +1,5 @@
-//! Kills inside a container in which the kernel ends nothing by itself: what stays, and how the next
-//! build removes it.
+//! Kills inside a container in which the kernel ends nothing by itself: what stays, and how the
+//! next build removes it.
 
 use crate::container::{Container, Kind};
 use crate::stage::{OSIMG, Stage};

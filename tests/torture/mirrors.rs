@@ -38,10 +38,7 @@ fn a_mirror_that_responds_429_is_asked_later() {
             *until.lock().unwrap().get_or_insert_with(|| Instant::now() + Duration::from_secs(3));
         if Instant::now() < end { Answer::StatusLine(busy) } else { Answer::File }
     });
-    stage
-        .build(RECIPE)
-        .succeeds()
-        .reports(&["asks clients to wait 3 s", "trying again in 3 s"]);
+    stage.build(RECIPE).succeeds().reports(&["asks clients to wait 3 s", "trying again in 3 s"]);
 }
 
 #[test]

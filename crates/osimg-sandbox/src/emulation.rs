@@ -1,5 +1,5 @@
-//! Packages of another architecture: whether the kernel can run their scriptlets by an emulator, and
-//! what is missing if it cannot.
+//! Packages of another architecture: whether the kernel can run their scriptlets by an emulator,
+//! and what is missing if it cannot.
 
 use std::path::Path;
 

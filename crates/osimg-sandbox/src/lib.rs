@@ -15,11 +15,11 @@
 //! file is given ([`tracing`]).
 //!
 //! In a container that forbids namespaces ([`Isolation::Container`]) there is neither a mount nor a
-//! namespace: the first stage answers the calls that ask for /proc, /sys and /dev, and ends what the
-//! run leaves behind ([`container`]).
+//! namespace: the first stage answers the calls that ask for /proc, /sys and /dev, and ends what
+//! the run leaves behind ([`container`]).
 //!
-//! Else all mounts are in the namespace of these two. Both end with the supervisor, however it ends, and
-//! with pid 1 the kernel ends every process of the run. So there is nothing to clean up.
+//! Else all mounts are in the namespace of these two. Both end with the supervisor, however it
+//! ends, and with pid 1 the kernel ends every process of the run. So there is nothing to clean up.
 
 mod command;
 mod confine;

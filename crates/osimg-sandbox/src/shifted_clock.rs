@@ -1,5 +1,5 @@
-//! Another time of day for the programs of a run. The kernel has no namespace for it, so libfaketime
-//! gives it to those that are linked with a C library of the machine's own kind:
+//! Another time of day for the programs of a run. The kernel has no namespace for it, so
+//! libfaketime gives it to those that are linked with a C library of the machine's own kind:
 //! <https://github.com/wolfcw/libfaketime>.
 
 use std::path::{Path, PathBuf};

@@ -194,7 +194,8 @@ fn extents(text: &str, name: Option<&str>, uid: Uid) -> Vec<Extent> {
         .collect()
 }
 
-/// The words after the process id for newuidmap: the caller is 0, its subordinate ids follow from 1.
+/// The words after the process id for newuidmap: the caller is 0, its subordinate ids follow from
+/// 1.
 fn words(own: u32, extents: &[Extent]) -> Vec<String> {
     let mut words = vec!["0".to_owned(), own.to_string(), "1".to_owned()];
     let mut next = 1;

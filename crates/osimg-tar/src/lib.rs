@@ -3,9 +3,9 @@
 //!
 //! The path of a byte: [`walk`] finds the file, [`describe`] collects what is known of it from
 //! [`attributes`] and [`labels`], [`pax`] writes its header, [`sparse`] finds its holes, [`pack`]
-//! puts all that on the [`tape`], which cuts it into blocks for each output ([`cutter`]). The [`pool`]'s threads
-//! pack the blocks ([`compress`]: [`gzip`], [`bzip2`], [`xz`]; [`probe`]), and each [`sink`] joins,
-//! hashes and writes them.
+//! puts all that on the [`tape`], which cuts it into blocks for each output ([`cutter`]). The
+//! [`pool`]'s threads pack the blocks ([`compress`]: [`gzip`], [`bzip2`], [`xz`]; [`probe`]), and
+//! each [`sink`] joins, hashes and writes them.
 #![doc = include_str!("../README.md")]
 #![allow(
     rustdoc::private_intra_doc_links,

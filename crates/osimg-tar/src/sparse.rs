@@ -1,8 +1,8 @@
 //! The holes of a file: long runs of zeros that the file system does not store either.
 //!
-//! Not all readers know sparse members, and compression makes zeros small, so only holes that matter
-//! to the disk of a node become holes of the archive. Their ends are decided by the content: the
-//! extents of two equal files differ from one file system to another.
+//! Not all readers know sparse members, and compression makes zeros small, so only holes that
+//! matter to the disk of a node become holes of the archive. Their ends are decided by the content:
+//! the extents of two equal files differ from one file system to another.
 
 use crate::entry::Extent;
 use crate::error::Result;

@@ -83,7 +83,7 @@ pub(super) fn read(
     {
         return Ok(Packages::Unreadable {
             dbpath: (*too_large).to_owned(),
-            why: format!("{SQLITE} is no file, or a giant one"),
+            why: format!("{SQLITE} is not a file, or too large"),
         });
     }
     Ok(unreadable)

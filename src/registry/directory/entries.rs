@@ -58,7 +58,7 @@ pub(super) struct StoredVersion {
     /// The beginning of its files' names.
     pub(super) stem: String,
     /// The directory, for messages.
-    folder: PathBuf,
+    place: PathBuf,
     pub(super) text: String,
     known: ManifestPart,
     published: Vec<References>,
@@ -110,12 +110,12 @@ impl StoredVersion {
         let tarballs = self.known.tarballs.iter().map(|tarball| PublishedFile {
             role: Role::Tarball,
             extension: extension_of(&tarball.file).to_owned(),
-            place: self.folder.join(&tarball.file).display().to_string(),
+            place: self.place.join(&tarball.file).display().to_string(),
             sha256: Some(tarball.sha256.clone()),
             sha512: Some(tarball.sha512.clone()),
         });
         let pieces =
-            self.published.iter().flat_map(|references| published_pieces(references, &self.folder));
+            self.published.iter().flat_map(|references| published_pieces(references, &self.place));
         PublishedVersion {
             created,
             tree: self.known.archive.as_ref().and_then(|a| a.sha256.clone()),
@@ -192,7 +192,7 @@ pub(super) fn stored_version(directory: &Directory, stem: &str) -> Result<Option
     });
     Ok(Some(StoredVersion {
         stem: stem.to_owned(),
-        folder: open.path().to_owned(),
+        place: open.path().to_owned(),
         text,
         known,
         published,

@@ -310,11 +310,11 @@ impl Staged {
         let (standing, _lock) =
             standing.map_or((Standing::New, None), |(standing, lock)| (standing, Some(lock)));
         let directory = self.directory.clone();
-        let (open, folder, name) =
+        let (open, place, name) =
             (directory.handle(), directory.path(), format!("{}.json", self.names.stem));
         let published = Published {
-            tarballs: tarballs.iter().map(|t| folder.join(&t.file)).collect(),
-            manifest: folder.join(&name),
+            tarballs: tarballs.iter().map(|t| place.join(&t.file)).collect(),
+            manifest: place.join(&name),
         };
         let mut checksums = Vec::new();
         for tarball in tarballs {

@@ -9,7 +9,7 @@
 //!                   NAME-VERSION.json                  the manifest
 //!                   SHA256SUMS  SHA512SUMS             of all of them
 //!                   images/pxeboot/vmlinuz  initrd.img
-//!                   images/install.img                 the second stage; LiveOS/squashfs.img is the same file
+//!                   images/install.img                 the second stage; LiveOS/squashfs.img too
 //! PATH/NAME-latest -> NAME-VERSION
 //! ```
 //!
@@ -67,7 +67,7 @@ struct StoredVersion {
 impl StoredVersion {
     /// Its files, for comparing them with what is to join them.
     fn published_version(&self, tree: &WebTree) -> PublishedVersion {
-        let folder = tree.shown(&self.stem);
+        let place = tree.shown(&self.stem);
         let mut held = PublishedVersion {
             created: calendar::rfc3339(tree.changed(&self.stem)),
             tree: manifest_text::tree(&self.text),
@@ -77,11 +77,11 @@ impl StoredVersion {
             held.files.push(PublishedFile {
                 role: Role::Tarball,
                 extension: set.extension.clone(),
-                place: folder.join(&set.tarball.id).display().to_string(),
+                place: place.join(&set.tarball.id).display().to_string(),
                 sha256: set.tarball.sha256.clone(),
                 sha512: set.tarball.sha512.clone(),
             });
-            held.files.extend(published_pieces(set, &folder));
+            held.files.extend(published_pieces(set, &place));
         }
         held
     }

@@ -72,7 +72,7 @@ pub(super) fn adopt(home: &Path, stage: &Path, sets: &[References]) -> Result<()
 }
 
 /// The checksum files, in the form that `sha256sum -c` and Ironic read: `HASH  NAME`.
-pub(super) fn sums(folder: &Path, sets: &[References]) -> Result<()> {
+pub(super) fn sums(directory: &Path, sets: &[References]) -> Result<()> {
     let mut lines: [BTreeSet<String>; 2] = Default::default();
     for reference in
         sets.iter().flat_map(|set| Role::ALL.into_iter().filter_map(|role| set.role(role)))
@@ -82,13 +82,13 @@ pub(super) fn sums(folder: &Path, sets: &[References]) -> Result<()> {
         }
     }
     for (lines, name) in lines.iter().zip(["SHA256SUMS", "SHA512SUMS"]) {
-        put(&folder.join(name), &lines.iter().map(String::as_str).collect::<String>())?;
+        put(&directory.join(name), &lines.iter().map(String::as_str).collect::<String>())?;
     }
     for tarball in sets.iter().map(|set| &set.tarball) {
         for (suffix, digest) in [("sha256", &tarball.sha256), ("sha512", &tarball.sha512)] {
             if let Some(digest) = digest {
                 put(
-                    &folder.join(format!("{}.{suffix}", tarball.id)),
+                    &directory.join(format!("{}.{suffix}", tarball.id)),
                     &format!("{digest}  {}\n", tarball.id),
                 )?;
             }
@@ -98,8 +98,8 @@ pub(super) fn sums(folder: &Path, sets: &[References]) -> Result<()> {
 }
 
 /// The path below the directory; missing directories are made.
-pub(super) fn below(folder: &Path, relative: &str) -> Result<PathBuf> {
-    let path = folder.join(relative);
+pub(super) fn below(directory: &Path, relative: &str) -> Result<PathBuf> {
+    let path = directory.join(relative);
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
     }
@@ -116,9 +116,9 @@ pub(super) fn put(path: &Path, text: &str) -> Result<()> {
 }
 
 /// Makes all of a directory durable, and readable for a web server.
-fn settle(folder: &Path) -> Result<()> {
-    for entry in walkdir::WalkDir::new(folder).contents_first(true) {
-        let entry = entry.with_context(|| format!("reading {}", folder.display()))?;
+fn settle(directory: &Path) -> Result<()> {
+    for entry in walkdir::WalkDir::new(directory).contents_first(true) {
+        let entry = entry.with_context(|| format!("reading {}", directory.display()))?;
         let doing = || format!("writing {}", entry.path().display());
         let mode = if entry.file_type().is_dir() { 0o755 } else { 0o644 };
         anyhow::ensure!(!entry.file_type().is_symlink(), "{} is a link", entry.path().display());

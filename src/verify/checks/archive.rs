@@ -289,7 +289,7 @@ fn irregular(contents: &Contents, kind: Irregularity) -> Vec<Hit> {
 fn root_member(_: &Image<'_>, contents: &Contents) -> Vec<Hit> {
     match contents.find("") {
         None => said("there is no member ./"),
-        Some(root) if root.kind != Kind::Directory => said("the member ./ is no directory"),
+        Some(root) if root.kind != Kind::Directory => said("the member ./ is not a directory"),
         // EL's and Fedora's package `filesystem` makes it 0555; which of the two is right for this
         // image, `rpm-modes` reads from the rpmdb.
         Some(root) if ![0o555, 0o755].contains(&root.mode) || (root.uid, root.gid) != (0, 0) => {

@@ -49,7 +49,8 @@ fn cloud_init(image: &Image<'_>, contents: &Contents) -> Vec<Hit> {
     }
 }
 
-/// The data sources that cloud-init tries; `None` if it tries all that it knows. The last file wins.
+/// The data sources that cloud-init tries; `None` if it tries all that it knows. The last file
+/// wins.
 fn sources(contents: &Contents) -> Option<Vec<String>> {
     let below =
         |path: &[u8]| path == b"etc/cloud/cloud.cfg" || path.starts_with(b"etc/cloud/cloud.cfg.d/");

@@ -195,7 +195,7 @@ const MAY_BE_MISSING: u32 = 8;
 
 const LINKS: u32 = 0o120_000;
 const FILES: u32 = 0o100_000;
-const FOLDERS: u32 = 0o040_000;
+const DIRECTORY: u32 = 0o040_000;
 
 fn kind_bits(mode: u32) -> u32 {
     mode & 0o170_000
@@ -241,7 +241,7 @@ fn told(
         let mut why = None;
         for file in files.iter().filter(|file| !file.is_ghost()) {
             // As rpm does: a link to a directory does for the directory.
-            let is_link = kind_bits(file.mode) == FOLDERS && member.kind == Kind::Symlink;
+            let is_link = kind_bits(file.mode) == DIRECTORY && member.kind == Kind::Symlink;
             let target = is_link
                 .then(|| contents.resolve(&member.path))
                 .flatten()

@@ -91,7 +91,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-const FOLDERS: [&str; 8] = ["dev", "proc", "sys", "run", "tmp", "var/tmp", "boot", "etc"];
+const DIRECTORIES: [&str; 8] = ["dev", "proc", "sys", "run", "tmp", "var/tmp", "boot", "etc"];
 /// Directories that the kernel and the running system fill.
 const API: [&str; 5] = ["dev", "proc", "sys", "run", "tmp"];
 /// Directories that are often partitions of their own, the innermost first.
@@ -102,7 +102,7 @@ fn directories(_: &Image<'_>, contents: &Contents) -> Vec<Hit> {
         |path: &str| contents.resolve(path).is_some_and(|member| member.kind == Kind::Directory);
     about(
         "missing directories",
-        FOLDERS.iter().filter(|path| !there(path)).map(|path| format!("/{path}")),
+        DIRECTORIES.iter().filter(|path| !there(path)).map(|path| format!("/{path}")),
     )
 }
 

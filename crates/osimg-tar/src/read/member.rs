@@ -86,7 +86,7 @@ pub(super) fn assemble(
             0
         }
         // Some readers would pass over so many bytes and others not: two archives in one.
-        _ => return Err(source.damaged("a member that is no file has a size")),
+        _ => return Err(source.damaged("a member that is not a file has a size")),
     };
     let map = match (block.flag(), kind) {
         (OLD_SPARSE, _) => Some(map::old(source, block)?),

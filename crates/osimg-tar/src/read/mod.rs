@@ -101,8 +101,8 @@ pub struct Reader<'a> {
     window: Vec<u8>,
 }
 
-/// SHA-256 of an archive without its compression, in lower-case hexadecimal. `check` is called often,
-/// and its error ends the reading.
+/// SHA-256 of an archive without its compression, in lower-case hexadecimal. `check` is called
+/// often, and its error ends the reading.
 ///
 /// # Errors
 /// When the archive cannot be read or unpacked, and when `check` fails.
