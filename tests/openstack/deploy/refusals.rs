@@ -294,7 +294,7 @@ fn an_unsuitable_web_server_is_reported() {
             vec!["kernel and ramdisk are not known", "second stage is not known", "--kernel"],
         ),
         (with(&url("os.tgz"), &pieces[..4]), 2, vec!["second stage is not known"]),
-        (with(&url("os.TGZ"), &pieces), 2, vec!["no tarball's"]),
+        (with(&url("os.TGZ"), &pieces), 2, vec!["does not end as a tarball"]),
         (with(&url("missing.tgz"), &pieces), 9, vec!["no such file (404"]),
         (with(&format!("{base}/"), &[]), 2, vec!["kernel and ramdisk are not known"]),
         (
