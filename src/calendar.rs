@@ -7,14 +7,14 @@ const DAY: i64 = 86_400;
 
 /// `YYYYMMDD`.
 #[must_use]
-pub fn date(seconds: i64) -> String {
+pub(crate) fn date(seconds: i64) -> String {
     let (year, month, day) = civil(seconds.div_euclid(DAY));
     format!("{year:04}{month:02}{day:02}")
 }
 
 /// RFC 3339 with seconds: `2000-02-29T12:34:56Z`.
 #[must_use]
-pub fn rfc3339(seconds: i64) -> String {
+pub(crate) fn rfc3339(seconds: i64) -> String {
     let (year, month, day) = civil(seconds.div_euclid(DAY));
     let time = seconds.rem_euclid(DAY);
     format!(
@@ -28,7 +28,7 @@ pub fn rfc3339(seconds: i64) -> String {
 /// Seconds since 1970 for an RFC 3339 time in UTC, as OpenStack's services write it. Fractions are
 /// ignored.
 #[must_use]
-pub fn seconds(text: &str) -> Option<i64> {
+pub(crate) fn seconds(text: &str) -> Option<i64> {
     let text = text.strip_suffix('Z').or_else(|| text.strip_suffix("+00:00")).unwrap_or(text);
     let (day, time) = text.split_once(['T', ' '])?;
     let mut day = day.splitn(3, '-').map(str::parse::<i64>);
@@ -46,7 +46,7 @@ pub fn seconds(text: &str) -> Option<i64> {
 
 /// The current time.
 #[must_use]
-pub fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(0))

@@ -16,6 +16,7 @@
 //! Steps never call each other sideways; only [`build`] knows the order. [`contents`] reads a
 //! tarball or a tree, [`verify`] checks whether a node could use it, and [`boot`] boots the
 //! artifact in a virtual machine.
+#![warn(unreachable_pub)]
 
 pub mod cli;
 

@@ -2,7 +2,7 @@
 
 /// The parts of a NEVRA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Nevra<'a> {
+pub(crate) struct Nevra<'a> {
     /// Name.
     pub name: &'a str,
     /// Epoch; `0` if it is not written.
@@ -18,7 +18,7 @@ pub struct Nevra<'a> {
 impl<'a> Nevra<'a> {
     /// Reads `name-[epoch:]version-release.arch`; `None` for anything else.
     #[must_use]
-    pub fn parse(text: &'a str) -> Option<Self> {
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let parts = Self::lenient(text);
         let good = [parts.name, parts.version, parts.release, parts.arch]
             .iter()
@@ -29,7 +29,7 @@ impl<'a> Nevra<'a> {
 
     /// Parses any text. Missing parts are empty: a manifest may come from another tool.
     #[must_use]
-    pub fn lenient(text: &'a str) -> Self {
+    pub(crate) fn lenient(text: &'a str) -> Self {
         let (rest, arch) = text.rsplit_once('.').unwrap_or((text, ""));
         let (rest, release) = rest.rsplit_once('-').unwrap_or((rest, ""));
         let (name, version) = rest.rsplit_once('-').unwrap_or((rest, ""));
@@ -39,7 +39,7 @@ impl<'a> Nevra<'a> {
 
     /// `version-release`, without the epoch.
     #[must_use]
-    pub fn version_release(&self) -> String {
+    pub(crate) fn version_release(&self) -> String {
         if self.release.is_empty() {
             self.version.to_owned()
         } else {
@@ -49,7 +49,7 @@ impl<'a> Nevra<'a> {
 
     /// `version-release`, with the epoch in front if it is not 0.
     #[must_use]
-    pub fn evr(&self) -> String {
+    pub(crate) fn evr(&self) -> String {
         if self.epoch == "0" {
             self.version_release()
         } else {

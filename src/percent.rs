@@ -1,11 +1,11 @@
 //! Percent-encoding, RFC 3986: one function for each direction.
 
 /// The characters, besides letters and digits, that every part of a URL may contain as they are.
-pub const UNRESERVED: &[u8] = b"-._~";
+pub(crate) const UNRESERVED: &[u8] = b"-._~";
 
 /// Writes every byte as %XX unless it is a letter, a digit or one of `kept`.
 #[must_use]
-pub fn encoded(bytes: impl AsRef<[u8]>, kept: &[u8]) -> String {
+pub(crate) fn encoded(bytes: impl AsRef<[u8]>, kept: &[u8]) -> String {
     use std::fmt::Write;
     let bytes = bytes.as_ref();
     bytes.iter().fold(String::with_capacity(bytes.len()), |mut text, byte| {
@@ -21,7 +21,7 @@ pub fn encoded(bytes: impl AsRef<[u8]>, kept: &[u8]) -> String {
 
 /// The bytes of an encoded text; a % without two hexadecimal digits after it is kept.
 #[must_use]
-pub fn decoded(text: &str) -> Vec<u8> {
+pub(crate) fn decoded(text: &str) -> Vec<u8> {
     let mut rest = text.as_bytes();
     let mut bytes = Vec::with_capacity(rest.len());
     while let Some((first, after)) = rest.split_first() {

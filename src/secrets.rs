@@ -45,7 +45,7 @@ const PROXIES: [&str; 8] = [
 static SECRETS: OnceLock<Mutex<Vec<String>>> = OnceLock::new();
 
 /// Registers a secret where it is read. From now on it is masked in the output of others.
-pub fn conceal(secret: &str) {
+pub(crate) fn conceal(secret: &str) {
     let secret = secret.trim();
     if secret.len() < SHORTEST {
         return;
@@ -65,7 +65,7 @@ pub fn conceal(secret: &str) {
 
 /// Registers the passwords of the proxies in the environment. osimg uses these proxies and passes
 /// them to package managers.
-pub fn conceal_proxies() {
+pub(crate) fn conceal_proxies() {
     for value in PROXIES.iter().filter_map(|name| std::env::var(name).ok()) {
         let rest = value.split_once("://").map_or(value.as_str(), |(_, rest)| rest);
         if let Some((user, _)) = rest.rsplit_once('@') {
@@ -77,7 +77,7 @@ pub fn conceal_proxies() {
 /// An address as it is shown and recorded: without user, password and the values of parameters
 /// that may be secret.
 #[must_use]
-pub fn url(address: &str) -> String {
+pub(crate) fn url(address: &str) -> String {
     urls(address).into_owned()
 }
 
@@ -85,7 +85,7 @@ pub fn url(address: &str) -> String {
 ///
 /// # Errors
 /// When the serializer fails.
-pub fn serialize_url<S: serde::Serializer>(
+pub(crate) fn serialize_url<S: serde::Serializer>(
     address: &str,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
@@ -96,7 +96,7 @@ pub fn serialize_url<S: serde::Serializer>(
 ///
 /// # Errors
 /// When the serializer fails.
-pub fn serialize_optional_url<S: serde::Serializer>(
+pub(crate) fn serialize_optional_url<S: serde::Serializer>(
     address: &Option<String>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
@@ -110,7 +110,7 @@ pub fn serialize_optional_url<S: serde::Serializer>(
 ///
 /// # Errors
 /// When the serializer fails.
-pub fn serialize_urls<S: serde::Serializer>(
+pub(crate) fn serialize_urls<S: serde::Serializer>(
     addresses: &[String],
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
@@ -120,7 +120,7 @@ pub fn serialize_urls<S: serde::Serializer>(
 /// Text of another program, of a server, or of an error that quotes one. Known secrets and secrets
 /// in URLs are masked.
 #[must_use]
-pub fn concealed(text: &str) -> Cow<'_, str> {
+pub(crate) fn concealed(text: &str) -> Cow<'_, str> {
     let mut text = urls(text);
     if let Some(known) = SECRETS.get() {
         for secret in known.lock().unwrap_or_else(PoisonError::into_inner).iter() {

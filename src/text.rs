@@ -11,7 +11,7 @@ use std::borrow::Cow;
 /// characters (C0, DEL, C1), separators of lines, bidirectional marks, overrides and isolates,
 /// zero-width characters, and tags. Line feed and tab are among them.
 #[must_use]
-pub fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
@@ -22,7 +22,7 @@ pub fn is_hidden(c: char) -> bool {
 /// Text of several lines: every hidden character except line feed and tab is escaped, as in
 /// `\u{1b}`. The carriage return of a CR LF line ending is dropped.
 #[must_use]
-pub fn lines(text: &str) -> Cow<'_, str> {
+pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     let escaped = |c: char| is_hidden(c) && c != '\n' && c != '\t';
     if !text.contains(escaped) {
         return Cow::Borrowed(text);
@@ -41,7 +41,7 @@ pub fn lines(text: &str) -> Cow<'_, str> {
 
 /// Text for a single line: every hidden character is escaped, including line feed and tab.
 #[must_use]
-pub fn line(text: &str) -> Cow<'_, str> {
+pub(crate) fn line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return Cow::Borrowed(text);
     }
@@ -54,14 +54,14 @@ pub fn line(text: &str) -> Cow<'_, str> {
 
 /// Bytes, such as a name in an archive, for a single line. Invalid UTF-8 is replaced.
 #[must_use]
-pub fn bytes(bytes: &[u8]) -> String {
+pub(crate) fn bytes(bytes: &[u8]) -> String {
     line(&String::from_utf8_lossy(bytes)).into_owned()
 }
 
 /// A JSON document with its hidden characters written as JSON escapes. Every JSON reader sees the
 /// same document.
 #[must_use]
-pub fn json(document: &str) -> Cow<'_, str> {
+pub(crate) fn json(document: &str) -> Cow<'_, str> {
     // Outside of strings, line feeds are the only hidden characters. Inside, a serializer has
     // escaped C0 already.
     let escaped = |c: char| is_hidden(c) && c != '\n';

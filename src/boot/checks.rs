@@ -22,7 +22,7 @@ const SCRIPT: &str = "etc/osimg-check";
 /// How much the checks read: in an emulated machine, hashing every file takes many minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Depth {
+pub(crate) enum Depth {
     /// Everything, including the contents of files.
     Contents,
     /// Owners, modes, sizes, links and capabilities.
@@ -33,7 +33,7 @@ pub enum Depth {
 ///
 /// # Errors
 /// If they cannot be written.
-pub fn install(
+pub(super) fn install(
     root: &InstallRoot,
     policy: Option<&FileContexts>,
     units: &[String],
@@ -124,7 +124,7 @@ systemctl poweroff -ff
 
 /// SELinux in the running system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SeLinux {
+pub(crate) struct SeLinux {
     /// `enforcing`, `permissive` or `disabled`.
     pub mode: String,
     /// The context of pid 1, which shows whether a policy is loaded; `kernel` or empty if not.
@@ -143,7 +143,7 @@ pub struct SeLinux {
 
 /// `rpm -Va`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Verified {
+pub(crate) struct Verified {
     /// What was compared.
     pub depth: Depth,
     /// Whether it ended in time.
@@ -154,7 +154,7 @@ pub struct Verified {
 
 /// The results of all checks in the booted image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Checks {
+pub(crate) struct Checks {
     /// `running`, `degraded` …; see systemctl(1).
     pub state: String,
     /// Units that failed.
@@ -174,7 +174,7 @@ pub struct Checks {
 impl Checks {
     /// Parses the sections; `shipped` are the paths in the tarball.
     #[must_use]
-    pub fn read(results: &Results, depth: Depth, shipped: &BTreeSet<PathBuf>) -> Self {
+    pub(crate) fn read(results: &Results, depth: Depth, shipped: &BTreeSet<PathBuf>) -> Self {
         let lines = |name: &str| results.section(name).map(|s| s.lines.clone()).unwrap_or_default();
         let with_tool = |name: &str| {
             results

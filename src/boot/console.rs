@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 /// A landmark in a boot, as it appears on the console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Landmark {
+pub(crate) enum Landmark {
     /// The kernel has started.
     Kernel,
     /// The first program in user space runs.
@@ -22,7 +22,7 @@ pub enum Landmark {
 
 /// The landmark in a line, which must already be [`plain`].
 #[must_use]
-pub fn landmark(line: &str) -> Option<Landmark> {
+pub(super) fn landmark(line: &str) -> Option<Landmark> {
     let kernel = line.split_once("] ").map_or(line, |(_, rest)| rest);
     if kernel.starts_with("Linux version ") {
         Some(Landmark::Kernel)
@@ -45,7 +45,7 @@ pub fn landmark(line: &str) -> Option<Landmark> {
 /// A line without terminal sequences and control characters, so that it is safe for the user's
 /// terminal.
 #[must_use]
-pub fn plain(line: &str) -> String {
+pub(super) fn plain(line: &str) -> String {
     let mut text = String::with_capacity(line.len());
     let mut rest = line.chars().peekable();
     while let Some(c) = rest.next() {
@@ -72,11 +72,11 @@ pub fn plain(line: &str) -> String {
 }
 
 /// The first word of every line that frames results.
-pub const FRAME: &str = "@osimg";
+pub(super) const FRAME: &str = "@osimg";
 
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Section {
+pub(crate) struct Section {
     /// The exit status of the check's program: 127 if the image does not have it, 124 after its
     /// time limit.
     pub status: Option<i32>,
@@ -87,7 +87,7 @@ pub struct Section {
 /// The results on the second serial port: `@osimg begin NAME`, lines, `@osimg end NAME STATUS`, …,
 /// `@osimg done`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Results {
+pub(crate) struct Results {
     sections: BTreeMap<String, Section>,
     open: Option<String>,
     done: bool,
@@ -98,7 +98,7 @@ const LINE_LIMIT: usize = 20_000;
 
 impl Results {
     /// Processes one line; true if it belongs to the results.
-    pub fn take(&mut self, line: &str) -> bool {
+    pub(crate) fn take(&mut self, line: &str) -> bool {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             [FRAME, "begin", name] => {
@@ -131,19 +131,19 @@ impl Results {
 
     /// Whether all checks are done.
     #[must_use]
-    pub fn done(&self) -> bool {
+    pub(crate) fn done(&self) -> bool {
         self.done
     }
 
     /// Whether any check has started.
     #[must_use]
-    pub fn begun(&self) -> bool {
+    pub(crate) fn begun(&self) -> bool {
         !self.sections.is_empty()
     }
 
     /// The section `name`, once it has ended.
     #[must_use]
-    pub fn section(&self, name: &str) -> Option<&Section> {
+    pub(crate) fn section(&self, name: &str) -> Option<&Section> {
         self.sections.get(name).filter(|section| section.status.is_some())
     }
 }

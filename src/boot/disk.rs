@@ -19,7 +19,7 @@ use crate::selinux::{FileContexts, Lookup};
 /// The file system on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum FileSystem {
+pub(crate) enum FileSystem {
     /// ext4.
     Ext4,
     /// XFS, the default of EL.
@@ -42,7 +42,7 @@ const EXCLUDED: [&str; 10] = [
 
 /// The result of unpacking. Anaconda ignores both fields; osimg does not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Unpacked {
+pub(crate) struct Unpacked {
     /// tar's exit status; `None` if a signal ended it.
     pub status: Option<i32>,
     /// tar's lines on stderr; each reports a loss.
@@ -51,7 +51,7 @@ pub struct Unpacked {
 
 /// The labels of the unpacked files, before any program of the image has run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Labels {
+pub(super) struct Labels {
     /// `PATH: FOUND, the policy has WANTED` for every file with a label that differs from the
     /// policy.
     pub wrong: Vec<String>,
@@ -65,7 +65,7 @@ pub struct Labels {
 ///
 /// # Errors
 /// If the tool is missing or fails.
-pub fn format(file: &Path, bytes: u64, kind: FileSystem, report: &Report) -> Result<()> {
+pub(super) fn format(file: &Path, bytes: u64, kind: FileSystem, report: &Report) -> Result<()> {
     let made = File::create_new(file).and_then(|f| f.set_len(bytes));
     made.with_context(|| format!("creating the disk {}", file.display()))?;
     let name = utf8(file)?;
@@ -85,7 +85,7 @@ pub fn format(file: &Path, bytes: u64, kind: FileSystem, report: &Report) -> Res
 /// device at the last unmount (mount(8) requests that). So nothing is left behind, however osimg
 /// ends.
 #[derive(Debug)]
-pub struct Mounted<'a> {
+pub(super) struct Mounted<'a> {
     at: PathBuf,
     report: &'a Report,
     mounted: bool,
@@ -96,7 +96,12 @@ impl<'a> Mounted<'a> {
     ///
     /// # Errors
     /// [`ExitCode::Host`] if no loop device is available.
-    pub fn mount(file: &Path, at: &Path, kind: FileSystem, report: &'a Report) -> Result<Self> {
+    pub(super) fn mount(
+        file: &Path,
+        at: &Path,
+        kind: FileSystem,
+        report: &'a Report,
+    ) -> Result<Self> {
         let (kind, options) = match kind {
             // The guest initializes inode tables itself, if it runs long enough.
             FileSystem::Ext4 => ("ext4", "loop,noinit_itable"),
@@ -120,7 +125,7 @@ impl<'a> Mounted<'a> {
     ///
     /// # Errors
     /// If it is busy.
-    pub fn unmount(mut self) -> Result<()> {
+    pub(super) fn unmount(mut self) -> Result<()> {
         self.mounted = false;
         tool::run_or_fail(&["umount", utf8(&self.at)?], "mount", self.report)
     }
@@ -140,7 +145,7 @@ impl Drop for Mounted<'_> {
 ///
 /// # Errors
 /// If tar cannot be run. A failure of tar is reported in [`Unpacked`].
-pub fn unpack(tarball: &Path, root: &Path, report: &Report) -> Result<Unpacked> {
+pub(super) fn unpack(tarball: &Path, root: &Path, report: &Report) -> Result<Unpacked> {
     let mut argv =
         vec!["tar", "--numeric-owner", "--selinux", "--acls", "--xattrs", "--xattrs-include", "*"];
     argv.extend(EXCLUDED.iter().flat_map(|pattern| ["--exclude", pattern]));
@@ -153,7 +158,7 @@ pub fn unpack(tarball: &Path, root: &Path, report: &Report) -> Result<Unpacked> 
 ///
 /// # Errors
 /// If the policy or the tree cannot be read.
-pub fn labels(root: &Path, policy: Option<&FileContexts>) -> Result<Labels> {
+pub(super) fn labels(root: &Path, policy: Option<&FileContexts>) -> Result<Labels> {
     let mut labels = Labels::default();
     for entry in walkdir::WalkDir::new(root).sort_by_file_name().same_file_system(true) {
         let entry = entry.context("walking the unpacked tree")?;
@@ -190,7 +195,7 @@ pub fn labels(root: &Path, policy: Option<&FileContexts>) -> Result<Labels> {
 ///
 /// # Errors
 /// If it cannot be written.
-pub fn place(
+pub(super) fn place(
     root: &InstallRoot,
     policy: Option<&FileContexts>,
     path: &Path,

@@ -19,10 +19,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use checks::{Checks, Depth};
-pub use console::Landmark;
-pub use disk::{FileSystem, Unpacked};
-pub use qemu::Accelerator;
+pub(crate) use checks::{Checks, Depth};
+pub(crate) use console::Landmark;
+pub(crate) use disk::{FileSystem, Unpacked};
+pub(crate) use qemu::Accelerator;
 
 use crate::error::{ExitCode, Failure, Result};
 use crate::report::{Report, bytes};
@@ -32,7 +32,7 @@ use crate::workdir::{Keep, Place, Workdir};
 /// SELinux in the booted kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum SelinuxBoot {
+pub(crate) enum SelinuxBoot {
     /// On and enforcing.
     Enforcing,
     /// On, and only logging what it would deny.
@@ -54,7 +54,7 @@ impl SelinuxBoot {
 /// Whether to use KVM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum AcceleratorChoice {
+pub(crate) enum AcceleratorChoice {
     /// KVM if the image's kernel starts its init on it, otherwise emulation.
     Auto,
     /// KVM.
@@ -65,7 +65,7 @@ pub enum AcceleratorChoice {
 
 /// The options of a trial.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub(crate) struct Options {
     /// The limit on the boot and its checks, from QEMU's start.
     pub timeout: Duration,
     /// The disk's file system.
@@ -84,7 +84,7 @@ pub struct Options {
 
 /// The result of a trial.
 #[derive(Debug, Clone, Serialize)]
-pub struct Trial {
+pub(crate) struct Trial {
     /// The tarball.
     pub tarball: PathBuf,
     /// Whether there are no findings.
@@ -116,7 +116,7 @@ pub struct Trial {
 /// [`ExitCode::Host`] if the host lacks something, [`ExitCode::TimedOut`] with the last console
 /// lines if the checks do not finish in time, [`ExitCode::Findings`] if the image has nothing to
 /// boot. All other problems of the image are in the [`Trial`].
-pub fn boot(tarball: &Path, options: &Options, report: &Report) -> Result<Trial> {
+pub(crate) fn boot(tarball: &Path, options: &Options, report: &Report) -> Result<Trial> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Failure::new(
             ExitCode::Host,

@@ -14,7 +14,7 @@ use crate::sandbox::{self, Access, Limits, Mount, Network, Plan, Stream, ToolRoo
 /// How the guest's processor is provided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Accelerator {
+pub(crate) enum Accelerator {
     /// By KVM.
     Kvm,
     /// By emulation: works everywhere, about twenty times slower.
@@ -30,7 +30,7 @@ const TAIL_LINES: usize = 20;
 
 /// The machine's parts.
 #[derive(Debug, Clone)]
-pub struct Machine {
+pub(super) struct Machine {
     /// QEMU.
     pub program: PathBuf,
     /// The disk; `None` while KVM is tested.
@@ -51,7 +51,7 @@ pub struct Machine {
 
 /// The result of a boot.
 #[derive(Debug, Clone)]
-pub struct Boot {
+pub(super) struct Boot {
     /// Seconds from QEMU's start to the login prompt.
     pub login: Option<f64>,
     /// The landmark that stopped it.
@@ -68,7 +68,7 @@ pub struct Boot {
 ///
 /// # Errors
 /// [`ExitCode::Host`] with a hint if it is not installed.
-pub fn find() -> Result<PathBuf> {
+pub(super) fn find() -> Result<PathBuf> {
     ["qemu-system-x86_64", "qemu-kvm"].iter().find_map(|name| find_program(name)).ok_or_else(|| {
         Failure::new(ExitCode::Host, "starting a machine: qemu-system-x86_64 is not installed")
             .hint("install it: apt-get install qemu-system-x86   (or: dnf install qemu-kvm)")
@@ -82,7 +82,7 @@ impl Machine {
     ///
     /// # Errors
     /// If the sandbox cannot be created, or a signal asked to stop.
-    pub fn accelerator(&self, report: &Report) -> Result<Accelerator> {
+    pub(super) fn accelerator(&self, report: &Report) -> Result<Accelerator> {
         if std::fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
             return Ok(Accelerator::Tcg);
         }
@@ -115,7 +115,12 @@ impl Machine {
     ///
     /// # Errors
     /// If the sandbox or QEMU cannot be started, or a signal asked to stop.
-    pub fn boot(&self, accelerator: Accelerator, limit: Duration, step: &Step) -> Result<Boot> {
+    pub(super) fn boot(
+        &self,
+        accelerator: Accelerator,
+        limit: Duration,
+        step: &Step,
+    ) -> Result<Boot> {
         let report = step.report();
         let plan = self.plan(accelerator, Disk::Attached, limit);
         report.command(&plan.command.quoted());

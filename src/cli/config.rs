@@ -14,7 +14,7 @@ pub(super) struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    pub fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+    pub(super) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         let decided = self.overrides.decide()?;
         let entries = &decided.recipe.entries;
         if json {
@@ -42,7 +42,7 @@ pub(super) struct SchemaArgs {}
 
 impl SchemaArgs {
     #[expect(clippy::unused_self, reason = "as every verb")]
-    pub fn run(&self, report: &Report) -> Result<ExitCode> {
+    pub(super) fn run(&self, report: &Report) -> Result<ExitCode> {
         super::print_json(report, &schema())?;
         Ok(ExitCode::Done)
     }

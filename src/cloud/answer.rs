@@ -11,7 +11,7 @@ const LONGEST: usize = 600;
 
 /// An answer of a service, of any status.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub(super) http: http::Answer,
     /// The service's name, for messages: `Glance`.
     pub(super) service: String,
@@ -30,7 +30,7 @@ impl Deref for Answer {
 impl Answer {
     /// The body as it came.
     #[must_use]
-    pub fn into_body(self) -> Vec<u8> {
+    pub(crate) fn into_body(self) -> Vec<u8> {
         self.http.body
     }
 
@@ -38,7 +38,7 @@ impl Answer {
     ///
     /// # Errors
     /// When it is not JSON: the answer is not from an OpenStack service.
-    pub fn json(&self, doing: &str) -> Result<Value> {
+    pub(crate) fn json(&self, doing: &str) -> Result<Value> {
         serde_json::from_slice(&self.body).map_err(|_| {
             Failure::new(
                 ExitCode::Registry,
@@ -53,13 +53,13 @@ impl Answer {
     ///
     /// # Errors
     /// When it has another status.
-    pub fn expect(self, statuses: &[u16], doing: &str) -> Result<Self> {
+    pub(crate) fn expect(self, statuses: &[u16], doing: &str) -> Result<Self> {
         if self.is(statuses) { Ok(self) } else { Err(self.refusal(doing)) }
     }
 
     /// The failure for the user from an answer that refuses.
     #[must_use]
-    pub fn refusal(&self, doing: &str) -> anyhow::Error {
+    pub(crate) fn refusal(&self, doing: &str) -> anyhow::Error {
         let said = self.message();
         let said = if said.is_empty() { String::new() } else { format!(": {said}") };
         let mut failure = Failure::new(
@@ -127,7 +127,7 @@ impl Answer {
 
     /// The service's message, in one line.
     #[must_use]
-    pub fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
         let said = match serde_json::from_slice::<Value>(&self.body) {
             Ok(value) => from_json(&value).unwrap_or_default(),

@@ -10,7 +10,7 @@ use crate::error::{ExitCode, Failure, Result, ResultExt};
 
 /// The variables and directories that decide.
 #[derive(Debug, Clone)]
-pub struct Environment {
+pub(super) struct Environment {
     variables: Vec<(String, String)>,
     directories: Vec<PathBuf>,
 }
@@ -18,7 +18,7 @@ pub struct Environment {
 impl Environment {
     /// The process's own.
     #[must_use]
-    pub fn own() -> Self {
+    pub(super) fn own() -> Self {
         let text = |value: OsString| value.to_string_lossy().into_owned();
         let variables: Vec<(String, String)> =
             std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
@@ -40,7 +40,7 @@ impl Environment {
 
     /// One clouds.yaml, and nothing else.
     #[must_use]
-    pub fn from_file(path: &std::path::Path) -> Self {
+    pub(super) fn from_file(path: &std::path::Path) -> Self {
         Self {
             variables: vec![(
                 "OS_CLIENT_CONFIG_FILE".to_owned(),
@@ -52,7 +52,7 @@ impl Environment {
 
     /// For tests: these variables and directories.
     #[cfg(test)]
-    pub fn of(variables: &[(&str, &str)], directories: &[&std::path::Path]) -> Self {
+    pub(super) fn of(variables: &[(&str, &str)], directories: &[&std::path::Path]) -> Self {
         Self {
             variables: variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
             directories: directories.iter().map(|f| (*f).to_owned()).collect(),
@@ -61,13 +61,13 @@ impl Environment {
 
     /// A variable that is set and not empty.
     #[must_use]
-    pub fn variable(&self, name: &str) -> Option<&str> {
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.variables.iter().find(|(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_str())
     }
 
     /// The `OS_*` variables as a cloud's entry in clouds.yaml, when they name one.
     #[must_use]
-    pub fn cloud(&self) -> Option<Value> {
+    pub(super) fn cloud(&self) -> Option<Value> {
         let names = ["OS_AUTH_URL", "OS_ENDPOINT", "OS_IMAGE_ENDPOINT_OVERRIDE"];
         names.iter().find_map(|name| self.variable(name))?;
         let mut entry = Mapping::new();
@@ -84,7 +84,7 @@ impl Environment {
     ///
     /// # Errors
     /// When the named one is missing, or an existing one is not YAML.
-    pub fn file(&self, stem: &str, variable: &str) -> Result<Option<(PathBuf, Value)>> {
+    pub(super) fn file(&self, stem: &str, variable: &str) -> Result<Option<(PathBuf, Value)>> {
         let named = self.variable(variable).map(PathBuf::from);
         let found = match &named {
             Some(path) => Some(path.clone()),
@@ -123,7 +123,7 @@ impl Environment {
 
     /// The directories that are searched, for a hint.
     #[must_use]
-    pub fn directories(&self) -> String {
+    pub(super) fn directories(&self) -> String {
         self.directories
             .iter()
             .map(|f| f.join("clouds.yaml").display().to_string())

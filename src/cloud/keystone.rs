@@ -22,7 +22,7 @@ const LEAST_LIFE: Duration = Duration::from_secs(300);
 
 /// A project.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Project {
+pub(crate) struct Project {
     /// Its id.
     pub id: String,
     /// Its name.
@@ -31,7 +31,7 @@ pub struct Project {
 
 /// A login session with a cloud.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     cloud: Cloud,
     client: Client,
     token: Mutex<Option<Token>>,
@@ -74,7 +74,7 @@ impl Session {
     ///
     /// # Errors
     /// When Keystone cannot be reached or refuses.
-    pub fn open(cloud: Cloud, report: &Report) -> Result<Self> {
+    pub(crate) fn open(cloud: Cloud, report: &Report) -> Result<Self> {
         if cloud.tls.insecure {
             report.warn(&format!(
                 "the cloud '{}' has verify: false: the servers' certificates are not checked",
@@ -92,19 +92,19 @@ impl Session {
 
     /// The cloud.
     #[must_use]
-    pub fn cloud(&self) -> &Cloud {
+    pub(crate) fn cloud(&self) -> &Cloud {
         &self.cloud
     }
 
     /// The project that the token is for.
     #[must_use]
-    pub fn project(&self) -> Option<Project> {
+    pub(crate) fn project(&self) -> Option<Project> {
         self.locked().as_ref()?.body.project.clone()
     }
 
     /// The names of the roles there.
     #[must_use]
-    pub fn roles(&self) -> Vec<String> {
+    pub(crate) fn roles(&self) -> Vec<String> {
         self.locked()
             .as_ref()
             .map(|token| token.body.roles.iter().map(|r| r.name.clone()).collect())
@@ -114,13 +114,13 @@ impl Session {
     /// Whether services take the caller for an administrator: by the role, or because there is no
     /// Keystone.
     #[must_use]
-    pub fn is_admin(&self) -> bool {
+    pub(crate) fn is_admin(&self) -> bool {
         !self.cloud.auth.has_keystone() || self.roles().iter().any(|role| role == "admin")
     }
 
     /// The caller, for messages.
     #[must_use]
-    pub fn who(&self) -> String {
+    pub(crate) fn who(&self) -> String {
         let locked = self.locked();
         let Some(body) = locked.as_ref().map(|token| &token.body) else {
             return match &self.cloud.auth {
@@ -147,7 +147,7 @@ impl Session {
     /// # Errors
     /// When the service cannot be reached. An answer that refuses is not an error here: see
     /// [`Answer::expect`].
-    pub fn call(&self, service: &str, call: &Call) -> Result<Answer> {
+    pub(crate) fn call(&self, service: &str, call: &Call) -> Result<Answer> {
         let url = format!("{}{}", self.endpoint(service)?, call.path);
         let mut renewed = false;
         loop {
@@ -186,7 +186,7 @@ impl Session {
     /// # Errors
     /// When the service cannot be reached or the connection breaks. An answer that refuses is not
     /// an error here.
-    pub fn upload(&self, service: &str, upload: Upload<'_>) -> Result<Answer> {
+    pub(crate) fn upload(&self, service: &str, upload: Upload<'_>) -> Result<Answer> {
         let url = format!("{}{}", self.endpoint(service)?, upload.path);
         let credential = self.credential()?;
         self.answer(

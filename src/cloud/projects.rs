@@ -7,7 +7,7 @@ use crate::percent;
 
 /// The result of looking for a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProjectLookup {
+pub(crate) enum ProjectLookup {
     /// Its id.
     Found(String),
     /// There is none of that name.
@@ -23,7 +23,7 @@ impl Session {
     ///
     /// # Errors
     /// When Keystone cannot be reached, or fails.
-    pub fn find_project(&self, name: &str, doing: &str) -> Result<ProjectLookup> {
+    pub(crate) fn find_project(&self, name: &str, doing: &str) -> Result<ProjectLookup> {
         if is_id(name) {
             return Ok(ProjectLookup::Found(name.to_owned()));
         }
@@ -58,7 +58,7 @@ fn is_id(text: &str) -> bool {
 
 /// A text within a URL's path or query.
 #[must_use]
-pub fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     percent::encoded(text, percent::UNRESERVED)
 }
 

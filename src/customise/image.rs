@@ -22,7 +22,7 @@ const TEXT_LIMIT: u64 = 16 << 20;
 
 /// Where the image is, and how its programs are run.
 #[derive(Debug, Clone, Copy)]
-pub struct Workplace<'a> {
+pub(crate) struct Workplace<'a> {
     /// The install root's directory.
     pub directory: &'a Path,
     /// An empty directory for the sandbox's mounts.
@@ -62,7 +62,7 @@ pub(super) struct Ended {
 
 /// The image.
 #[derive(Debug)]
-pub struct Image<'a> {
+pub(crate) struct Image<'a> {
     root: &'a InstallRoot,
     place: Workplace<'a>,
     /// Who owns what, as far as it is known: later entries count.
@@ -73,13 +73,13 @@ impl<'a> Image<'a> {
     /// The image in an open root. `given` are the owners so far of a build that can give nothing
     /// away.
     #[must_use]
-    pub fn new(root: &'a InstallRoot, place: Workplace<'a>, given: Vec<OwnedFile>) -> Self {
+    pub(crate) fn new(root: &'a InstallRoot, place: Workplace<'a>, given: Vec<OwnedFile>) -> Self {
         Self { root, place, owners: RefCell::new(given) }
     }
 
     /// Who owns what after all this; later entries count.
     #[must_use]
-    pub fn into_owners(self) -> Vec<OwnedFile> {
+    pub(crate) fn into_owners(self) -> Vec<OwnedFile> {
         self.owners.into_inner()
     }
 

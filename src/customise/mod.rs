@@ -19,19 +19,19 @@ mod owner;
 mod remove;
 mod repositories;
 mod rpm_keys;
-pub mod scripts;
+pub(crate) mod scripts;
 mod services;
 mod time;
 mod tree;
 
-pub use image::{Image, Workplace};
+pub(crate) use image::{Image, Workplace};
 
 use crate::error::Result;
 use crate::recipe::{Customizations, Settings};
 
 /// What the customizations left behind for the artifact.
 #[derive(Debug, Default)]
-pub struct Results {
+pub(crate) struct Results {
     /// Paths that were removed on demand.
     pub removed: Vec<String>,
     /// Reports to keep next to the tarball: a suffix of the name, and the content.
@@ -42,7 +42,7 @@ pub struct Results {
 ///
 /// # Errors
 /// [`crate::error::ExitCode::Recipe`] with the file, and the place in the settings.
-pub fn check(settings: &Settings) -> Result<()> {
+pub(crate) fn check(settings: &Settings) -> Result<()> {
     let Settings { customizations, scripts, .. } = settings;
     content::check(&customizations.files)?;
     customizations.trees.iter().try_for_each(tree::check)?;
@@ -52,7 +52,7 @@ pub fn check(settings: &Settings) -> Result<()> {
 
 /// The paths that the settings put into the image: no leftovers, even where one has such a name.
 #[must_use]
-pub fn placed(settings: &Customizations) -> Vec<String> {
+pub(crate) fn placed(settings: &Customizations) -> Vec<String> {
     let files = settings.files.iter().map(|file| file.path.clone());
     let directories = settings.directories.iter().map(|directory| directory.path.clone());
     files.chain(directories).chain(settings.trees.iter().flat_map(tree::paths)).collect()
@@ -62,7 +62,7 @@ pub fn placed(settings: &Customizations) -> Vec<String> {
 ///
 /// # Errors
 /// With the key of the customization that cannot be done, and why.
-pub fn apply(image: &Image<'_>, settings: &Customizations) -> Result<()> {
+pub(crate) fn apply(image: &Image<'_>, settings: &Customizations) -> Result<()> {
     accounts::apply(image, settings)?;
     hostname::apply(image, settings.hostname.as_deref())?;
     time::apply(image, &settings.timezone)?;
@@ -83,7 +83,7 @@ pub fn apply(image: &Image<'_>, settings: &Customizations) -> Result<()> {
 ///
 /// # Errors
 /// As [`apply`].
-pub fn complete(image: &Image<'_>, settings: &Customizations) -> Result<Results> {
+pub(crate) fn complete(image: &Image<'_>, settings: &Customizations) -> Result<Results> {
     let mut results = Results::default();
     if let Some(profile) = &settings.openscap {
         results.reports = openscap::apply(image, profile)?;

@@ -13,7 +13,7 @@ use crate::recipe::{ScriptSettings, ScriptSource, When};
 use crate::sandbox::{Access, Kind, Mount, Network};
 
 /// Where a script finds itself and its files.
-pub const DIRECTORY: &str = "/run/osimg";
+pub(crate) const DIRECTORY: &str = "/run/osimg";
 /// The limit on a script that names no other.
 const TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// The longest script: it is passed on in memory.
@@ -25,7 +25,7 @@ const LAST_LINES: usize = 20;
 
 /// A script as the manifest and `osimg plan` show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ScriptRecord {
+pub(crate) struct ScriptRecord {
     /// Its name.
     pub name: String,
     /// When it is run.
@@ -42,7 +42,7 @@ pub struct ScriptRecord {
 
 /// A file for a script.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FileRecord {
+pub(crate) struct FileRecord {
     /// Its name below [`DIRECTORY`].
     pub name: String,
     /// The digest of its bytes, in hex; of a directory that of all its names and files.
@@ -53,7 +53,7 @@ pub struct FileRecord {
 ///
 /// # Errors
 /// [`ExitCode::Recipe`] with the file that cannot be read, or a script that cannot be run.
-pub fn records(scripts: &[ScriptSettings]) -> Result<Vec<ScriptRecord>> {
+pub(crate) fn records(scripts: &[ScriptSettings]) -> Result<Vec<ScriptRecord>> {
     scripts.iter().map(record).collect()
 }
 
@@ -153,7 +153,7 @@ fn command(script: &ScriptSettings, text: &str) -> Result<CommandLine> {
 ///
 /// # Errors
 /// [`ExitCode::Transaction`] with the last lines of a script that fails.
-pub fn run(image: &Image<'_>, scripts: &[ScriptSettings], when: When) -> Result<()> {
+pub(crate) fn run(image: &Image<'_>, scripts: &[ScriptSettings], when: When) -> Result<()> {
     scripts
         .iter()
         .filter(|script| script.when == when)

@@ -10,7 +10,7 @@ use crate::inspect::{File, Image, capability_text};
 /// The aspect in which a file differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Aspect {
+pub(crate) enum Aspect {
     /// Its type: a file, a directory, a link.
     Kind,
     /// Its content.
@@ -36,7 +36,7 @@ pub enum Aspect {
 impl Aspect {
     /// The name of the aspect.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Kind => "kind",
             Self::Content => "content",
@@ -54,7 +54,7 @@ impl Aspect {
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FileDifference {
+pub(crate) struct FileDifference {
     /// The aspect.
     pub aspect: Aspect,
     /// In the first image.
@@ -66,7 +66,7 @@ pub struct FileDifference {
 /// Which of the images have a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Presence {
+pub(crate) enum Presence {
     /// Only in the second.
     Added,
     /// Only in the first.
@@ -77,7 +77,7 @@ pub enum Presence {
 
 /// A file that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FileChange {
+pub(crate) struct FileChange {
     /// Its path.
     pub path: String,
     /// The package that owns it, in the second image if it exists there.
@@ -94,7 +94,7 @@ pub struct FileChange {
 
 /// All changed files, by path.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct FileChanges {
+pub(crate) struct FileChanges {
     /// The number of files only in the second image.
     pub added: usize,
     /// The number of files only in the first image.
@@ -110,7 +110,7 @@ pub struct FileChanges {
 impl FileChanges {
     /// Whether there are none.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 }

@@ -9,7 +9,7 @@ use crate::report::bytes;
 
 /// The size that a gate measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Measure {
+pub(crate) enum Measure {
     /// The unpacked files.
     Unpacked,
     /// The tarball.
@@ -18,7 +18,7 @@ pub enum Measure {
 
 /// The allowed growth, or with a minus sign the allowed shrinking.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Budget {
+pub(crate) enum Budget {
     /// In hundredths of the first image's size.
     Percent(f64),
     /// In bytes.
@@ -27,7 +27,7 @@ pub enum Budget {
 
 /// A condition under which `osimg diff` fails.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Gate {
+pub(crate) enum Gate {
     /// Any package differs.
     Packages,
     /// Any file differs.
@@ -38,7 +38,7 @@ pub enum Gate {
 
 /// The result of a gate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// The gate, as it was written.
     pub gate: String,
     /// Whether it holds.
@@ -128,7 +128,7 @@ impl Gate {
     ///
     /// # Errors
     /// Explains why that is not possible: a manifest has no files, a tree has no tarball.
-    pub fn judge(&self, difference: &Difference) -> Result<Verdict, String> {
+    pub(crate) fn judge(&self, difference: &Difference) -> Result<Verdict, String> {
         let (passed, reason) = match self {
             Self::Packages => {
                 let p = &difference.packages;

@@ -12,14 +12,14 @@ use serde::Serialize;
 
 use crate::inspect::{Image, Origin};
 
-pub use files::FileChanges;
-pub use gate::Gate;
-pub use packages::PackageChanges;
-pub use text::{TextOptions, text};
+pub(crate) use files::FileChanges;
+pub(crate) use gate::Gate;
+pub(crate) use packages::PackageChanges;
+pub(crate) use text::{TextOptions, text};
 
 /// One of the two images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Side {
+pub(crate) struct Side {
     /// Its title.
     pub title: String,
     /// Its source.
@@ -36,7 +36,7 @@ pub struct Side {
 
 /// A property of the system that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fact {
+pub(crate) struct Fact {
     /// Its name.
     pub name: String,
     /// Values only in the first image.
@@ -47,7 +47,7 @@ pub struct Fact {
 
 /// The differences between two images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// The first image.
     pub before: Side,
     /// The second image.
@@ -65,7 +65,7 @@ pub struct Difference {
 impl Difference {
     /// Whether nothing that was compared differs.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.facts.is_empty()
             && self.packages.is_empty()
             && self.files.as_ref().is_none_or(FileChanges::is_empty)
@@ -74,7 +74,7 @@ impl Difference {
 
 /// Compares two images.
 #[must_use]
-pub fn compare(before: &Image, after: &Image) -> Difference {
+pub(crate) fn compare(before: &Image, after: &Image) -> Difference {
     let mut notes = Vec::new();
     let measured = before.has_files() && after.has_files();
     let files = if measured {

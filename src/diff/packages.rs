@@ -12,7 +12,7 @@ const MOST_ENTRIES: usize = 50;
 
 /// A package in only one image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PackageEntry {
+pub(crate) struct PackageEntry {
     /// Name.
     pub name: String,
     /// `[epoch:]version-release`.
@@ -26,7 +26,7 @@ pub struct PackageEntry {
 /// Which version is newer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Direction {
+pub(crate) enum Direction {
     /// The second.
     Upgrade,
     /// The first.
@@ -37,7 +37,7 @@ pub enum Direction {
 
 /// A package that differs between the images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PackageChange {
+pub(crate) struct PackageChange {
     /// Name.
     pub name: String,
     /// Architecture.
@@ -62,7 +62,7 @@ pub struct PackageChange {
 
 /// All changed packages, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct PackageChanges {
+pub(crate) struct PackageChanges {
     /// Only in the second image.
     pub added: Vec<PackageEntry>,
     /// Only in the first image.
@@ -74,13 +74,13 @@ pub struct PackageChanges {
 impl PackageChanges {
     /// Whether there are none.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.count() == 0
     }
 
     /// The number of changes.
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.added.len() + self.removed.len() + self.changed.len()
     }
 }

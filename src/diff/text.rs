@@ -10,7 +10,7 @@ use crate::report::bytes;
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TextOptions {
+pub(crate) struct TextOptions {
     /// Whether every row is shown.
     pub all: bool,
 }
@@ -23,7 +23,7 @@ impl TextOptions {
 
 /// The complete text.
 #[must_use]
-pub fn text(difference: &Difference, options: TextOptions) -> String {
+pub(crate) fn text(difference: &Difference, options: TextOptions) -> String {
     let mut lines = Vec::new();
     head(difference, &mut lines);
     for fact in &difference.facts {

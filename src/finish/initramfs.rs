@@ -18,7 +18,7 @@ const FILE: &str = "etc/dracut.conf.d/zz-osimg-build.conf";
 
 /// The planned contents of the image, known before the installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Contents<'a> {
+pub(crate) struct Contents<'a> {
     /// The kernel's version, if one will be installed.
     pub kernel: Option<&'a str>,
     /// Whether the zstd program will be installed.
@@ -29,7 +29,11 @@ pub struct Contents<'a> {
 ///
 /// # Errors
 /// If it cannot be written.
-pub fn prepare(root: &InstallRoot, initramfs: Initramfs, contents: Contents<'_>) -> Result<()> {
+pub(crate) fn prepare(
+    root: &InstallRoot,
+    initramfs: Initramfs,
+    contents: Contents<'_>,
+) -> Result<()> {
     if initramfs == Initramfs::AsPackaged || contents.kernel.is_none() {
         return Ok(());
     }
@@ -46,7 +50,7 @@ pub fn prepare(root: &InstallRoot, initramfs: Initramfs, contents: Contents<'_>)
 ///
 /// # Errors
 /// If it cannot be removed.
-pub fn remove_drop_in(root: &InstallRoot) -> Result<()> {
+pub(crate) fn remove_drop_in(root: &InstallRoot) -> Result<()> {
     root.remove(Path::new(FILE))?;
     if root.kind(Path::new("usr/bin/dracut"))?.is_none()
         && root.kind(Path::new(DIRECTORY))? == Some(Kind::Directory)

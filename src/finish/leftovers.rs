@@ -58,7 +58,7 @@ const RPMDB_SIDE_FILES: [&str; 6] = [
 ///
 /// # Errors
 /// If something cannot be removed, or the rpmdb was not closed properly.
-pub fn remove(root: &InstallRoot, dbpath: &str, placed: &[String]) -> Result<Vec<String>> {
+pub(crate) fn remove(root: &InstallRoot, dbpath: &str, placed: &[String]) -> Result<Vec<String>> {
     let mut removed = Vec::new();
     for (path, _reason) in REMOVED {
         if root.remove(Path::new(path))? {

@@ -13,7 +13,7 @@ use crate::sandbox::{InstallRoot, Kind};
 ///
 /// # Errors
 /// If the file cannot be replaced.
-pub fn apply(root: &InstallRoot, machine_id: MachineId) -> Result<()> {
+pub(crate) fn apply(root: &InstallRoot, machine_id: MachineId) -> Result<()> {
     let content: &[u8] = match machine_id {
         MachineId::Empty => b"",
         MachineId::Uninitialized => b"uninitialized\n",

@@ -2,6 +2,6 @@
 //! file or directory.
 
 pub(crate) mod identities;
-pub mod initramfs;
-pub mod leftovers;
-pub mod machine_id;
+pub(crate) mod initramfs;
+pub(crate) mod leftovers;
+pub(crate) mod machine_id;

@@ -6,7 +6,7 @@ use ureq::http::HeaderMap;
 
 /// Whether a call may be repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repeat {
+pub(crate) enum Repeat {
     /// A repetition does no harm.
     Safe,
     /// Only if the first attempt was never sent.
@@ -15,7 +15,7 @@ pub enum Repeat {
 
 /// How a call reacts to a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
+pub(crate) enum Stop {
     /// The call ends immediately.
     Heed,
     /// The call continues, because it cleans up.
@@ -24,7 +24,7 @@ pub enum Stop {
 
 /// One call.
 #[derive(Debug, Clone)]
-pub struct Call {
+pub(crate) struct Call {
     /// `GET`, `POST`, …
     pub method: &'static str,
     /// The path below the service's address, with its query.
@@ -42,7 +42,7 @@ pub struct Call {
 impl Call {
     /// A call that only reads.
     #[must_use]
-    pub fn get(path: impl Into<String>) -> Self {
+    pub(crate) fn get(path: impl Into<String>) -> Self {
         Self {
             method: "GET",
             path: path.into(),
@@ -55,31 +55,39 @@ impl Call {
 
     /// A call that requests only the headers.
     #[must_use]
-    pub fn head(path: impl Into<String>) -> Self {
+    pub(crate) fn head(path: impl Into<String>) -> Self {
         Self { method: "HEAD", ..Self::get(path) }
     }
 
     /// A removal; repeating it does no harm.
     #[must_use]
-    pub fn delete(path: impl Into<String>) -> Self {
+    pub(crate) fn delete(path: impl Into<String>) -> Self {
         Self { method: "DELETE", ..Self::get(path) }
     }
 
     /// A call with a body, which is never repeated.
     #[must_use]
-    pub fn send(method: &'static str, path: impl Into<String>, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn send(
+        method: &'static str,
+        path: impl Into<String>,
+        body: impl Into<Vec<u8>>,
+    ) -> Self {
         Self { method, body: body.into(), repeat: Repeat::Unsent, ..Self::get(path) }
     }
 
     /// A call with a JSON body, which is never repeated.
     #[must_use]
-    pub fn json(method: &'static str, path: impl Into<String>, body: &serde_json::Value) -> Self {
+    pub(crate) fn json(
+        method: &'static str,
+        path: impl Into<String>,
+        body: &serde_json::Value,
+    ) -> Self {
         Self::send(method, path, body.to_string()).header("content-type", "application/json")
     }
 
     /// Adds or replaces a header.
     #[must_use]
-    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.retain(|(n, _)| *n != name);
         self.headers.push((name, value.into()));
         self
@@ -87,21 +95,21 @@ impl Call {
 
     /// Allows the call to be repeated.
     #[must_use]
-    pub fn repeatable(mut self) -> Self {
+    pub(crate) fn repeatable(mut self) -> Self {
         self.repeat = Repeat::Safe;
         self
     }
 
     /// Sets how the call reacts to a signal.
     #[must_use]
-    pub fn stop(mut self, stop: Stop) -> Self {
+    pub(crate) fn stop(mut self, stop: Stop) -> Self {
         self.stop = stop;
         self
     }
 }
 
 /// A streamed body of known length; it can be sent only once.
-pub struct Upload<'a> {
+pub(crate) struct Upload<'a> {
     /// The path below the service's address.
     pub path: String,
     /// Headers besides those that every call has.
@@ -123,7 +131,7 @@ impl std::fmt::Debug for Upload<'_> {
 
 /// An answer with any status.
 #[derive(Debug, Default)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The HTTP status.
     pub status: u16,
     pub(super) headers: HeaderMap,
@@ -135,7 +143,7 @@ impl Answer {
     /// An answer from its parts.
     #[cfg(test)]
     #[must_use]
-    pub fn new(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Self {
+    pub(crate) fn new(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Self {
         let headers = headers
             .iter()
             .filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)))
@@ -145,37 +153,37 @@ impl Answer {
 
     /// Whether it has one of these statuses.
     #[must_use]
-    pub fn is(&self, statuses: &[u16]) -> bool {
+    pub(crate) fn is(&self, statuses: &[u16]) -> bool {
         statuses.contains(&self.status)
     }
 
     /// The status with its name: `404 Not Found`.
     #[must_use]
-    pub fn status_line(&self) -> String {
+    pub(crate) fn status_line(&self) -> String {
         ureq::http::StatusCode::from_u16(self.status)
             .map_or_else(|_| self.status.to_string(), |status| status.to_string())
     }
 
     /// The value of a header.
     #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
     /// All values of a header that may occur more than once.
-    pub fn headers(&self, name: &str) -> impl Iterator<Item = &str> {
+    pub(crate) fn headers(&self, name: &str) -> impl Iterator<Item = &str> {
         self.headers.get_all(name).iter().filter_map(|value| value.to_str().ok())
     }
 
     /// The length that the server announces.
     #[must_use]
-    pub fn length(&self) -> Option<u64> {
+    pub(crate) fn length(&self) -> Option<u64> {
         self.header("content-length")?.parse().ok()
     }
 
     /// The encoding of the body; `None` if it is not encoded.
     #[must_use]
-    pub fn encoding(&self) -> Option<&str> {
+    pub(crate) fn encoding(&self) -> Option<&str> {
         self.header("content-encoding").filter(|coding| *coding != "identity")
     }
 

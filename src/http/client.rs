@@ -28,7 +28,7 @@ const LARGEST_ANSWER: u64 = 64 << 20;
 
 /// How redirects are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Redirects {
+pub(crate) enum Redirects {
     /// Up to five, and never from https to http, which would let attackers replace the bytes.
     Follow,
     /// Not followed: the redirect is the answer.
@@ -37,7 +37,7 @@ pub enum Redirects {
 
 /// Makes calls to servers, with one way to trust them.
 #[derive(Clone)]
-pub struct Client {
+pub(crate) struct Client {
     tls: TlsConfig,
     redirects: Redirects,
     silence: Duration,
@@ -59,7 +59,7 @@ impl Client {
     /// A client with the proxies of the environment.
     ///
     /// If the authorities cannot be read, or `OSIMG_HTTP_TIMEOUT` is not a number of seconds.
-    pub fn new(trust: &Trust, redirects: Redirects) -> Result<Self> {
+    pub(crate) fn new(trust: &Trust, redirects: Redirects) -> Result<Self> {
         let (tls, silence, proxies) =
             (trust.config()?, silence_limit()?, Arc::new(Proxies::from_environment()));
         let agents = [Stop::Heed, Stop::Ignore]
@@ -69,7 +69,7 @@ impl Client {
 
     /// The same client with a different treatment of redirects.
     #[must_use]
-    pub fn with(&self, redirects: Redirects) -> Self {
+    pub(crate) fn with(&self, redirects: Redirects) -> Self {
         let agents = [Stop::Heed, Stop::Ignore].map(|stop| {
             agent(&self.tls, redirects, stop, self.silence, self.silence, &self.proxies)
         });
@@ -80,7 +80,12 @@ impl Client {
     ///
     /// # Errors
     /// If there is no answer. A refusal is an answer.
-    pub fn call(&self, call: &Call, url: &str, headers: &[(&str, &str)]) -> Result<Answer, Error> {
+    pub(crate) fn call(
+        &self,
+        call: &Call,
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, Error> {
         let mut retry = Retry::new(call.stop);
         loop {
             let result =
@@ -107,7 +112,7 @@ impl Client {
     ///
     /// # Errors
     /// If there is no answer.
-    pub fn open(
+    pub(crate) fn open(
         &self,
         call: &Call,
         url: &str,
@@ -126,7 +131,7 @@ impl Client {
     ///
     /// # Errors
     /// If there is no answer, or the body cannot be read.
-    pub fn upload(
+    pub(crate) fn upload(
         &self,
         upload: Upload<'_>,
         url: &str,
@@ -199,7 +204,7 @@ fn read_whole(mut answer: Answer, body: Body) -> Result<Answer, Error> {
 }
 
 /// The streamed body of an answer. Its errors are [`Error`]s.
-pub struct Body(BodyReader<'static>);
+pub(crate) struct Body(BodyReader<'static>);
 
 impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

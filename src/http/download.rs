@@ -15,7 +15,7 @@ use crate::process;
 ///
 /// # Errors
 /// If it cannot be fetched completely, or is longer than `limit` bytes.
-pub fn text(client: &Client, url: &WebUrl, limit: u64) -> Result<Option<String>> {
+pub(crate) fn text(client: &Client, url: &WebUrl, limit: u64) -> Result<Option<String>> {
     let mut bytes = Vec::new();
     let take = |part: &[u8], begins| {
         if begins {
@@ -38,7 +38,7 @@ pub fn text(client: &Client, url: &WebUrl, limit: u64) -> Result<Option<String>>
 ///
 /// # Errors
 /// If it cannot be fetched completely, or is longer than `limit` bytes.
-pub fn download(
+pub(crate) fn download(
     client: &Client,
     url: &WebUrl,
     limit: u64,

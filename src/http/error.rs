@@ -37,7 +37,7 @@ enum Kind {
 
 /// A call that got no answer, or an incomplete one.
 #[derive(Debug)]
-pub struct Error {
+pub(crate) struct Error {
     kind: Kind,
     why: String,
     hint: Option<&'static str>,
@@ -67,25 +67,25 @@ impl Error {
 
     /// Whether another attempt may succeed.
     #[must_use]
-    pub fn is_temporary(&self) -> bool {
+    pub(crate) fn is_temporary(&self) -> bool {
         matches!(self.kind, Kind::Temporary | Kind::Unsent)
     }
 
     /// Whether the server's certificate is the reason.
     #[must_use]
-    pub fn is_trust_error(&self) -> bool {
+    pub(crate) fn is_trust_error(&self) -> bool {
         self.kind == Kind::Trust
     }
 
     /// A hint how to fix it, if there is one.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
+    pub(crate) fn hint(&self) -> Option<&'static str> {
         self.hint
     }
 
     /// The failure of `doing`, with `code` unless the reason is a signal or a certificate.
     #[must_use]
-    pub fn failure(self, code: ExitCode, doing: impl Into<String>) -> anyhow::Error {
+    pub(crate) fn failure(self, code: ExitCode, doing: impl Into<String>) -> anyhow::Error {
         let failure = match self.kind {
             Kind::Stopped => {
                 return process::stopped(
@@ -201,7 +201,7 @@ fn halt(cause: &Cause) -> Option<&Halt> {
 
 /// An address for display: without its user, password, query and fragment.
 #[must_use]
-pub fn shown(url: &str) -> String {
+pub(crate) fn shown(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
     let cut = rest.find(['?', '#']).unwrap_or(rest.len());
     let place = rest.get(..cut).unwrap_or_default();

@@ -16,10 +16,10 @@ mod transport;
 mod trust;
 mod url;
 
-pub use call::{Answer, Call, Stop, Upload};
-pub use client::{Body, Client, Redirects};
-pub use download::{download, text};
-pub use error::{Error, shown};
-pub use retry::Retry;
-pub use trust::Trust;
-pub use url::{WebUrl, is_loopback};
+pub(crate) use call::{Answer, Call, Stop, Upload};
+pub(crate) use client::{Body, Client, Redirects};
+pub(crate) use download::{download, text};
+pub(crate) use error::{Error, shown};
+pub(crate) use retry::Retry;
+pub(crate) use trust::Trust;
+pub(crate) use url::{WebUrl, is_loopback};

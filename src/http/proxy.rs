@@ -31,7 +31,7 @@ pub(super) struct Proxies {
 }
 
 impl Proxies {
-    pub fn from_environment() -> Self {
+    pub(super) fn from_environment() -> Self {
         Self::read(|name| std::env::var(name).ok())
     }
 
@@ -56,7 +56,7 @@ impl Proxies {
     }
 
     /// The proxy for an address; `None` if it is reached directly.
-    pub fn to(&self, uri: &Uri) -> Result<Option<&Proxy>, String> {
+    pub(super) fn to(&self, uri: &Uri) -> Result<Option<&Proxy>, String> {
         let secure = uri.scheme_str() == Some("https");
         let Some(found) = (if secure { &self.https } else { &self.http }) else { return Ok(None) };
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });

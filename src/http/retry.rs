@@ -15,7 +15,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The attempts of one call.
 #[derive(Debug)]
-pub struct Retry {
+pub(crate) struct Retry {
     stop: Stop,
     made: u32,
     pause: Duration,
@@ -24,13 +24,13 @@ pub struct Retry {
 impl Retry {
     /// The state before the first attempt.
     #[must_use]
-    pub fn new(stop: Stop) -> Self {
+    pub(crate) fn new(stop: Stop) -> Self {
         Self { stop, made: 1, pause: FIRST_PAUSE }
     }
 
     /// Whether another attempt may be made.
     #[must_use]
-    pub fn is_left(&self) -> bool {
+    pub(crate) fn is_left(&self) -> bool {
         self.made < ATTEMPTS
     }
 
@@ -39,7 +39,7 @@ impl Retry {
     ///
     /// # Errors
     /// If a signal asks to stop.
-    pub fn again(&mut self, asked: Option<Duration>) -> Result<bool, Error> {
+    pub(crate) fn again(&mut self, asked: Option<Duration>) -> Result<bool, Error> {
         if !self.is_left() {
             return Ok(false);
         }

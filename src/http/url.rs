@@ -101,7 +101,7 @@ impl fmt::Display for WebUrl {
 
 /// Whether a host, with or without port, is this machine. It does not need TLS.
 #[must_use]
-pub fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(v6) => v6.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),

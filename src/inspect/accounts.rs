@@ -7,7 +7,7 @@ use crate::contents::Contents;
 
 /// A user of the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct User {
+pub(crate) struct User {
     /// Name.
     pub name: String,
     /// Number.

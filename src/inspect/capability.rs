@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 ///
 /// An unknown value is shown in hex, so that nothing is hidden.
 #[must_use]
-pub fn capability_text(value: &[u8]) -> String {
+pub(crate) fn capability_text(value: &[u8]) -> String {
     let word = |at: usize| {
         value.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes)
     };

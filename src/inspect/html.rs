@@ -23,7 +23,7 @@ const UNOWNED: usize = 60;
 
 /// A problem of the image, for display in the page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// `error` or `warning`.
     pub severity: String,
     /// The check's name.
@@ -44,7 +44,7 @@ pub struct Finding {
 ///
 /// # Errors
 /// If the image cannot be written as JSON.
-pub fn html(image: &Image, findings: Option<&[Finding]>) -> Result<String> {
+pub(crate) fn html(image: &Image, findings: Option<&[Finding]>) -> Result<String> {
     let data = data(image, findings)?;
     let mut page = String::with_capacity(PAGE.len() + STYLE.len() + SCRIPT.len() + data.len());
     // A single pass, so that inserted text is never searched for placeholders.

@@ -6,7 +6,7 @@ use std::fmt;
 /// The purpose of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ContentKind {
+pub(crate) enum ContentKind {
     /// Kernels, initramfs and modules.
     Kernel,
     /// Firmware of devices.
@@ -35,7 +35,7 @@ pub enum ContentKind {
 
 impl ContentKind {
     /// All kinds, in the order of the page's legend.
-    pub const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Kernel,
         Self::Firmware,
         Self::Programs,
@@ -52,7 +52,7 @@ impl ContentKind {
 
     /// The kind for a path in the image, without a leading slash.
     #[must_use]
-    pub fn from_path(path: &[u8]) -> Self {
+    pub(crate) fn from_path(path: &[u8]) -> Self {
         let path = String::from_utf8_lossy(path);
         let parts: Vec<&str> = path.split('/').collect();
         let below_usr = parts.strip_prefix(&["usr"]).unwrap_or(&parts);

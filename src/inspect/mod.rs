@@ -24,17 +24,17 @@ use crate::archive::FromTree;
 use crate::contents::{Contents, Digests, Kind, Options, Traits};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 
-pub use accounts::User;
-pub use capability::capability_text;
-pub use html::{Finding, html};
-pub use kinds::ContentKind;
-pub use services::Service;
-pub use text::{TextOptions, text};
+pub(crate) use accounts::User;
+pub(crate) use capability::capability_text;
+pub(crate) use html::{Finding, html};
+pub(crate) use kinds::ContentKind;
+pub(crate) use services::Service;
+pub(crate) use text::{TextOptions, text};
 
 /// The kind of source of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum OriginKind {
+pub(crate) enum OriginKind {
     /// A tarball.
     Tarball,
     /// A tree of files.
@@ -45,7 +45,7 @@ pub enum OriginKind {
 
 /// The source of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// The path as given.
     pub path: String,
     /// Its kind.
@@ -64,7 +64,7 @@ pub struct Origin {
 
 /// A package of the image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Package {
+pub(crate) struct Package {
     /// `name-epoch:version-release.arch`.
     pub nevra: String,
     /// Name.
@@ -103,7 +103,7 @@ pub struct Package {
 
 /// An entry of a package's changelog.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Change {
+pub(crate) struct Change {
     /// Seconds since 1970.
     pub time: u64,
     /// The author and the version.
@@ -114,7 +114,7 @@ pub struct Change {
 
 /// A file of the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct File {
+pub(crate) struct File {
     /// Its path inside the image, without a slash at the beginning; empty for the root.
     pub path: Box<[u8]>,
     /// Its type. A hard link is a separate file here, as it is after unpacking.
@@ -148,20 +148,20 @@ impl Deref for File {
 impl File {
     /// The path for display: absolute, without control characters.
     #[must_use]
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         shown(&self.path)
     }
 }
 
 /// A path for display: absolute, without control characters.
 #[must_use]
-pub fn shown(path: &[u8]) -> String {
+pub(crate) fn shown(path: &[u8]) -> String {
     format!("/{}", crate::text::bytes(path))
 }
 
 /// Totals over all files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// Members.
     pub members: u64,
     /// Regular files.
@@ -182,7 +182,7 @@ pub struct Totals {
 
 /// A size with its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Share {
+pub(crate) struct Share {
     /// The name.
     pub name: String,
     /// Bytes.
@@ -193,7 +193,7 @@ pub struct Share {
 
 /// A file with privileges beyond its user's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Privileged {
+pub(crate) struct Privileged {
     /// Its path.
     pub path: String,
     /// The permissions in octal.
@@ -208,7 +208,7 @@ pub struct Privileged {
 
 /// A key or authority that the image trusts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Key {
+pub(crate) struct Key {
     /// `rpm` (in the rpmdb), `rpm file`, `ssh login`, `ssh host`, `authority`.
     pub kind: String,
     /// Its name.
@@ -217,7 +217,7 @@ pub struct Key {
 
 /// The image's SELinux policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// `SELINUXTYPE`
     pub name: String,
     /// `SELINUX`: enforcing, permissive or disabled.
@@ -226,7 +226,7 @@ pub struct Policy {
 
 /// How the image was built, from its manifest.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Built {
+pub(crate) struct Built {
     /// osimg's version.
     pub osimg: String,
     /// The package manager.
@@ -243,7 +243,7 @@ pub struct Built {
 
 /// Names by number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Names {
+pub(crate) struct Names {
     /// Names of users.
     pub users: BTreeMap<u64, String>,
     /// Names of groups.
@@ -253,7 +253,7 @@ pub struct Names {
 impl Names {
     /// `USER:GROUP`, with numbers for unknown names.
     #[must_use]
-    pub fn owner(&self, uid: u64, gid: u64) -> String {
+    pub(crate) fn owner(&self, uid: u64, gid: u64) -> String {
         let named = |names: &BTreeMap<u64, String>, id: u64| {
             names
                 .get(&id)
@@ -265,7 +265,7 @@ impl Names {
 
 /// The facts about an image.
 #[derive(Debug, Clone, Serialize)]
-pub struct Image {
+pub(crate) struct Image {
     /// Its source.
     pub origin: Origin,
     /// Its name, from the manifest.
@@ -315,13 +315,13 @@ pub struct Image {
 impl Image {
     /// Whether its files are known.
     #[must_use]
-    pub fn has_files(&self) -> bool {
+    pub(crate) fn has_files(&self) -> bool {
         self.origin.kind != OriginKind::Manifest
     }
 
     /// Its title for display.
     #[must_use]
-    pub fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         match (&self.name, &self.version) {
             (Some(name), Some(version)) => format!("{name}-{version}"),
             _ => {
@@ -333,7 +333,7 @@ impl Image {
 }
 
 /// Options for reading an image.
-pub struct Reading<'a> {
+pub(crate) struct Reading<'a> {
     /// Receives the number of bytes read and the total size of a tarball.
     pub progress: &'a dyn Fn(u64, u64),
     /// Called often; an error stops the reading.
@@ -350,7 +350,7 @@ impl std::fmt::Debug for Reading<'_> {
 ///
 /// # Errors
 /// If it is none of these, or cannot be read completely.
-pub fn open(path: &Path, reading: &Reading<'_>) -> Result<(Image, Option<Contents>)> {
+pub(crate) fn open(path: &Path, reading: &Reading<'_>) -> Result<(Image, Option<Contents>)> {
     let opening = || format!("opening {}", path.display());
     let metadata = std::fs::metadata(path).or_fail_hint(
         ExitCode::Space,

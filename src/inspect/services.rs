@@ -10,7 +10,7 @@ const DIRECTORIES: [&str; 2] = ["etc/systemd/system", "usr/lib/systemd/system"];
 
 /// A unit that is started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Service {
+pub(crate) struct Service {
     /// The unit.
     pub unit: String,
     /// The units that start it.

@@ -7,14 +7,14 @@ use crate::report::bytes;
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TextOptions {
+pub(crate) struct TextOptions {
     /// The maximum number of rows per list; `None` for all.
     pub rows: Option<usize>,
 }
 
 /// The complete text.
 #[must_use]
-pub fn text(image: &Image, options: TextOptions) -> String {
+pub(crate) fn text(image: &Image, options: TextOptions) -> String {
     let mut out = Text { text: String::new(), rows: options.rows.unwrap_or(usize::MAX) };
     identity(image, &mut out);
     let mut packages: Vec<Share> = image

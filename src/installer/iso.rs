@@ -18,7 +18,7 @@ const LARGEST_FOLDER: u32 = 32 << 20;
 
 /// An ISO image.
 #[derive(Debug)]
-pub struct Iso<R> {
+pub(crate) struct Iso<R> {
     image: R,
     /// The roots of its trees: the one with Rock Ridge or plain names, then Joliet's.
     roots: Vec<(Names, Record)>,
@@ -32,12 +32,12 @@ enum Names {
 
 /// Where a file's bytes are: pieces of the image, as (offset, length).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Extents(Vec<(u64, u64)>);
+pub(crate) struct Extents(Vec<(u64, u64)>);
 
 impl Extents {
     /// The file's size.
     #[must_use]
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.0.iter().map(|(_, length)| length).sum()
     }
 }
@@ -61,7 +61,7 @@ impl<R: Read + Seek> Iso<R> {
     ///
     /// # Errors
     /// When it cannot be read or is not an ISO image.
-    pub fn open(mut image: R) -> io::Result<Self> {
+    pub(crate) fn open(mut image: R) -> io::Result<Self> {
         let mut roots = Vec::new();
         for number in FIRST_DESCRIPTOR..FIRST_DESCRIPTOR + MOST_DESCRIPTORS {
             let mut descriptor = [0_u8; SECTOR as usize];
@@ -98,7 +98,7 @@ impl<R: Read + Seek> Iso<R> {
     ///
     /// # Errors
     /// When the image is damaged; a missing file is none.
-    pub fn find(&mut self, path: &str) -> io::Result<Option<Extents>> {
+    pub(crate) fn find(&mut self, path: &str) -> io::Result<Option<Extents>> {
         for (names, root) in self.roots.clone() {
             if let Some(found) = self.descend(path, names, root)? {
                 return Ok(Some(found));
@@ -172,7 +172,7 @@ impl<R: Read + Seek> Iso<R> {
     }
 
     /// A reader of a file's bytes.
-    pub fn read(&mut self, extents: &Extents) -> impl Read {
+    pub(crate) fn read(&mut self, extents: &Extents) -> impl Read {
         Reader { image: &mut self.image, left: extents.0.clone() }
     }
 }

@@ -26,7 +26,7 @@ impl ImageRelease {
 
 /// The result of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Comparison {
+pub(super) enum Comparison {
     /// One and the same.
     Same,
     /// They differ in a way that does no harm, or one side is not known; a note for the user.
@@ -44,7 +44,7 @@ const OTHER_NAMES: [(&str, &[&str]); 3] = [
 
 /// Compares an install tree's release with the image's.
 #[must_use]
-pub fn compare(tree: &Release, image: &ImageRelease) -> Comparison {
+pub(super) fn compare(tree: &Release, image: &ImageRelease) -> Comparison {
     let (Some(id), Some(version)) = (&image.id, &image.version) else {
         return Comparison::Note(format!(
             "the image's distribution is not known (no manifest next to it): it must be {tree}, \

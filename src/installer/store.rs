@@ -31,7 +31,7 @@ pub(super) struct Store {
 
 impl Store {
     /// The store below osimg's cache directory.
-    pub fn open(cache: &Path) -> Result<Self> {
+    pub(super) fn open(cache: &Path) -> Result<Self> {
         let shown = cache.join(PIECES);
         let open = private::make(cache)?;
         let directory = private::fd_path(&open).join(PIECES);
@@ -63,7 +63,7 @@ impl Store {
     }
 
     /// The piece of that digest, if it is here and still what it was.
-    pub fn find(&self, sha256: &str) -> Option<Piece> {
+    pub(super) fn find(&self, sha256: &str) -> Option<Piece> {
         let path = self.directory.join(sha256);
         let piece = Piece::from_file(&path, |_, _| {}).ok()?;
         if piece.sha256 == sha256 {
@@ -75,7 +75,7 @@ impl Store {
     }
 
     /// Lets `fill` write a file, checks its digest, and keeps it; `None` when `fill` found no file.
-    pub fn keep(
+    pub(super) fn keep(
         &self,
         what: &str,
         sha256: Option<&str>,

@@ -23,7 +23,7 @@ pub(super) enum Tree {
 
 impl Tree {
     /// The place of a file in it, for messages.
-    pub fn place(&self, path: &str) -> String {
+    pub(super) fn place(&self, path: &str) -> String {
         match self {
             Self::Directory(directory) => directory.join(path).display().to_string(),
             Self::Iso { path: image, .. } => format!("{path} in {}", image.display()),
@@ -32,7 +32,7 @@ impl Tree {
     }
 
     /// A small text, if the tree has it.
-    pub fn text(&mut self, path: &str, limit: u64) -> Result<Option<String>> {
+    pub(super) fn text(&mut self, path: &str, limit: u64) -> Result<Option<String>> {
         let doing = format!("reading {}", self.place(path));
         let mut bytes = Vec::new();
         match self {
@@ -75,7 +75,7 @@ impl Tree {
 
     /// A file as a piece, checked against what the tree promises, if the tree has it; in place in a
     /// directory, otherwise through the store.
-    pub fn piece(
+    pub(super) fn piece(
         &mut self,
         path: &TreePath,
         checksum: Option<&Checksum>,

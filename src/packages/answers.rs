@@ -37,7 +37,7 @@ pub(super) struct Answers<'a> {
 
 impl<'a> Answers<'a> {
     /// The state before the first answer.
-    pub fn new(step: &'a Step<'a>) -> Self {
+    pub(super) fn new(step: &'a Step<'a>) -> Self {
         Self {
             step,
             planned: Vec::new(),
@@ -54,12 +54,12 @@ impl<'a> Answers<'a> {
     }
 
     /// The packages announced so far.
-    pub fn planned(&self) -> &[PlannedPackage] {
+    pub(super) fn planned(&self) -> &[PlannedPackage] {
         self.plan.as_ref().map_or(&self.planned, |plan| &plan.install)
     }
 
     /// Processes one line of the driver's standard output.
-    pub fn take(&mut self, line: &str) {
+    pub(super) fn take(&mut self, line: &str) {
         let report = self.step.report();
         match serde_json::from_str(line) {
             Ok(Event::Loading { repositories }) => self.step.item(&repositories.join(", ")),

@@ -108,7 +108,7 @@ pub(super) struct Watch<'a> {
 impl<'a> Watch<'a> {
     /// Starts to watch, before the driver starts. `detail` belongs to its request and has the files
     /// that a lock lists.
-    pub fn new(job: &'a Job<'a>, detail: &Value) -> Result<Self> {
+    pub(super) fn new(job: &'a Job<'a>, detail: &Value) -> Result<Self> {
         let space = Space::read(job.cache.directory())?;
         let (began, next) = (SystemTime::now(), Instant::now());
         let mut watch = Self {
@@ -145,7 +145,7 @@ impl<'a> Watch<'a> {
     /// # Errors
     /// [`ExitCode::Repository`] if a file is too large, [`ExitCode::Space`] if there is not enough
     /// free space. Both name the repository, and the file is removed.
-    pub fn check(&mut self, planned: &[PlannedPackage]) -> Result<()> {
+    pub(super) fn check(&mut self, planned: &[PlannedPackage]) -> Result<()> {
         if Instant::now() < self.next {
             return Ok(());
         }

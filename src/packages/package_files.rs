@@ -19,7 +19,7 @@ pub(super) enum FileSource<'a> {
 impl FileSource<'_> {
     /// The location in a lock: the full address, or only the name of a local file, because the
     /// recipe has its path.
-    pub fn location(&self) -> String {
+    pub(super) fn location(&self) -> String {
         match self {
             Self::Local(path) => {
                 path.file_name().unwrap_or_default().to_string_lossy().into_owned()

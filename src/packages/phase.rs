@@ -21,12 +21,12 @@ pub(super) enum Phase {
 impl Phase {
     /// Whether package code runs. In that case there is no network, and only this build's view of
     /// the cache.
-    pub fn installs(self) -> bool {
+    pub(super) fn installs(self) -> bool {
         matches!(self, Self::Install | Self::InstallFiles)
     }
 
     /// Its name in the request.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Resolve => "resolve",
             Self::Download => "download",

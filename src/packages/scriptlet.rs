@@ -13,7 +13,7 @@ pub(super) struct FailedScriptlet {
 
 impl FailedScriptlet {
     /// Parses the message of dnf and rpm: `Error in POSTIN scriptlet in rpm package NAME`.
-    pub fn new(message: &str, output: String) -> Self {
+    pub(super) fn new(message: &str, output: String) -> Self {
         let package = message.rsplit_once("package ").map_or("", |(_, name)| name.trim());
         Self { package: package.to_owned(), message: message.to_owned(), output }
     }

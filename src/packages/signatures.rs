@@ -35,7 +35,7 @@ pub(super) enum Signer {
 
 impl Signer {
     /// The fingerprint or key id.
-    pub fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         match self {
             Self::Pinned(name) | Self::Unknown(name) => name,
         }

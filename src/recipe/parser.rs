@@ -17,7 +17,7 @@ pub(super) struct Parser<'a> {
 
 impl Parser<'_> {
     /// The statement of a line. Errors are recorded, and then there is no statement.
-    pub fn statement(&mut self, line: &Line<'_>) -> Option<StatementKind> {
+    pub(super) fn statement(&mut self, line: &Line<'_>) -> Option<StatementKind> {
         // Advice is expensive, and is not needed for the thousandth error.
         if self.errors.is_full() {
             self.errors.stop();

@@ -13,7 +13,11 @@ use crate::set::manifest::{Manifest, Package};
 ///
 /// `os_release` describes the distribution; the namespace is its `ID`, as scanners expect.
 #[must_use]
-pub fn package_url(nevra: &str, source: &str, os_release: &BTreeMap<String, String>) -> String {
+pub(super) fn package_url(
+    nevra: &str,
+    source: &str,
+    os_release: &BTreeMap<String, String>,
+) -> String {
     let parts = Nevra::lenient(nevra);
     let id = os_release.get("ID").map_or("", String::as_str).to_ascii_lowercase();
     let mut url = String::from("pkg:rpm/");

@@ -14,7 +14,7 @@ pub(super) enum Licence {
 }
 
 impl Licence {
-    pub fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let text = text.trim();
         if text.is_empty() || text == "(none)" {
             return Self::Unknown;
@@ -37,7 +37,7 @@ impl Licence {
     }
 
     /// Its representation in an SPDX document.
-    pub fn reference(&self) -> String {
+    pub(super) fn reference(&self) -> String {
         match self {
             Self::Expression(text) => text.clone(),
             Self::Text(text) => reference(text),

@@ -21,11 +21,11 @@ use std::time::SystemTime;
 use crate::error::Result;
 use crate::recipe::SbomKind;
 use crate::set::manifest::Manifest;
-pub use sign::{Passphrase, SignKey, Signer};
+pub(crate) use sign::{Passphrase, SignKey, Signer};
 
 /// A file next to the tarballs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Document {
+pub(crate) struct Document {
     /// The suffix after the artifact's `NAME-VERSION` or after a full file name: see
     /// [`Document::name`].
     pub suffix: String,
@@ -39,14 +39,14 @@ pub struct Document {
 impl Document {
     /// Its file name; `stem` is the artifact's `NAME-VERSION`.
     #[must_use]
-    pub fn name(&self, stem: &str) -> String {
+    pub(crate) fn name(&self, stem: &str) -> String {
         format!("{}.{}", self.of.as_deref().unwrap_or(stem), self.suffix)
     }
 }
 
 /// The documents that a build writes, and their signers.
 #[derive(Debug, Clone, Default)]
-pub struct Documents {
+pub(crate) struct Documents {
     kinds: Vec<SbomKind>,
     signers: Arc<Vec<Signer>>,
 }
@@ -56,7 +56,11 @@ impl Documents {
     ///
     /// # Errors
     /// If a key cannot be read or opened.
-    pub fn new(kinds: &[SbomKind], keys: &[SignKey], passphrase: &Passphrase) -> Result<Self> {
+    pub(crate) fn new(
+        kinds: &[SbomKind],
+        keys: &[SignKey],
+        passphrase: &Passphrase,
+    ) -> Result<Self> {
         let signers =
             keys.iter().map(|key| Signer::open(key, passphrase)).collect::<Result<_>>()?;
         let mut kinds = kinds.to_vec();
@@ -70,7 +74,7 @@ impl Documents {
     ///
     /// # Errors
     /// If a tarball cannot be read or a signature cannot be created.
-    pub fn create<R: Read + Seek>(
+    pub(crate) fn create<R: Read + Seek>(
         &self,
         manifest: &Manifest,
         stem: &str,

@@ -21,7 +21,7 @@ const LARGEST_KEY: u64 = 1 << 20;
 
 /// The signature scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
+pub(crate) enum Scheme {
     /// `FILE.minisig`
     Minisign,
     /// `FILE.asc`
@@ -39,7 +39,7 @@ impl Scheme {
 
 /// A signing key as given by the user: `minisign:FILE` or `openpgp:FILE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SignKey {
+pub(crate) struct SignKey {
     /// The scheme.
     pub scheme: Scheme,
     /// The file with the secret key.
@@ -68,7 +68,7 @@ impl FromStr for SignKey {
 
 /// The passphrase of a locked key; it is never printed.
 #[derive(Clone, Default)]
-pub struct Passphrase(Option<String>);
+pub(crate) struct Passphrase(Option<String>);
 
 impl fmt::Debug for Passphrase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,7 +81,7 @@ impl Passphrase {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn find(file: Option<&Path>) -> Result<Self> {
+    pub(crate) fn find(file: Option<&Path>) -> Result<Self> {
         let passphrase = match file {
             None => std::env::var(PASSPHRASE).ok(),
             Some(file) => {
@@ -98,7 +98,7 @@ impl Passphrase {
 }
 
 /// An opened signing key.
-pub struct Signer {
+pub(crate) struct Signer {
     file: PathBuf,
     key: Secret,
 }
@@ -120,7 +120,7 @@ impl Signer {
     ///
     /// # Errors
     /// [`ExitCode::Trust`] if it is not such a key, or if the passphrase is missing or wrong.
-    pub fn open(key: &SignKey, passphrase: &Passphrase) -> Result<Self> {
+    pub(crate) fn open(key: &SignKey, passphrase: &Passphrase) -> Result<Self> {
         let opening = || format!("opening the signing key {}", key.file.display());
         let text = read_small(&key.file).or_fail(ExitCode::Trust, opening())?;
         let secret = match key.scheme {

@@ -23,7 +23,7 @@ pub(crate) fn stem(name: &str, version: &str) -> String {
 ///
 /// # Errors
 /// Names the character that does not do.
-pub fn check_names(name: &str, version: &str) -> Result<()> {
+pub(crate) fn check_names(name: &str, version: &str) -> Result<()> {
     let refused = |text: &str, why: String| {
         Failure::new(ExitCode::Usage, format!("naming the image '{}': {why}", text.escape_debug()))
     };
@@ -70,7 +70,12 @@ impl Place {
     /// The names of a version among those that are there: `NAME-VERSION`, and `NAME-VERSION.ARCH`
     /// where another architecture has the plain names. The first architecture of a name gets the
     /// plain ones, and keeps them.
-    pub fn of(name: &str, version: &str, arch: Option<&str>, there: &[Neighbour<'_>]) -> Self {
+    pub(crate) fn of(
+        name: &str,
+        version: &str,
+        arch: Option<&str>,
+        there: &[Neighbour<'_>],
+    ) -> Self {
         let plain = stem(name, version);
         let latest = format!("{name}-latest");
         let Some(arch) = arch else { return Self { stem: plain, latest } };

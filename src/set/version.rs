@@ -57,7 +57,7 @@ pub(crate) struct NewFile<'a> {
 }
 
 impl<'a> NewFiles<'a> {
-    pub fn from_set(set: &'a Set, tree: Option<&'a str>) -> Self {
+    pub(crate) fn from_set(set: &'a Set, tree: Option<&'a str>) -> Self {
         let files = Role::ALL.into_iter().filter_map(|role| {
             let (piece, extension) =
                 (set.piece(role)?, if shared(role) { "" } else { set.tarball.extension });
@@ -66,7 +66,7 @@ impl<'a> NewFiles<'a> {
         Self { tree, files: files.collect() }
     }
 
-    pub fn from_tarballs(tarballs: &'a [Tarball], tree: &'a str) -> Self {
+    pub(crate) fn from_tarballs(tarballs: &'a [Tarball], tree: &'a str) -> Self {
         let file = |tarball: &'a Tarball| NewFile {
             role: Role::Tarball,
             extension: extension_of(&tarball.file),
@@ -161,7 +161,7 @@ impl PublishedFile {
 
 impl Clash {
     /// A short description of the existing file: its place, digest and date.
-    pub fn existing(&self) -> String {
+    pub(crate) fn existing(&self) -> String {
         let digest = match (&self.file.sha256, &self.file.sha512) {
             (Some(sha256), _) => format!("sha256 {sha256}"),
             (None, Some(sha512)) => format!("sha512 {sha512}"),
@@ -173,7 +173,7 @@ impl Clash {
     }
 
     /// The difference, in a few words.
-    pub const fn difference(&self) -> &'static str {
+    pub(crate) const fn difference(&self) -> &'static str {
         match self.why {
             Why::OtherBytes => "exists with other bytes",
             Why::OtherTree => "exists with other content",
@@ -183,7 +183,7 @@ impl Clash {
 
     /// The failure of a publication that may not replace anything. `doing` names what was being
     /// published, and where.
-    pub fn refuse(&self, doing: &str, stem: &str) -> anyhow::Error {
+    pub(crate) fn refuse(&self, doing: &str, stem: &str) -> anyhow::Error {
         Failure::new(
             ExitCode::Registry,
             format!("{doing}: {stem} {}: {}", self.difference(), self.existing()),

@@ -59,7 +59,7 @@ impl Crests<'_> {
 
     /// Sorts the open groups (start, end, number of equal bytes) until the crests of no group
     /// differ before the next crest. Returns the groups that are still equal.
-    pub fn sort_by_bytes(
+    pub(crate) fn sort_by_bytes(
         &self,
         keys: &mut [u64],
         mut open: Vec<(usize, usize, usize)>,

@@ -71,17 +71,17 @@ fn drop_capabilities() -> Result<()> {
 /// Numbers that the `libc` crate does not name everywhere; the same on x86_64 and aarch64, as all
 /// newer calls are.
 mod number {
-    pub const OPEN_TREE: i64 = 428;
-    pub const MOVE_MOUNT: i64 = 429;
-    pub const FSOPEN: i64 = 430;
-    pub const FSCONFIG: i64 = 431;
-    pub const FSMOUNT: i64 = 432;
-    pub const FSPICK: i64 = 433;
-    pub const CLONE3: i64 = 435;
-    pub const PIDFD_GETFD: i64 = 438;
-    pub const MOUNT_SETATTR: i64 = 442;
-    pub const QUOTACTL_FD: i64 = 443;
-    pub const OPEN_TREE_ATTR: i64 = 467;
+    pub(super) const OPEN_TREE: i64 = 428;
+    pub(super) const MOVE_MOUNT: i64 = 429;
+    pub(super) const FSOPEN: i64 = 430;
+    pub(super) const FSCONFIG: i64 = 431;
+    pub(super) const FSMOUNT: i64 = 432;
+    pub(super) const FSPICK: i64 = 433;
+    pub(super) const CLONE3: i64 = 435;
+    pub(super) const PIDFD_GETFD: i64 = 438;
+    pub(super) const MOUNT_SETATTR: i64 = 442;
+    pub(super) const QUOTACTL_FD: i64 = 443;
+    pub(super) const OPEN_TREE_ATTR: i64 = 467;
 }
 
 fn filters(chown: ChownCalls) -> Result<Vec<BpfProgram>> {

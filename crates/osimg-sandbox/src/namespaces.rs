@@ -17,7 +17,7 @@ use crate::error::{Context, Result, invalid};
 ///
 /// # Errors
 /// When the process is not what the supervisor started, or a namespace cannot be made.
-pub fn main(
+pub(crate) fn main(
     network: Network,
     terminal: Terminal,
     isolation: Isolation,

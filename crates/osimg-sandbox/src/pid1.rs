@@ -25,7 +25,7 @@ use crate::error::{Context, Result, invalid};
 ///
 /// # Errors
 /// Never for what the supervisor can be told over the socket.
-pub fn main(isolation: Isolation) -> Result<i32> {
+pub(crate) fn main(isolation: Isolation) -> Result<i32> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).context("binding pid 1 to its parent")?;
     if std::process::id() != 1 {
         return Err(invalid("starting pid 1 of the sandbox: this process has another number"));

@@ -10,7 +10,7 @@ use crate::command::CommandLine;
 /// Where the install root is inside the sandbox when the host's programs work on it.
 pub const BUILD_ROOT: &str = "/buildroot";
 /// The name that programs in the sandbox see as the host's.
-pub const HOSTNAME: &str = "localhost";
+pub(crate) const HOSTNAME: &str = "localhost";
 
 /// Which network a run sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

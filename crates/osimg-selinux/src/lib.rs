@@ -10,6 +10,7 @@
 //! 3. Otherwise the last regex with a matching file type: `.local` after `.homedirs` after
 //!    `file_contexts`, lines in their order.
 //! 4. `<<none>>` means: no label.
+#![warn(unreachable_pub)]
 #![doc = include_str!("../README.md")]
 
 mod byteset;

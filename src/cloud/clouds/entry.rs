@@ -17,7 +17,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub fn cloud(self) -> Result<Cloud> {
+    pub(super) fn cloud(self) -> Result<Cloud> {
         let cacert = self.path("cacert");
         if let Some(path) = cacert.as_ref().filter(|path| !path.is_file()) {
             return Err(self.wrong(&format!("its cacert {} is not a file", path.display())));

@@ -27,7 +27,7 @@ impl Session {
     ///
     /// # Errors
     /// When neither clouds.yaml nor the catalogue has it.
-    pub fn endpoint(&self, service: &str) -> Result<String> {
+    pub(crate) fn endpoint(&self, service: &str) -> Result<String> {
         if let Some(url) = self.cloud.endpoints.get(&service.replace('-', "_")) {
             return Ok(unversioned(url));
         }

@@ -389,7 +389,7 @@ fn split(kickstart: &str) -> Result<Parts<'_>, (String, &str)> {
 
 /// The checksums that a template gives the tarball, as Ironic renders it.
 #[must_use]
-pub fn checksums(text: &str) -> Vec<String> {
+pub(crate) fn checksums(text: &str) -> Vec<String> {
     let values = Values {
         liveimg_url: "http://osimg.invalid/os.tgz".into(),
         source: Source::Tarball,

@@ -19,7 +19,7 @@ pub(super) struct Entry<'a> {
 }
 
 impl<'a> Section<'a> {
-    pub fn find(&self, key: &str) -> Option<&Entry<'a>> {
+    pub(super) fn find(&self, key: &str) -> Option<&Entry<'a>> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 }

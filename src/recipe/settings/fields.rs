@@ -23,7 +23,7 @@ pub(super) struct Check<'a> {
 }
 
 impl Check<'_> {
-    pub fn fail(&mut self, range: Range<usize>, message: impl Into<String>, hint: &str) {
+    pub(super) fn fail(&mut self, range: Range<usize>, message: impl Into<String>, hint: &str) {
         if self.errors.is_full() {
             return self.errors.stop();
         }
@@ -32,22 +32,22 @@ impl Check<'_> {
     }
 
     /// The directory where relative paths at a place begin.
-    pub fn base(&self, range: &Range<usize>) -> &Path {
+    pub(super) fn base(&self, range: &Range<usize>) -> &Path {
         self.sources.directory(range.start)
     }
 
     /// The file and line of a range, for messages about what is known only later.
-    pub fn place(&self, range: Range<usize>) -> String {
+    pub(super) fn place(&self, range: Range<usize>) -> String {
         self.errors.place(span_of(self.source, range).line)
     }
 
     /// A text that must not be empty or contain control characters.
-    pub fn plain(&mut self, text: Text, key: &str) -> Option<String> {
+    pub(super) fn plain(&mut self, text: Text, key: &str) -> Option<String> {
         self.matching(text, key, "text of one line", |c| !c.is_control())
     }
 
     /// A text that becomes part of a file name.
-    pub fn file_name(&mut self, text: Text, key: &str) -> Option<String> {
+    pub(super) fn file_name(&mut self, text: Text, key: &str) -> Option<String> {
         let span = text.as_ref().map(Spanned::span);
         let text = self.matching(text, key, "text without blanks and slashes", |c| {
             !c.is_control() && !c.is_whitespace() && c != '/'
@@ -71,7 +71,7 @@ impl Check<'_> {
         Some(text)
     }
 
-    pub fn matching(
+    pub(super) fn matching(
         &mut self,
         text: Text,
         key: &str,
@@ -91,7 +91,7 @@ impl Check<'_> {
     }
 
     /// A list of names or globs; each becomes one word of a command line.
-    pub fn names(&mut self, texts: Texts) -> Vec<String> {
+    pub(super) fn names(&mut self, texts: Texts) -> Vec<String> {
         let mut names = Vec::new();
         for text in texts.into_iter().flatten() {
             let name = text.get_ref();
@@ -111,7 +111,7 @@ impl Check<'_> {
         names
     }
 
-    pub fn number(
+    pub(super) fn number(
         &mut self,
         number: Option<Spanned<i64>>,
         key: &str,
@@ -133,7 +133,7 @@ impl Check<'_> {
     }
 
     /// A path on the build host, made absolute.
-    pub fn path(&mut self, text: Text) -> Option<PathBuf> {
+    pub(super) fn path(&mut self, text: Text) -> Option<PathBuf> {
         let text = text?;
         if text.get_ref().is_empty()
             || text.get_ref().contains('\0')
@@ -157,7 +157,7 @@ impl Check<'_> {
     }
 
     /// An absolute path inside the image, without `..`.
-    pub fn image_path(&mut self, text: Text, key: &str) -> Option<String> {
+    pub(super) fn image_path(&mut self, text: Text, key: &str) -> Option<String> {
         let text = text?;
         let path = text.get_ref();
         if !path.starts_with('/')
@@ -179,7 +179,7 @@ impl Check<'_> {
     }
 
     /// The directory of the rpmdb.
-    pub fn dbpath(&mut self, text: Text) -> Option<String> {
+    pub(super) fn dbpath(&mut self, text: Text) -> Option<String> {
         let text = text?;
         if let Err(message) = checked_dbpath(text.get_ref()) {
             self.fail(text.span(), message, "");
@@ -189,14 +189,14 @@ impl Check<'_> {
     }
 
     /// A list of locales; it becomes a line in rpm's macros.
-    pub fn languages(&mut self, texts: Vec<Spanned<String>>) -> Vec<String> {
+    pub(super) fn languages(&mut self, texts: Vec<Spanned<String>>) -> Vec<String> {
         let good = |c: char| c.is_ascii_alphanumeric() || "_.@-*".contains(c);
         let locale =
             |text| self.matching(Some(text), "languages", "locales, such as \"de_DE\"", good);
         texts.into_iter().filter_map(locale).collect()
     }
 
-    pub fn url(&mut self, text: Text) -> Option<String> {
+    pub(super) fn url(&mut self, text: Text) -> Option<String> {
         let text = text?;
         match checked_url(text.get_ref(), self.base(&text.span())) {
             Ok(url) => Some(url),
@@ -208,7 +208,7 @@ impl Check<'_> {
     }
 
     /// A URL, an image reference, or a path if it begins with `./` or `../`.
-    pub fn reference(&mut self, text: Text, key: &str) -> Option<String> {
+    pub(super) fn reference(&mut self, text: Text, key: &str) -> Option<String> {
         let text = text?;
         if text.get_ref().starts_with("./") || text.get_ref().starts_with("../") {
             return self.path(Some(text)).and_then(|path| path.to_str().map(str::to_owned));

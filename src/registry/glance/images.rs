@@ -50,12 +50,12 @@ pub(super) struct Image {
 
 impl Image {
     /// A property.
-    pub fn property(&self, name: &str) -> Option<&str> {
+    pub(super) fn property(&self, name: &str) -> Option<&str> {
         self.more.get(name)?.as_str()
     }
 
     /// Its name and id, for messages.
-    pub fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         format!("{} ({})", self.id, self.name.as_deref().unwrap_or("without a name").escape_debug())
     }
 }
@@ -80,7 +80,7 @@ pub(super) struct Images<'a> {
 
 impl Images<'_> {
     /// Creates an image with that id, without data. The caller judges the answer.
-    pub fn create(self, id: &str, draft: &Draft) -> Result<Answer> {
+    pub(super) fn create(self, id: &str, draft: &Draft) -> Result<Answer> {
         let mut body = json!({
             "id": id,
             "name": draft.name,
@@ -103,7 +103,7 @@ impl Images<'_> {
     }
 
     /// The image, if it is there.
-    pub fn find(self, id: &str, doing: &str, stop: Stop) -> Result<Option<Image>> {
+    pub(super) fn find(self, id: &str, doing: &str, stop: Stop) -> Result<Option<Image>> {
         let call = Call { stop, ..Call::get(format!("/v2/images/{}", escaped(id))) };
         let answer = self.session.call(SERVICE, &call)?;
         if answer.is(&[404, 410]) {
@@ -114,7 +114,12 @@ impl Images<'_> {
     }
 
     /// Every image that fits, hidden or not.
-    pub fn list(self, filters: &[(&str, &str)], doing: &str, stop: Stop) -> Result<Vec<Image>> {
+    pub(super) fn list(
+        self,
+        filters: &[(&str, &str)],
+        doing: &str,
+        stop: Stop,
+    ) -> Result<Vec<Image>> {
         let mut found = Vec::new();
         for hidden in ["false", "true"] {
             let query: String = filters
@@ -146,7 +151,7 @@ impl Images<'_> {
 
     /// Every visible image, of any visibility and owner, that names this one as a boot piece or
     /// template.
-    pub fn users(self, id: &str, doing: &str, stop: Stop) -> Result<Vec<Image>> {
+    pub(super) fn users(self, id: &str, doing: &str, stop: Stop) -> Result<Vec<Image>> {
         let address = format!("glance://{id}");
         let mut found = Vec::new();
         for (role, link) in LINKS {
@@ -163,7 +168,7 @@ impl Images<'_> {
     }
 
     /// Sends an image's data, once.
-    pub fn upload(self, id: &str, size: u64, body: &mut dyn Read) -> Result<Answer> {
+    pub(super) fn upload(self, id: &str, size: u64, body: &mut dyn Read) -> Result<Answer> {
         let headers = vec![
             ("content-type", "application/octet-stream".to_owned()),
             ("x-openstack-image-size", size.to_string()),
@@ -175,14 +180,14 @@ impl Images<'_> {
     }
 
     /// Has Glance fetch an image's data from an address.
-    pub fn import(self, id: &str, url: &str) -> Result<Answer> {
+    pub(super) fn import(self, id: &str, url: &str) -> Result<Answer> {
         let body = json!({ "method": { "name": "web-download", "uri": url } });
         self.session
             .call(SERVICE, &Call::json("POST", format!("/v2/images/{}/import", escaped(id)), &body))
     }
 
     /// Sets one attribute or property.
-    pub fn set(self, id: &str, name: &str, value: &Value, stop: Stop) -> Result<Answer> {
+    pub(super) fn set(self, id: &str, name: &str, value: &Value, stop: Stop) -> Result<Answer> {
         let operation =
             |op: &str| json!([{ "op": op, "path": format!("/{name}"), "value": value }]);
         let call = Call {
@@ -198,7 +203,7 @@ impl Images<'_> {
     }
 
     /// Shares an image with a project; it is not an error if it already is.
-    pub fn share(self, id: &str, project: &str, doing: &str) -> Result<()> {
+    pub(super) fn share(self, id: &str, project: &str, doing: &str) -> Result<()> {
         let call = Call::json(
             "POST",
             format!("/v2/images/{}/members", escaped(id)),
@@ -208,7 +213,7 @@ impl Images<'_> {
     }
 
     /// Removes an image; it is not an error if it is already gone.
-    pub fn remove(self, id: &str, stop: Stop) -> Result<Answer> {
+    pub(super) fn remove(self, id: &str, stop: Stop) -> Result<Answer> {
         self.session
             .call(SERVICE, &Call { stop, ..Call::delete(format!("/v2/images/{}", escaped(id))) })
     }

@@ -31,24 +31,24 @@ pub(super) enum Left {
 
 impl Journal {
     /// Notes an image, before it is made.
-    pub fn begin(&mut self, id: &str, draft: &Draft) {
+    pub(super) fn begin(&mut self, id: &str, draft: &Draft) {
         let role = draft.properties.get(ROLE).and_then(|word| Role::from_word(word));
         self.made.push(Made { id: id.to_owned(), name: draft.name.clone(), role });
     }
 
     /// Forgets an image that is removed.
-    pub fn forget(&mut self, id: &str) {
+    pub(super) fn forget(&mut self, id: &str) {
         self.made.retain(|made| made.id != id);
     }
 
     /// The ids, oldest first.
-    pub fn ids(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
         self.made.iter().map(|made| made.id.as_str())
     }
 
     /// Removes everything again, even if a signal arrives, and returns the error with the images
     /// that could not be removed.
-    pub fn undo(
+    pub(super) fn undo(
         self,
         images: Images<'_>,
         cloud: &str,

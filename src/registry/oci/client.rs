@@ -77,7 +77,7 @@ pub(super) struct Blob<'a> {
 
 impl Client {
     /// Finds out how the registry is spoken to, and logs in.
-    pub fn connect(
+    pub(super) fn connect(
         http: http::Client,
         repository: Repository,
         credentials: Option<Credentials>,
@@ -106,22 +106,22 @@ impl Client {
     }
 
     /// From now on no signal stops a call: what was made is being removed.
-    pub fn ignore_signals(&self) {
+    pub(super) fn ignore_signals(&self) {
         self.stop.set(Stop::Ignore);
     }
 
     /// Whether it is spoken to without TLS.
-    pub fn is_plain(&self) -> bool {
+    pub(super) fn is_plain(&self) -> bool {
         self.base.starts_with("http:")
     }
 
     /// The path of something of the repository.
-    pub fn path(&self, rest: &str) -> String {
+    pub(super) fn path(&self, rest: &str) -> String {
         format!("/v2/{}/{rest}", self.repository.name)
     }
 
     /// The failure of a call that was answered with anything but what was hoped for.
-    pub fn refused(&self, doing: &str, answer: &Answer) -> anyhow::Error {
+    pub(super) fn refused(&self, doing: &str, answer: &Answer) -> anyhow::Error {
         let failure = Failure::new(
             ExitCode::Registry,
             format!("{doing} {}: the registry answers {}", self.repository, message(answer)),
@@ -154,7 +154,7 @@ impl Client {
 
     /// One call with a small body. Calls that nothing is lost by repeating are repeated when the
     /// connection breaks.
-    pub fn call(&self, call: &Call, doing: &str) -> Result<Answer> {
+    pub(super) fn call(&self, call: &Call, doing: &str) -> Result<Answer> {
         let doing = format!("{doing} {}", self.repository);
         let call = call.clone().stop(self.stop.get());
         let url = self.absolute(&call.path)?;
@@ -168,7 +168,11 @@ impl Client {
     /// Sends a blob from what `open` gives, in one piece of known length; it may be opened again
     /// after a broken connection. The registry compares what arrived with the digest, and keeps
     /// nothing that differs.
-    pub fn upload<R: Read>(&self, blob: &Blob<'_>, open: impl Fn() -> Result<R>) -> Result<()> {
+    pub(super) fn upload<R: Read>(
+        &self,
+        blob: &Blob<'_>,
+        open: impl Fn() -> Result<R>,
+    ) -> Result<()> {
         let doing = format!("sending {} to", blob.what);
         let whole = format!("{doing} {}", self.repository);
         let mut retry = Retry::new(self.stop.get());

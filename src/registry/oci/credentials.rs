@@ -44,7 +44,7 @@ impl Credentials {
     }
 
     /// The value of an `Authorization` header, where a name and a password are what is asked for.
-    pub fn basic(&self) -> Option<String> {
+    pub(super) fn basic(&self) -> Option<String> {
         match self {
             Self::Password { user, password } => {
                 Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))

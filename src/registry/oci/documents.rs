@@ -86,7 +86,7 @@ impl Document {
 
     /// The manifest of one piece. It contains only facts about the bytes, so that equal pieces of
     /// two sets have equal manifests.
-    pub fn from_piece(layer: &Descriptor) -> Self {
+    pub(super) fn from_piece(layer: &Descriptor) -> Self {
         let mut layer = layer.clone();
         let annotations =
             layer.annotations.iter().filter(|(key, _)| [ROLE, SHA512].contains(&key.as_str()));
@@ -98,7 +98,7 @@ impl Document {
     }
 
     /// The manifest of a set.
-    pub fn from_set(set: &Set, layers: Vec<Descriptor>, created: String) -> Self {
+    pub(super) fn from_set(set: &Set, layers: Vec<Descriptor>, created: String) -> Self {
         let mut annotations = BTreeMap::from([
             (TITLE.to_owned(), set.stem()),
             (CREATED.to_owned(), created),
@@ -123,7 +123,7 @@ impl Document {
     }
 
     /// Whether two sets differ in nothing but when they were made.
-    pub fn same_but_for_time(&self, other: &Self) -> bool {
+    pub(super) fn same_but_for_time(&self, other: &Self) -> bool {
         let timeless = |document: &Self| {
             let mut document = document.clone();
             document.annotations.remove(CREATED);

@@ -43,7 +43,7 @@ pub(super) struct Platform {
 
 impl Index {
     /// The index of these sets of one version: digest and size of each.
-    pub fn from_sets(sets: &[(&Document, String, u64)]) -> Self {
+    pub(super) fn from_sets(sets: &[(&Document, String, u64)]) -> Self {
         let item = |(document, digest, size): &(&Document, String, u64)| {
             let arch = document.annotations.get(ARCH).cloned().unwrap_or_default();
             Item {
@@ -69,7 +69,7 @@ impl Index {
 
 impl Item {
     /// The architecture, as rpm names it.
-    pub fn arch(&self) -> Option<&str> {
+    pub(super) fn arch(&self) -> Option<&str> {
         self.annotations.get(ARCH).map(String::as_str)
     }
 }

@@ -16,7 +16,7 @@ pub(super) struct Repository {
 
 impl Repository {
     /// Parses the part of an address after `oci:`.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         if text.contains("://") {
             return Err("write HOST/NAME without a scheme: it is asked by https, on this machine \
                         by http"
