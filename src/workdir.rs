@@ -17,6 +17,7 @@ use crate::sandbox::{Backing, may_mount, mount_memory, pin, unmount_memory, unpi
 use leftovers::KEPT;
 pub use leftovers::{Leftover, LeftoverState, leftovers};
 use own::OwnDirectory;
+pub(crate) use own::is_own;
 pub use space::{available_memory, free_inodes, free_space, used_space};
 
 /// Whether the workdir is removed.

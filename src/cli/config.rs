@@ -42,8 +42,13 @@ pub(super) struct SchemaArgs {}
 
 impl SchemaArgs {
     #[expect(clippy::unused_self, reason = "as every verb")]
-    pub(super) fn run(&self, report: &Report) -> Result<ExitCode> {
-        super::print_json(report, &schema())?;
+    pub(super) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+        let schema = schema();
+        if json {
+            super::print_json(report, &schema)?;
+        } else {
+            super::print(report, &serde_json::to_string_pretty(&schema)?)?;
+        }
         Ok(ExitCode::Done)
     }
 }

@@ -137,7 +137,7 @@ pub fn main() -> ExitCode {
             Verb::Build(args) => args.run(&report, json).map_err(unpublished),
             Verb::Plan(args) => args.run(&report, json),
             Verb::Config(args) => args.run(&report, json),
-            Verb::Schema(args) => args.run(&report),
+            Verb::Schema(args) => args.run(&report, json),
             Verb::Lock(args) => args.run(&report, json),
             Verb::Cache(args) => args.run(&report, json),
             Verb::Pack(args) => args.run(&report, json),

@@ -1,13 +1,14 @@
 //! `osimg shell`: runs a command in a kept install root, in the same sandbox as the build.
 
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::build::image_plan;
 use crate::error::{ExitCode, Failure, Result, render};
 use crate::process::CommandLine;
 use crate::report::Report;
 use crate::sandbox::{self, Devices, Isolation, Limits, NotStarted, Terminal};
+use crate::workdir;
 
 #[derive(Debug, Args)]
 pub(super) struct Shell {
@@ -32,7 +33,8 @@ impl Shell {
     pub(crate) fn run(&self, report: &Report) -> Result<u8> {
         super::act_as_root(report, self.isolation)?;
         let (root, scratch) = (self.workdir.join("root"), self.workdir.join("scratch"));
-        if !root.is_dir() || !scratch.is_dir() {
+        let is_directory = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_dir());
+        if !workdir::is_own(&self.workdir) || !is_directory(&root) || !is_directory(&scratch) {
             return Err(Failure::new(
                 ExitCode::Usage,
                 format!("{} is not a workdir of osimg", self.workdir.display()),

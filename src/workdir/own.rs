@@ -145,6 +145,14 @@ pub(super) fn swapped(path: &Path) -> Failure {
     .hint("another user can write where it was: name a directory of your own with --workdir DIR")
 }
 
+/// Whether the path is a workdir that osimg made for this user; links are not followed.
+pub(crate) fn is_own(path: &Path) -> bool {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let Ok(directory) = nix::fcntl::open(path, flags, Mode::empty()) else { return false };
+    fstat(&directory).is_ok_and(|found| found.st_uid == nix::unistd::geteuid().as_raw())
+        && is_marked(&directory)
+}
+
 /// Whether an open directory of this user's bears the mark that osimg gave to this very directory.
 pub(super) fn is_marked(directory: &impl AsFd) -> bool {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;

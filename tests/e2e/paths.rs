@@ -206,6 +206,6 @@ fn a_fifo_given_as_the_cache_is_refused_at_once() {
         let done =
             stage.osimg(OSIMG, &[verb, &recipe.display().to_string(), "--cache", &cache]).run();
         assert!(done.code.is_some_and(|code| code > 0), "{verb}: {}", done.stderr);
-        done.reports(&["the package cache", "fifo"]);
+        done.reports(&["using the cache", "fifo"]);
     }
 }

@@ -139,14 +139,14 @@ fn lock_build_and_manifest_agree_with_rpm_on_every_kind_of_signature() {
             "a key that expired after it signed",
             "at 20200101T000000 --quick-generate-key 'a <a@x.invalid>' rsa2048 sign 1y; sign a \
              --faked-system-time 20200301T000000; give a",
-            "has expired on 2020-12-31",
+            "expired on 2020-12-31",
         ),
         (
             "a subkey that expired after it signed",
             "at 20200101T000000 --quick-generate-key 'a <a@x.invalid>' rsa2048 cert never; at \
              20200101T000000 --quick-add-key $(fpr a) rsa2048 sign 1y; sign a --faked-system-time \
              20200301T000000; give a",
-            "that subkey has expired on 2020-12-31",
+            "expired on 2020-12-31",
         ),
         (
             "a subkey that had expired when it signed",
@@ -154,7 +154,7 @@ fn lock_build_and_manifest_agree_with_rpm_on_every_kind_of_signature() {
              20200101T000000 --quick-add-key $(fpr a) rsa2048 sign never; sign a \
              --faked-system-time 20220301T000000; at 20200601T000000 --quick-set-expire $(fpr a) \
              6m $(fpr a 2); give a",
-            "that subkey has expired on 2020-1",
+            "expired on 2020-1",
         ),
         (
             "a revoked key",

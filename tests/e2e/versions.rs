@@ -193,7 +193,7 @@ fn names_and_versions_with_a_variable_are_refused() {
     stage.settings(|settings| settings.image = "version = \"$BUILD\"".into());
     let done = build(&stage, FIRST, &[]);
     assert_eq!(done.code, Some(3), "{}", done.stderr);
-    done.reports(&["`$BUILD` has a variable"]);
+    done.reports(&["`$BUILD` contains a variable"]);
     assert_eq!(stage.files(&stage.out()).len(), 0);
 }
 

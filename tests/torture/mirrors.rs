@@ -114,7 +114,7 @@ fn an_expired_certificate_is_reported_as_such_and_a_valid_one_is_accepted() {
             stage
                 .build(RECIPE)
                 .fails(code)
-                .reports(&["tiny", "certificate", "hint: its certificate has expired", "clock"])
+                .reports(&["tiny", "certificate", "hint: the certificate is expired", "clock"])
                 .does_not_report(&["trying again in"]);
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::stage::{self, adopt, below, hard_link, put, sums};
+use super::stage::{self, adopt, below, put, reuse, sums};
 use super::{STAGE2_TOO, StoredVersion, WebTree};
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
@@ -73,13 +73,13 @@ pub(super) fn remove(tree: &WebTree, entry: &Entry) -> Result<Removal> {
         vec![entry.id.clone(), stem.clone()]
     } else {
         let stage = stage::new(tree, &stem)?;
-        adopt(&home, stage.path(), &sets)?;
+        adopt(&home, &stage.path(), &sets)?;
         for path in [".treeinfo", STAGE2_TOO] {
             if home.join(path).exists() {
-                hard_link(&home.join(path), &below(stage.path(), path)?)?;
+                reuse(&home, path, &below(&stage.path(), path)?)?;
             }
         }
-        sums(stage.path(), &sets)?;
+        sums(&stage.path(), &sets)?;
         let mut tarballs = manifest_text::tarballs(&text);
         tarballs.retain(|tarball| tarball.file != entry.id);
         let mut left =

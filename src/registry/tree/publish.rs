@@ -4,10 +4,10 @@ use anyhow::Context;
 use std::collections::BTreeMap;
 use std::fs::File;
 
-use super::stage::{self, adopt, below, hard_link, put, sums};
+use super::stage::{self, adopt, below, hard_link, put, reuse, sums};
 use super::{KERNEL, RAMDISK, STAGE2, STAGE2_TOO, WebTree, place, place_among};
 use crate::calendar;
-use crate::error::Result;
+use crate::error::{ExitCode, Failure, Result};
 use crate::installer::treeinfo::{Checksum, Release, TreeInfo, TreePath};
 use crate::registry::directory::{clash, holds, joined, link, sync};
 use crate::registry::options::Existing;
@@ -49,9 +49,9 @@ fn write(
             continue;
         };
         step.item(&reference.id);
-        let target = below(stage.path(), &reference.id)?;
+        let target = below(&stage.path(), &reference.id)?;
         match reference.made {
-            Made::Reused => hard_link(&home.join(&reference.id), &target)?,
+            Made::Reused => reuse(&home, &reference.id, &target)?,
             Made::New => {
                 let mut file = File::create_new(&target)
                     .with_context(|| format!("writing {}", target.display()))?;
@@ -62,9 +62,9 @@ fn write(
         }
         done += piece.size;
     }
-    adopt(&home, stage.path(), &all)?;
+    adopt(&home, &stage.path(), &all)?;
     if set.stage2.is_some() {
-        hard_link(&stage.path().join(STAGE2), &below(stage.path(), STAGE2_TOO)?)?;
+        hard_link(&stage.path().join(STAGE2), &below(&stage.path(), STAGE2_TOO)?)?;
     }
     if let Some(info) = treeinfo(set) {
         put(&stage.path().join(".treeinfo"), &info.render())?;
@@ -74,7 +74,7 @@ fn write(
              next to the tarball)",
         );
     }
-    sums(stage.path(), &all)?;
+    sums(&stage.path(), &all)?;
     put(&stage.path().join(format!("{stem}.json")), text)?;
     stage::appear(tree, stage, stem)?;
     if !set.version.is_empty() {
@@ -108,6 +108,9 @@ pub(super) fn publish(tree: &WebTree, set: &Set, report: &Report) -> Result<Refe
             return Err(clash.refuse(&format!("publishing to {}", tree.name()), &place.stem));
         }
     };
+    if before.is_none() && tree.existing != Existing::Replace {
+        refuse_foreign(tree, &place.stem)?;
+    }
     let references = references(tree, &place.stem, set)?;
     // The manifest is the same, no matter which pieces were sent this time.
     let mut settled = references.clone();
@@ -141,6 +144,26 @@ pub(super) fn publish(tree: &WebTree, set: &Set, report: &Report) -> Result<Refe
         ));
     }
     Ok(references)
+}
+
+/// Refuses to replace a directory, or anything else of the image's name, that is not a version.
+fn refuse_foreign(tree: &WebTree, stem: &str) -> Result<()> {
+    let path = tree.through(stem);
+    let Ok(found) = path.symlink_metadata() else { return Ok(()) };
+    let is_empty = || std::fs::read_dir(&path).is_ok_and(|mut names| names.next().is_none());
+    if found.is_dir() && is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        ExitCode::Registry,
+        format!(
+            "publishing to {}: {} exists, and is not a version that osimg published",
+            tree.name(),
+            tree.shown(stem).display()
+        ),
+    )
+    .hint("move it away, use another name or version, or replace it with --replace")
+    .into())
 }
 
 fn pieces_mut(references: &mut References) -> impl Iterator<Item = &mut Reference> {

@@ -1,14 +1,17 @@
 //! The new directory of an image: filled out of sight, then put in its place by one rename.
 
 use anyhow::Context;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag, renameat2};
+use nix::sys::stat::Mode;
 use std::collections::BTreeSet;
 use std::fs::{File, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::WebTree;
-use crate::error::Result;
+use crate::error::{ExitCode, Failure, Result};
+use crate::openat::openat2;
 use crate::process;
 use crate::registry::directory::sync;
 use crate::set::{References, Role};
@@ -16,7 +19,7 @@ use crate::set::{References, Role};
 /// A new directory next to the image's, hidden until it replaces that one; removed when it is
 /// dropped. Directories that killed publishers left are removed now: the lock shows that no one
 /// uses them.
-pub(super) fn new(tree: &WebTree, stem: &str) -> Result<tempfile::TempDir> {
+pub(super) fn new(tree: &WebTree, stem: &str) -> Result<Stage> {
     let doing = || format!("making a directory in {}", tree.directory.path().display());
     let prefix = format!(".{stem}.new-");
     for name in tree.directory.handle().names().with_context(doing)? {
@@ -24,7 +27,36 @@ pub(super) fn new(tree: &WebTree, stem: &str) -> Result<tempfile::TempDir> {
             discard(tree, name)?;
         }
     }
-    tempfile::Builder::new().prefix(&prefix).tempdir_in(tree.through("")).with_context(doing)
+    let directory = tempfile::Builder::new()
+        .prefix(&prefix)
+        .tempdir_in(tree.through(""))
+        .with_context(doing)?;
+    let open = own_directory(directory.path()).with_context(doing)?;
+    Ok(Stage { directory, open })
+}
+
+/// The new directory. It is filled through its descriptor: another user who can write to the tree
+/// can put something else in its place.
+pub(super) struct Stage {
+    directory: tempfile::TempDir,
+    open: File,
+}
+
+impl Stage {
+    /// The path through the descriptor.
+    pub(super) fn path(&self) -> PathBuf {
+        Path::new("/proc/self/fd").join(self.open.as_raw_fd().to_string()).join(".")
+    }
+}
+
+/// Opens a directory of this user's; links are not followed.
+fn own_directory(path: &Path) -> Result<File> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let open = File::from(nix::fcntl::open(path, flags, Mode::empty())?);
+    let found = open.metadata()?;
+    let own = found.uid() == nix::unistd::geteuid().as_raw() && found.mode() & 0o077 == 0;
+    anyhow::ensure!(own, "another user replaced it");
+    Ok(open)
 }
 
 /// Removes a directory of ours: it is renamed first, so that no reader sees a part of it.
@@ -39,11 +71,12 @@ pub(super) fn discard(tree: &WebTree, name: &str) -> Result<()> {
 }
 
 /// Puts the finished directory in the image's place.
-pub(super) fn appear(tree: &WebTree, stage: tempfile::TempDir, stem: &str) -> Result<()> {
+pub(super) fn appear(tree: &WebTree, stage: Stage, stem: &str) -> Result<()> {
     let home = tree.through(stem);
     let doing = || format!("putting {} in its place", tree.shown(stem).display());
-    settle(stage.path())?;
+    settle(&stage.path())?;
     process::check_stop()?;
+    let stage = stage.directory;
     if home.exists() {
         renameat2(AT_FDCWD, stage.path(), AT_FDCWD, &home, RenameFlags::RENAME_EXCHANGE)
             .with_context(doing)?;
@@ -63,9 +96,10 @@ pub(super) fn adopt(home: &Path, stage: &Path, sets: &[References]) -> Result<()
         .iter()
         .flat_map(|set| Role::ALL.into_iter().filter_map(|role| Some(set.role(role)?.id.as_str())))
     {
-        let (old, new) = (home.join(id), stage.join(id));
-        if old.symlink_metadata().is_ok_and(|found| found.is_file()) && !new.exists() {
-            hard_link(&old, &below(stage, id)?)?;
+        if home.join(id).symlink_metadata().is_ok_and(|found| found.is_file())
+            && !stage.join(id).exists()
+        {
+            reuse(home, id, &below(stage, id)?)?;
         }
     }
     Ok(())
@@ -104,6 +138,33 @@ pub(super) fn below(directory: &Path, relative: &str) -> Result<PathBuf> {
         std::fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
     }
     Ok(path)
+}
+
+/// Links a file of an image's directory into a new one. A manifest names it, so it must be a file
+/// of this user's in that directory itself: no link leads to it, and no link of it can be made
+/// readable for all by mistake.
+pub(super) fn reuse(home: &Path, id: &str, to: &Path) -> Result<()> {
+    let doing = || format!("reusing {id} of {}", home.display());
+    let directory = File::open(home).with_context(doing)?;
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+    let file = File::from(openat2(&directory, Path::new(id), how).with_context(doing)?);
+    let found = file.metadata().with_context(doing)?;
+    if !found.is_file()
+        || found.uid() != nix::unistd::geteuid().as_raw()
+        || found.mode() & 0o004 == 0
+    {
+        return Err(Failure::new(
+            ExitCode::Registry,
+            format!("{}: it is not a file that osimg published", doing()),
+        )
+        .hint("see who else can write to this directory; remove the version, and publish it again")
+        .into());
+    }
+    let through = Path::new("/proc/self/fd").join(file.as_raw_fd().to_string());
+    nix::unistd::linkat(AT_FDCWD, &through, AT_FDCWD, to, AtFlags::AT_SYMLINK_FOLLOW)
+        .with_context(doing)
 }
 
 pub(super) fn hard_link(from: &Path, to: &Path) -> Result<()> {
