@@ -18,6 +18,8 @@ use crate::openat::openat2;
 const DESCRIPTORS: &str = "/proc/self/fd";
 /// The directory with the running builds' views of the package cache.
 pub(crate) const VIEWS: &str = "views";
+/// The directory of boot pieces in a cache.
+pub(crate) const PIECES: &str = "pieces";
 /// A directory that mkfs creates at the top of a file system.
 const LOST: &str = "lost+found";
 
@@ -35,8 +37,7 @@ pub(crate) fn make(path: &Path) -> Result<File> {
 
 /// Opens an existing directory, and removes the permissions of others.
 ///
-/// The mode is kept if the directory has files that do not belong to a cache: it may be a system
-/// directory that was given by mistake.
+/// A directory that has files and is not a cache is refused: it was given by mistake.
 pub(crate) fn open(path: &Path) -> Result<File> {
     links(path)?;
     // Opening a FIFO would wait for a writer.
@@ -74,7 +75,17 @@ pub(crate) fn open(path: &Path) -> Result<File> {
             ))
             .into());
     }
-    if mode & 0o077 != 0 && (empty || names.iter().any(|name| name == VIEWS)) {
+    // Files of a cache are removed when it is pruned: never those of another directory.
+    if !empty && !names.iter().any(|name| name == VIEWS || name == PIECES) {
+        let message = format!(
+            "using the cache {}: it has files, but is not a cache of osimg",
+            path.display()
+        );
+        return Err(Failure::new(ExitCode::Usage, message)
+            .hint("use a new or an empty directory: --cache DIR")
+            .into());
+    }
+    if mode & 0o077 != 0 {
         let private = Permissions::from_mode(0o700);
         directory
             .set_permissions(private)
@@ -222,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn caches_that_others_can_write_are_refused_and_other_directories_keep_their_mode() {
+    fn caches_that_others_can_write_are_refused_and_other_directories_are_left_alone() {
         let base = tempfile::tempdir().unwrap();
         std::fs::create_dir(base.path().join(VIEWS)).unwrap();
         for writable in [0o770, 0o707, 0o1777] {
@@ -235,7 +246,8 @@ mod tests {
         std::fs::remove_dir(base.path().join(VIEWS)).unwrap();
         std::fs::write(base.path().join("file"), "").unwrap();
         set(base.path(), 0o755);
-        make(base.path()).unwrap();
+        let error = make(base.path()).unwrap_err();
+        assert!(error.to_string().contains("is not a cache of osimg"), "{error}");
         assert_eq!(mode(base.path()), 0o755);
         let error = make(&base.path().join("file")).unwrap_err();
         assert!(error.to_string().contains("not a directory"), "{error}");

@@ -99,6 +99,14 @@ fn findings(contents: &Contents) -> Vec<Finding> {
 /// Writes a file atomically: readers see the old file or the complete new one.
 fn write_whole(file: &Path, content: &[u8]) -> Result<()> {
     let writing = || format!("writing {}", file.display());
+    if file.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+        return Err(Failure::new(
+            ExitCode::Usage,
+            format!("{}: it exists, and is not a file", writing()),
+        )
+        .hint("use the name of a new file")
+        .into());
+    }
     let directory = file
         .parent()
         .filter(|directory| !directory.as_os_str().is_empty())

@@ -8,14 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{ExitCode, Failure, Result, ResultExt};
-use crate::private;
+use crate::private::{self, PIECES};
 use crate::set::Piece;
 
 /// A part left by a killed fetch is removed when it is older than this.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
-
-/// The directory's name below osimg's cache.
-const PIECES: &str = "pieces";
 
 /// A directory of pieces, each under its SHA-256.
 #[derive(Debug)]
