@@ -382,7 +382,7 @@ fn errors_are_shown_with_their_line_an_underline_and_a_fix() {
         "r.yum:1:15: an unclosed quote",
         "  group install \"Minimal Install",
         "                ^",
-        "hint: close it on the same line; for a quote as such write a backslash before it",
+        "hint: close it on the same line; to write a literal quote, put a backslash before it",
     ];
     assert_eq!(shown, expected.join("\n"));
 }

@@ -29,6 +29,7 @@ pub(super) fn new(tree: &WebTree, stem: &str) -> Result<Stage> {
     }
     let directory = tempfile::Builder::new()
         .prefix(&prefix)
+        .permissions(Permissions::from_mode(0o700))
         .tempdir_in(tree.through(""))
         .with_context(doing)?;
     let open = own_directory(directory.path()).with_context(doing)?;
