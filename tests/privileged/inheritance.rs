@@ -258,3 +258,29 @@ fn the_shell_ends_with_the_exit_status_of_its_command() {
         );
     }
 }
+
+#[test]
+fn the_shell_enters_only_workdirs_of_osimg_and_follows_no_link() {
+    if !require_root() {
+        return;
+    }
+    let workdir = Workdir::with_programs(&["touch"]);
+    let outside = tempfile::tempdir_in("/var/tmp").expect("a directory");
+    std::fs::remove_dir(workdir.path().join("scratch")).expect("empty");
+    std::os::unix::fs::symlink(outside.path(), workdir.path().join("scratch")).expect("a link");
+    let planted = tempfile::tempdir_in("/var/tmp").expect("a directory");
+    for name in ["root", "scratch"] {
+        std::fs::create_dir(planted.path().join(name)).expect("a directory");
+    }
+    for directory in [workdir.path(), planted.path()] {
+        let output = program(OSIMG)
+            .arg("shell")
+            .arg(directory)
+            .args(["touch", "/x"])
+            .output()
+            .expect("osimg");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains("is not a workdir of osimg"), "{stderr}");
+    }
+}

@@ -37,6 +37,9 @@ impl Workdir {
         for name in ["root", "scratch"] {
             std::fs::create_dir(dir.path().join(name)).expect(name);
         }
+        // The mark by which osimg knows its workdirs: the directory's inode.
+        let inode = std::os::unix::fs::MetadataExt::ino(&dir.path().metadata().expect("a workdir"));
+        std::fs::write(dir.path().join(".osimg-workdir"), inode.to_string()).expect("a mark");
         Self { dir }
     }
 
