@@ -464,7 +464,7 @@ const CASES: [Case; 47] = [
              a_container_s_root_that_may_not_mount_builds_in_its_own_user_namespace",
             "rootless/main.rs: missing_user_namespaces_are_reported_with_reason_and_fix",
             "rootless/container.rs: \
-             a_container_s_filter_that_forbids_namespaces_is_named_with_a_fix",
+             behind_a_container_s_filter_packages_are_contained_by_it_and_the_bytes_are_the_same",
             "rootless/main.rs: the_demo_distribution_built_by_a_user_is_byte_identical_to_root_s",
         ],
         But("not with AppArmor's restriction, which the test machine lacks"),
