@@ -149,7 +149,7 @@ fn the_demo_image_boots_with_selinux_enforcing_and_has_its_labels_capabilities_a
     let checks = &trial["checks"];
 
     assert_eq!(trial["tar"]["status"], 0);
-    assert_eq!(strings(&trial["tar"]["said"]), [""; 0]);
+    assert_eq!(strings(&trial["tar"]["stderr"]), [""; 0]);
     assert!(trial["labels_compared"].as_u64().expect("a number") > 10_000);
     assert_eq!(strings(&trial["wrong_labels_unpacked"]), [""; 0]);
 
