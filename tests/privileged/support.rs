@@ -40,6 +40,8 @@ impl Workdir {
         // The mark by which osimg knows its workdirs: the directory's inode.
         let inode = std::os::unix::fs::MetadataExt::ino(&dir.path().metadata().expect("a workdir"));
         std::fs::write(dir.path().join(".osimg-workdir"), inode.to_string()).expect("a mark");
+        // As of a kept workdir: other builds do not remove it.
+        std::fs::write(dir.path().join("kept"), "").expect("a mark");
         Self { dir }
     }
 
