@@ -60,6 +60,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "registry",
         &[
             "openat",
+            "private",
             "error",
             "recipe",
             "report",

@@ -26,22 +26,7 @@ pub(crate) fn main(
     // From now on the kernel ends us with the supervisor; before now only its pid can tell.
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
         .context("ending the sandbox with its supervisor")?;
-    if nix::unistd::getppid().as_raw() != parent {
-        return Err(invalid("starting the sandbox: the supervisor has ended"));
-    }
-    close_inherited()?;
-    match terminal {
-        // A new session: the terminal's signals and TIOCSTI cannot reach across.
-        Terminal::None => {
-            nix::unistd::setsid().context("starting a session")?;
-        }
-        // An interrupt is the command's. A handler, unlike SIG_IGN, is not inherited by it.
-        Terminal::Shared => {
-            signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default())
-                .context("leaving interrupts to the command")?;
-        }
-    }
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    leave_caller(terminal, parent)?;
     let mut flags = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWIPC
@@ -90,9 +75,33 @@ pub(crate) fn main(
     Ok(traced.code)
 }
 
+/// Takes from the first stage what it has of its caller: descriptors, the session and the umask.
+///
+/// # Errors
+/// When the supervisor has ended.
+pub(crate) fn leave_caller(terminal: Terminal, parent: i32) -> Result<()> {
+    if nix::unistd::getppid().as_raw() != parent {
+        return Err(invalid("starting the sandbox: the supervisor has ended"));
+    }
+    close_inherited()?;
+    match terminal {
+        // A new session: the terminal's signals and TIOCSTI cannot reach across.
+        Terminal::None => {
+            nix::unistd::setsid().context("starting a session")?;
+        }
+        // An interrupt is the command's. A handler, unlike SIG_IGN, is not inherited by it.
+        Terminal::Shared => {
+            signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default())
+                .context("leaving interrupts to the command")?;
+        }
+    }
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    Ok(())
+}
+
 /// Closes what the caller left open: a descriptor of a host directory would be a way
 /// out of the sandbox.
-pub(crate) fn close_inherited() -> Result<()> {
+fn close_inherited() -> Result<()> {
     let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")
         .context("reading /proc/self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())

@@ -123,7 +123,11 @@ fn limit() -> Result<ProcessLimit> {
 
 /// Waits for the command, reaping whatever else ends; `None` at once when the supervisor is gone,
 /// or wants no more.
-fn reap(child: Pid, children: &UnixStream, mut limit: ProcessLimit) -> Result<Option<Status>> {
+pub(crate) fn reap(
+    child: Pid,
+    children: &UnixStream,
+    mut limit: ProcessLimit,
+) -> Result<Option<Status>> {
     children.set_nonblocking(true).context("preparing the wake-up pipe")?;
     loop {
         while let Some(Ended { pid, code, signal }) = ended()? {
@@ -141,7 +145,7 @@ fn reap(child: Pid, children: &UnixStream, mut limit: ProcessLimit) -> Result<Op
         });
         match poll(&mut watched, rest) {
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => return Err(error).context("waiting in pid 1"),
+            Err(error) => return Err(error).context("waiting for the command"),
         }
         // The supervisor sends nothing after the plan: anything readable is its end.
         if watched[0].any().unwrap_or(false) {
@@ -180,7 +184,7 @@ pub(crate) fn ended() -> Result<Option<Ended>> {
 }
 
 /// The names of the processes that the command left behind.
-pub(crate) fn strays() -> Vec<String> {
+fn strays() -> Vec<String> {
     let left = descendants().into_iter().filter(|process| !process.ended);
     left.map(|process| process.name).collect::<BTreeSet<_>>().into_iter().collect()
 }

@@ -1,17 +1,16 @@
 //! The new directory of an image: filled out of sight, then put in its place by one rename.
 
 use anyhow::Context;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag, renameat2};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, renameat2};
 use nix::sys::stat::Mode;
 use std::collections::BTreeSet;
-use std::fs::{File, Permissions};
-use std::os::fd::AsRawFd;
+use std::fs::{File, Metadata, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::WebTree;
 use crate::error::{ExitCode, Failure, Result};
-use crate::openat::openat2;
+use crate::private;
 use crate::process;
 use crate::registry::directory::sync;
 use crate::set::{References, Role};
@@ -46,7 +45,7 @@ pub(super) struct Stage {
 impl Stage {
     /// The path through the descriptor.
     pub(super) fn path(&self) -> PathBuf {
-        Path::new("/proc/self/fd").join(self.open.as_raw_fd().to_string()).join(".")
+        private::fd_path(&self.open).join(".")
     }
 }
 
@@ -147,25 +146,26 @@ pub(super) fn below(directory: &Path, relative: &str) -> Result<PathBuf> {
 pub(super) fn reuse(home: &Path, id: &str, to: &Path) -> Result<()> {
     let doing = || format!("reusing {id} of {}", home.display());
     let directory = File::open(home).with_context(doing)?;
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-    let file = File::from(openat2(&directory, Path::new(id), how).with_context(doing)?);
-    let found = file.metadata().with_context(doing)?;
-    if !found.is_file()
-        || found.uid() != nix::unistd::geteuid().as_raw()
-        || found.mode() & 0o004 == 0
-    {
+    let file = private::regular(&directory, Path::new(id)).with_context(doing)?;
+    let is_published = |found: Metadata| {
+        found.uid() == nix::unistd::geteuid().as_raw() && found.mode() & 0o004 != 0
+    };
+    let Some(file) = file.filter(|file| file.metadata().is_ok_and(is_published)) else {
         return Err(Failure::new(
             ExitCode::Registry,
             format!("{}: it is not a file that osimg published", doing()),
         )
         .hint("see who else can write to this directory; remove the version, and publish it again")
         .into());
-    }
-    let through = Path::new("/proc/self/fd").join(file.as_raw_fd().to_string());
-    nix::unistd::linkat(AT_FDCWD, &through, AT_FDCWD, to, AtFlags::AT_SYMLINK_FOLLOW)
-        .with_context(doing)
+    };
+    nix::unistd::linkat(
+        AT_FDCWD,
+        &private::fd_path(&file),
+        AT_FDCWD,
+        to,
+        AtFlags::AT_SYMLINK_FOLLOW,
+    )
+    .with_context(doing)
 }
 
 pub(super) fn hard_link(from: &Path, to: &Path) -> Result<()> {

@@ -17,8 +17,7 @@ mod layout;
 mod places;
 mod server;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::Read;
@@ -26,15 +25,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::confine;
 use crate::descendants::descendants;
-use crate::error::{Context, Error, Result, invalid};
-use crate::namespaces::close_inherited;
+use crate::error::{Context, Error, Result};
+use crate::namespaces::leave_caller;
 use crate::notify::{self, Listener};
-use crate::pid1::{Ended, ended, strays};
+use crate::pid1::{ended, reap};
 use crate::plan::{Plan, Terminal, View};
 use crate::process_limit::ProcessLimit;
 use crate::root::InstallRoot;
@@ -47,21 +45,7 @@ use server::Server;
 
 /// The first stage; its exit code means nothing, the status line does.
 pub(crate) fn main(terminal: Terminal, parent: i32) -> Result<i32> {
-    if nix::unistd::getppid().as_raw() != parent {
-        return Err(invalid("starting the sandbox: the supervisor has ended"));
-    }
-    close_inherited()?;
-    match terminal {
-        Terminal::None => {
-            nix::unistd::setsid().context("starting a session")?;
-        }
-        // An interrupt is the command's. A handler, unlike SIG_IGN, is not inherited by it.
-        Terminal::Shared => {
-            signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default())
-                .context("leaving interrupts to the command")?;
-        }
-    }
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    leave_caller(terminal, parent)?;
     // What the run leaves behind becomes our child, and not the container's.
     nix::sys::prctl::set_child_subreaper(true).context("adopting processes of the run")?;
     nix::sys::prctl::set_dumpable(false).context("closing the first stage to the run")?;
@@ -119,7 +103,6 @@ fn serve(plan: &Plan, layout: &Layout, input: Option<OwnedFd>) -> Result<Option<
     let (children, wake) = UnixStream::pair().context("making the wake-up pipe")?;
     signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, wake)
         .context("watching for ended processes")?;
-    children.set_nonblocking(true).context("preparing the wake-up pipe")?;
     let (mut socket, theirs) = UnixStream::pair().context("making the second stage's socket")?;
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
     let child = std::process::Command::new("/proc/self/exe")
@@ -140,7 +123,7 @@ fn serve(plan: &Plan, layout: &Layout, input: Option<OwnedFd>) -> Result<Option<
     let listener = Listener::new(listener);
     // It ends with this process: a listener without processes has nothing to wake it.
     std::thread::spawn(move || answer(&server, &listener));
-    let status = wait(command, &children)?;
+    let status = reap(command, &children, ProcessLimit::counted())?;
     match status {
         // An exec that failed was reported before.
         Some(Status::Exited { code: Some(_), .. }) => {
@@ -176,39 +159,6 @@ fn answer(server: &Server, listener: &Listener) {
             Ok(None) => {}
             Err(_) => return,
         }
-    }
-}
-
-/// Waits for the command's end.
-fn wait(command: Pid, children: &UnixStream) -> Result<Option<Status>> {
-    let mut limit = ProcessLimit::counted();
-    let own = std::io::stdin();
-    loop {
-        while let Some(Ended { pid, code, signal }) = ended()? {
-            if pid == command {
-                return Ok(Some(Status::Exited { code, signal, strays: strays() }));
-            }
-        }
-        let mut watched = [
-            PollFd::new(own.as_fd(), PollFlags::POLLIN),
-            PollFd::new(children.as_fd(), PollFlags::POLLIN),
-        ];
-        let rest = limit.rest().map_or(PollTimeout::NONE, |rest| {
-            PollTimeout::try_from(rest).unwrap_or(PollTimeout::ZERO)
-        });
-        match poll(&mut watched, rest) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => return Err(error).context("waiting for the command"),
-        }
-        // The supervisor sends nothing after the plan: anything readable is its end.
-        if watched[0].any().unwrap_or(false) {
-            return Ok(None);
-        }
-        if limit.is_passed() {
-            return Ok(Some(Status::TooManyProcesses));
-        }
-        let mut drained = [0u8; 64];
-        while matches!((&*children).read(&mut drained), Ok(n) if n > 0) {}
     }
 }
 
