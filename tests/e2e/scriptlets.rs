@@ -268,7 +268,8 @@ def until(word):
         shown += os.read(terminal, 4096)
     shown = shown.split(word, 1)[1]
 until(b"osimg# ")
-os.write(terminal, b"echo rea''dy; sleep 7654329\n")
+# One process prints and sleeps: a shell that is about to start another can lose the signal.
+os.write(terminal, b"sh -c \"echo rea''dy; exec sleep 7654329\"\n")
 until(b"ready")
 os.write(terminal, b"\x03")
 until(b"osimg# ")

@@ -181,7 +181,7 @@ fn lock_build_and_manifest_agree_with_rpm_on_every_kind_of_signature() {
         match (taken, stricter) {
             (true, "") => is_accepted(&stage),
             (false, "") if kind == "a revoked subkey" => {
-                is_refused(&stage, "that subkey was revoked")
+                is_refused(&stage, "the subkey was revoked")
             }
             (false, "") => is_refused(&stage, "by a pinned key"),
             (_, stricter) => is_refused(&stage, stricter),

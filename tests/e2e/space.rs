@@ -86,7 +86,12 @@ fn a_cache_that_is_too_small_is_reported() {
     // Over HTTP, because packages in a local directory are not copied into the cache.
     let server = crate::server::Server::start(stage.repo(), |_, _| crate::server::Answer::File);
     stage.settings(|settings| settings.baseurl = server.url());
-    let done = with_small(&stage.cache(), "16m", stage.build("install large\nts run\n"));
+    let script = format!(
+        "mount -t tmpfs -o mode=0755,size=16m none {}; exec \"$@\"",
+        stage.cache().display()
+    );
+    let run = stage.build("install large\nts run\n");
+    let done = run.behind(&["unshare", "-m", "sh", "-ec", &script, "sh"]).run();
     is_reported(&stage, &done, &stage.cache());
     done.reports(&["--cache"]);
     assert!(stage.files(&stage.work()).is_empty());

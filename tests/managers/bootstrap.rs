@@ -25,6 +25,8 @@ fn an_image_is_installed_by_the_package_manager_and_the_rpm_of_another_tree() {
     }
     let stage = stage();
     let own = Machine::Here.packages(&stage, "group install Core\nts run\n");
+    // The next build gets the directory of that machine's cache.
+    std::fs::remove_dir_all(stage.cache()).unwrap();
     let tree = Machine::Dnf5.tree().unwrap().unwrap();
     stage.settings(|settings| {
         settings.packages = format!("manager = \"dnf5\"\nbootstrap = \"{}\"", tree.display())

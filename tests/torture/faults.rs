@@ -197,6 +197,7 @@ fn stale_lock_files_block_no_build() {
         return;
     }
     let stage = Stage::new(small);
+    stage.build(RECIPE).succeeds();
     // Process 1 runs in every pid namespace, and numbers of dead processes are reused.
     for holder in ["1\n", "4194303\n", &format!("{}\n", std::process::id()), "not a number"] {
         fs::write(stage.out().join(".image.lock"), holder).unwrap();
