@@ -7,6 +7,7 @@ use super::job::{Directories, job};
 use super::tools::Tools;
 use crate::error::{ExitCode, Failure, Result};
 use crate::finish::initramfs::{self, Contents};
+use crate::finish::machine_id;
 use crate::packages::{self, Cache, FilledRoot, Job, PinnedKey, Programs, TransactionPlan};
 use crate::recipe::Bootstrap;
 use crate::report::bytes;
@@ -62,11 +63,9 @@ impl Build<'_> {
                 .hint("name a larger place: --cache DIR")
                 .into());
             }
-            initramfs::prepare(
-                &InstallRoot::open(&directories.root)?,
-                settings.finish.initramfs,
-                contents(plan),
-            )
+            let root = InstallRoot::open(&directories.root)?;
+            machine_id::prepare(&root, settings.finish.machine_id)?;
+            initramfs::prepare(&root, settings.finish.initramfs, contents(plan))
         })
     }
 

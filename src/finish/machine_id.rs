@@ -8,6 +8,24 @@ use crate::error::Result;
 use crate::recipe::MachineId;
 use crate::sandbox::{InstallRoot, Kind};
 
+/// The id during the build, as osbuild has it. kernel-install names boot entries and rescue kernels
+/// by it: with a random one they would differ in every build.
+const OF_THE_BUILD: &str = "ffffffffffffffffffffffffffffffff\n";
+
+/// Writes the id of the build into the root before anything is installed. systemd's scriptlet keeps
+/// an id that it finds.
+///
+/// # Errors
+/// If it cannot be written.
+pub(crate) fn prepare(root: &InstallRoot, machine_id: MachineId) -> Result<()> {
+    let path = Path::new("etc/machine-id");
+    if machine_id == MachineId::Preserve || root.kind(path)?.is_some() {
+        return Ok(());
+    }
+    root.directory(Path::new("etc"), 0o755)?;
+    Ok(root.write(path, OF_THE_BUILD.as_bytes(), 0o444)?)
+}
+
 /// Sets `/etc/machine-id` to the requested state. A link that a package may have put there is not
 /// followed.
 ///

@@ -115,7 +115,10 @@ fn an_archive_that_two_readers_could_read_differently_is_refused() {
     );
     // How many zeros follow the end does not matter to any reader.
     assert!(read(&[ended(std::slice::from_ref(&file)), vec![0; 100]].concat()).is_ok());
-    refused(&ended(&[header(b"./d/", b'5', &octal(512)), vec![b'x'; 512]]), "not a file has a size");
+    refused(
+        &ended(&[header(b"./d/", b'5', &octal(512)), vec![b'x'; 512]]),
+        "not a file has a size",
+    );
     refused(&ended(&[member(b"./d/", b'0', b"x")]), "name of a directory");
     refused(&ended(&[member(b"./d", b'Z', b"")]), "unknown type");
     refused(&ended(&[member(b"./d", b'M', b"")]), "multi-volume");

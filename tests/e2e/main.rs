@@ -10,6 +10,7 @@
 mod support;
 
 mod artifacts;
+mod boot_entries;
 mod bounds;
 mod cache;
 mod customizations;

@@ -102,10 +102,35 @@ for top, directories, files in os.walk("/proc"):
         s = os.lstat(path)
         if stat.S_ISREG(s.st_mode) and s.st_mode & 0o222 and attempt(lambda: os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))) == "DONE":
             print(path, "WRITABLE")
-print("firmware", os.listdir("/sys/firmware"), "EROFS" if not os.path.exists("/sys/firmware") or not os.listdir("/sys/firmware") else "SEEN")
 "#,
     );
     assert_all(&lines, &["EROFS", "EACCES", "EPERM"], 15);
+}
+
+/// Finds a block device, an id or hardware of the machine, in any place and by any name.
+const SEARCH: &str = r#"
+print("command line", "HIDDEN" if open("/proc/cmdline").read() == "ro\n" else "SEEN")
+for path in ("/sys/firmware", "/sys/block", "/sys/class/block", "/sys/class/dmi", "/sys/class/nvme", "/sys/dev/block", "/sys/devices/virtual/dmi"):
+    print(path, "SEEN" if os.path.isdir(path) and os.listdir(path) else "HIDDEN")
+for top, directories, files in os.walk("/sys/devices"):
+    for name in files:
+        if name in ("product_uuid", "product_serial", "board_serial", "modalias", "vendor"):
+            print(os.path.join(top, name), "HIDDEN" if "/system/" in top else "SEEN")
+for top, directories, files in os.walk("/dev"):
+    for name in files:
+        if stat.S_ISBLK(os.lstat(os.path.join(top, name)).st_mode):
+            print(os.path.join(top, name), "SEEN")
+"#;
+
+#[test]
+fn disks_firmware_and_command_line_of_the_machine_are_not_visible() {
+    if !require_root() {
+        return;
+    }
+    assert_all(&Workdir::new().probe(SEARCH), &["HIDDEN"], 8);
+    let mut found = Workdir::new().probe("print(*os.listdir('/sys/class/net'))");
+    found.extend(Workdir::new().probe("print(os.path.isdir('/sys/devices/system/cpu'))"));
+    assert_eq!(found, ["lo", "True"]);
 }
 
 #[test]

@@ -39,7 +39,11 @@ fn odd(repo: Repo) -> Repo {
             .scriptlet(
                 When::Post,
                 "mkdir -p /var/lib/locked/deep && echo secret > /var/lib/locked/deep/file\nchmod \
-                 000 /var/lib/locked/deep/file /var/lib/locked/deep /var/lib/locked\n",
+                 000 /var/lib/locked/deep/file /var/lib/locked/deep /var/lib/locked\ncat \
+                 /proc/cmdline > /usr/cmdline\ncat /sys/class/dmi/id/* /sys/firmware/dmi/*/* \
+                 /sys/devices/virtual/dmi/id/modalias /sys/class/block/*/size \
+                 /sys/block/loop0/size /sys/class/block/loop0/size \
+                 /sys/devices/virtual/block/loop0/size > /usr/machine 2> /dev/null || true\n",
             ),
     )
 }

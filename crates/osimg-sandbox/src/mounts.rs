@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::isolation::{Isolation, is_forbidden};
-use super::kernel_files::{NODES, PROC_HIDDEN};
+use super::kernel_files::{
+    COMMAND_LINE, NODES, PROC_COMMAND_LINE, PROC_HIDDEN, SYS_PARTLY_HIDDEN, is_hidden_sys,
+};
 use super::plan::{API_FILE_SYSTEMS, Access, BUILD_ROOT, Devices, Mount, Network, Plan, View};
 use super::remove::mounts_below;
 use super::root::InstallRoot;
@@ -90,12 +92,12 @@ fn api_file_systems(root: &Path, plan: &Plan, isolation: Isolation) -> Result<()
     let [proc, sys, dev, run] = at.as_slice() else {
         return Err(invalid("four API file systems are expected"));
     };
-    mount_proc(proc, isolation)?;
-    mask_proc(&root.join("proc"), null)?;
-    mount_sys(sys, &root.join("sys"), plan.network, isolation)?;
-    hide_firmware(&root.join("sys/firmware"))?;
     mount_on(run, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(RUN_OPTIONS))
         .context("mounting run")?;
+    mount_proc(proc, isolation)?;
+    mask_proc(&root.join("proc"), null, &root.join("run"))?;
+    mount_sys(sys, &root.join("sys"), plan.network, isolation)?;
+    hide_machine(&root.join("sys"), plan.devices)?;
     match plan.devices {
         Devices::Private => private_dev(dev, &root.join("dev"), &nodes),
         Devices::Host => host_dev(dev, &root.join("dev")),
@@ -252,7 +254,8 @@ fn bind_device(source: &Path, target: &Path) -> Result<()> {
 /// Hides the files of the list and makes the rest read-only, so that a later kernel's files are
 /// covered too. Modes and owners of these files are shared by all proc file systems: a
 /// chmod here would show on the host. What belongs to a process stays writable.
-fn mask_proc(proc: &Path, null: &OwnedFd) -> Result<()> {
+fn mask_proc(proc: &Path, null: &OwnedFd, run: &Path) -> Result<()> {
+    let flags = MsFlags::MS_RDONLY | INERT;
     for entry in std::fs::read_dir(proc).context("reading proc")? {
         let entry = entry.context("reading proc")?;
         let name = entry.file_name();
@@ -265,29 +268,41 @@ fn mask_proc(proc: &Path, null: &OwnedFd) -> Result<()> {
         if PROC_HIDDEN.iter().any(|hidden| name == *hidden) {
             bind_device(&descriptor(null), &target)?;
         } else {
-            bind(&target, &target).with_context(|| format!("protecting {}", target.display()))?;
-            let flags =
-                MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+            let source = if name == PROC_COMMAND_LINE { run.join(name) } else { target.clone() };
+            if source != target {
+                std::fs::write(&source, COMMAND_LINE).context("writing the command line")?;
+            }
+            bind(&source, &target).with_context(|| format!("protecting {}", target.display()))?;
+            if source != target {
+                std::fs::remove_file(&source).context("removing the command line")?;
+            }
             restrict(&target, flags).with_context(|| format!("protecting {}", target.display()))?;
         }
     }
     Ok(())
 }
 
-/// An image must not depend on whether its builder has EFI; and the firmware's tables are not for
-/// packages to read.
-fn hide_firmware(directory: &Path) -> Result<()> {
-    if !directory.is_dir() {
-        return Ok(());
+/// Hides what of sysfs shows the machine. Whoever asks for the host's devices gets their sysfs too,
+/// but not the firmware: an image must not depend on whether its builder has EFI.
+fn hide_machine(sys: &Path, devices: Devices) -> Result<()> {
+    for directory in SYS_PARTLY_HIDDEN {
+        let Ok(entries) = std::fs::read_dir(sys.join(directory)) else { continue };
+        for entry in entries {
+            let entry = entry.context("reading sys")?;
+            let path = Path::new(directory).join(entry.file_name());
+            let hidden = match devices {
+                Devices::Private => is_hidden_sys(&path.to_string_lossy()),
+                Devices::Host => path == Path::new("firmware"),
+            };
+            if hidden && entry.file_type().context("reading sys")?.is_dir() {
+                let target = entry.path();
+                let options = Some("mode=0755,size=4k");
+                mount(Some("tmpfs"), &target, Some("tmpfs"), INERT | MsFlags::MS_RDONLY, options)
+                    .with_context(|| format!("hiding {}", target.display()))?;
+            }
+        }
     }
-    mount(
-        Some("tmpfs"),
-        directory,
-        Some("tmpfs"),
-        INERT | MsFlags::MS_RDONLY,
-        Some("mode=0755,size=4k"),
-    )
-    .context("hiding sys/firmware")
+    Ok(())
 }
 
 /// One entry of the plan over the sandbox's own tmpfs, in which every name is ours.

@@ -20,7 +20,7 @@ use super::places::{ENOUGH, Place, SHOWN_OF_OTHERS, is_magic, is_own_file, may_b
 use crate::descendants::{descendants, thread_group};
 use crate::directories::is;
 use crate::error::{Context, Result, invalid};
-use crate::kernel_files::{NODES, PROC_HIDDEN};
+use crate::kernel_files::{COMMAND_LINE, NODES, PROC_COMMAND_LINE, PROC_HIDDEN, is_hidden_sys};
 use crate::notify::{Answer, Call, bytes_of, statfs, statx};
 use crate::openat::openat2;
 use crate::process_memory::{read, start, text, write};
@@ -31,6 +31,8 @@ pub(super) struct Server {
     proc: OwnedFd,
     sys: Option<OwnedFd>,
     nodes: Vec<(&'static str, OwnedFd)>,
+    /// A file in memory, with a command line that is the same everywhere.
+    command_line: OwnedFd,
     /// The root of this process, which the package manager has too until it changes its own.
     root: OsString,
     /// The process that may change its root.
@@ -74,6 +76,7 @@ impl Server {
             proc,
             sys: directory("/sys").ok(),
             nodes,
+            command_line: command_line()?,
             root,
             manager,
             rpm,
@@ -218,14 +221,15 @@ impl Server {
             Place::Kernel(rest) if PROC_HIDDEN.contains(&rest.as_str()) => {
                 return self.locate(caller, Place::Device("null"));
             }
+            Place::Kernel(rest) if rest == PROC_COMMAND_LINE => {
+                Located::CommandLine(self.command_line.try_clone().map_err(|_| Errno::EMFILE)?)
+            }
             // The container's network is not the run's.
             Place::Kernel(rest) if rest.split('/').next() == Some("net") => {
                 return Err(Errno::ENOENT);
             }
             Place::Kernel(rest) => Located::Proc(rest),
-            Place::Sys(rest) if rest.split('/').next() == Some("firmware") => {
-                return Err(Errno::ENOENT);
-            }
+            Place::Sys(rest) if is_hidden_sys(&rest) => return Err(Errno::ENOENT),
             Place::Sys(rest) if self.sys.is_some() => Located::Sys(rest),
             Place::Sys(_) | Place::RpmConfiguration(_) => return Ok(None),
         }))
@@ -249,10 +253,12 @@ impl Server {
         };
         let beneath = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS;
         match file {
-            Located::Node(node) if flags.contains(OFlag::O_PATH) => {
+            Located::Node(node) | Located::CommandLine(node) if flags.contains(OFlag::O_PATH) => {
                 node.try_clone().map_err(|_| Errno::EMFILE)
             }
-            Located::Node(node) => open(&through(node), flags | OFlag::O_CLOEXEC, Mode::empty()),
+            Located::Node(node) | Located::CommandLine(node) => {
+                open(&through(node), flags | OFlag::O_CLOEXEC, Mode::empty())
+            }
             Located::Process(pid, rest) if is_magic(rest) => openat(
                 &self.proc,
                 format!("{pid}/{rest}").as_str(),
@@ -265,8 +271,27 @@ impl Server {
                 beneath | ResolveFlag::RESOLVE_NO_SYMLINKS,
             ),
             Located::Proc(rest) => below(&self.proc, rest, beneath),
-            Located::Sys(rest) => below(self.sys.as_ref().ok_or(Errno::ENOENT)?, rest, beneath),
+            Located::Sys(rest) => self
+                .open_sys(self.sys.as_ref().ok_or(Errno::ENOENT)?, |sys| below(sys, rest, beneath)),
             Located::Configuration(path) => open(path, flags | OFlag::O_CLOEXEC, Mode::empty()),
+        }
+    }
+
+    /// Opens a file of sysfs, unless a link in its path leads to one that is hidden.
+    fn open_sys(
+        &self,
+        sys: &OwnedFd,
+        open: impl FnOnce(&OwnedFd) -> nix::Result<OwnedFd>,
+    ) -> nix::Result<OwnedFd> {
+        let path = |file: &OwnedFd| {
+            readlinkat(&self.proc, format!("self/fd/{}", file.as_raw_fd()).as_str())
+                .map(|path| path.to_string_lossy().into_owned())
+        };
+        let opened = open(sys)?;
+        let (top, found) = (path(sys)?, path(&opened)?);
+        match found.strip_prefix(&top) {
+            Some(rest) if !is_hidden_sys(rest) => Ok(opened),
+            _ => Err(Errno::ENOENT),
         }
     }
 
@@ -332,7 +357,7 @@ impl Server {
                 inside(&readlinkat(&self.proc, format!("{pid}/{rest}").as_str())?, &caller.root)
             }
             // A node is no link.
-            Located::Node(_) => return Err(Errno::EINVAL),
+            Located::Node(_) | Located::CommandLine(_) => return Err(Errno::EINVAL),
             // The kernel reports an empty path of something that is not a link otherwise.
             other => readlinkat(&self.reach(other, false)?, "")
                 .map_err(|error| if error == Errno::ENOENT { Errno::EINVAL } else { error })?,
@@ -408,6 +433,15 @@ fn argument_is_mtab(request: Request, argument: &dyn Fn(usize) -> u64, caller: &
         .is_some_and(|path| path.as_bytes().ends_with(b"mtab"))
 }
 
+fn command_line() -> Result<OwnedFd> {
+    let file = nix::sys::memfd::memfd_create(c"cmdline", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)
+        .context("making a command line")?;
+    nix::unistd::write(&file, COMMAND_LINE.as_bytes()).context("making a command line")?;
+    nix::sys::stat::fchmod(&file, Mode::from_bits_truncate(0o444))
+        .context("making a command line")?;
+    Ok(file)
+}
+
 /// A place as this process reaches it.
 enum Located {
     Node(OwnedFd),
@@ -415,13 +449,14 @@ enum Located {
     Proc(String),
     Sys(String),
     Configuration(PathBuf),
+    CommandLine(OwnedFd),
 }
 
 impl Located {
     /// Whether it may only be read: what is not of the process itself, and no device, is the
     /// container's.
     fn is_read_only(&self) -> bool {
-        matches!(self, Self::Proc(_) | Self::Sys(_) | Self::Configuration(_))
+        !matches!(self, Self::Node(_) | Self::Process(..))
     }
 }
 
