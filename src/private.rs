@@ -40,17 +40,7 @@ pub(crate) fn make(path: &Path) -> Result<File> {
 /// A directory that has files and is not a cache is refused: it was given by mistake.
 pub(crate) fn open(path: &Path) -> Result<File> {
     links(path)?;
-    // Opening a FIFO would wait for a writer.
-    let flags = OFlag::O_DIRECTORY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let directory = match File::options().read(true).custom_flags(flags.bits()).open(path) {
-        Err(error) if error.kind() == ErrorKind::NotADirectory => {
-            let message = format!("using the cache {}: it is not a directory", path.display());
-            return Err(Failure::new(ExitCode::Usage, message)
-                .hint("use a directory: --cache DIR")
-                .into());
-        }
-        opened => opened.with_context(|| format!("opening the cache {}", path.display()))?,
-    };
+    let directory = open_directory(path)?;
     let meta =
         directory.metadata().with_context(|| format!("examining the cache {}", path.display()))?;
     check_owner(path, &meta)?;
@@ -94,6 +84,19 @@ pub(crate) fn open(path: &Path) -> Result<File> {
     Ok(directory)
 }
 
+/// Opens the directory of a cache without changing it.
+pub(crate) fn open_directory(path: &Path) -> Result<File> {
+    // Opening a FIFO would wait for a writer.
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    match File::options().read(true).custom_flags(flags.bits()).open(path) {
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            let message = format!("using the cache {}: it is not a directory", path.display());
+            Err(Failure::new(ExitCode::Usage, message).hint("use a directory: --cache DIR").into())
+        }
+        opened => opened.with_context(|| format!("opening the cache {}", path.display())),
+    }
+}
+
 /// The path of an open directory through its descriptor.
 pub(crate) fn fd_path(directory: &File) -> PathBuf {
     Path::new(DESCRIPTORS).join(directory.as_raw_fd().to_string())
@@ -112,36 +115,57 @@ pub(crate) fn display_path(path: &Path) -> String {
 /// Opens a regular file below an open directory that others may write to, without following links.
 /// `None` if it does not exist.
 pub(crate) fn regular(directory: &File, below: &Path) -> Result<Option<File>> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK)
-        .resolve(
-            ResolveFlag::RESOLVE_BENEATH
-                | ResolveFlag::RESOLVE_NO_SYMLINKS
-                | ResolveFlag::RESOLVE_NO_XDEV,
-        );
-    let opening = || format!("opening {}", below.display());
-    let file = match openat2(directory, below, how) {
-        Ok(fd) => File::from(fd),
-        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENXIO | Errno::EXDEV) => {
-            return Ok(None);
-        }
-        Err(error) => return Err(error).with_context(opening),
+    let Some(file) = open_below(directory, below, OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK)? else {
+        return Ok(None);
     };
-    Ok(file.metadata().with_context(opening)?.is_file().then_some(file))
+    let meta = file.metadata().with_context(|| format!("opening {}", below.display()))?;
+    Ok(meta.is_file().then_some(file))
 }
 
-/// Removes a file below such a directory, if that is possible without following links.
-pub(crate) fn remove(directory: &File, below: &Path) {
-    let (Some(parent), Some(name)) = (below.parent(), below.file_name()) else { return };
+/// Opens a directory below such a directory, without following links. `None` if there is none.
+pub(crate) fn directory(parent: &File, below: &Path) -> Result<Option<File>> {
+    open_below(parent, below, OFlag::O_DIRECTORY)
+}
+
+/// Opens a directory of a cache, and creates it if it is missing. A link is refused.
+pub(crate) fn make_below(cache: &File, name: &str) -> Result<File> {
+    let path = fd_path(cache).join(name);
+    match DirBuilder::new().mode(0o700).create(&path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            return Err(error).with_context(|| format!("creating {}", display_path(&path)));
+        }
+        _ => {}
+    }
+    directory(cache, Path::new(name))?.ok_or_else(|| {
+        let message = format!("using {}: it is not a directory of the cache", display_path(&path));
+        Failure::new(ExitCode::Host, message).hint("remove it, and osimg creates a new one").into()
+    })
+}
+
+/// Removes a file below such a directory, without following links. A missing one is no error.
+pub(crate) fn remove(directory: &File, below: &Path) -> Result<()> {
+    let (Some(parent), Some(name)) = (below.parent(), below.file_name()) else { return Ok(()) };
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    let how =
-        OpenHow::new().flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC).resolve(
-            ResolveFlag::RESOLVE_BENEATH
-                | ResolveFlag::RESOLVE_NO_SYMLINKS
-                | ResolveFlag::RESOLVE_NO_XDEV,
-        );
-    if let Ok(parent) = openat2(directory, parent, how) {
-        let _ = unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir);
+    let Some(parent) = open_below(directory, parent, OFlag::O_DIRECTORY)? else { return Ok(()) };
+    match unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(error) => Err(error)
+            .with_context(|| format!("removing {}", display_path(&fd_path(directory).join(below)))),
+    }
+}
+
+/// Opens a path below a directory, without links and without leaving its file system.
+fn open_below(directory: &File, below: &Path, flags: OFlag) -> Result<Option<File>> {
+    let resolve = ResolveFlag::RESOLVE_BENEATH
+        | ResolveFlag::RESOLVE_NO_SYMLINKS
+        | ResolveFlag::RESOLVE_NO_XDEV;
+    let how = OpenHow::new().flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | flags).resolve(resolve);
+    match openat2(directory, below, how) {
+        Ok(fd) => Ok(Some(File::from(fd))),
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENXIO | Errno::EXDEV) => {
+            Ok(None)
+        }
+        Err(error) => Err(error).with_context(|| format!("opening {}", below.display())),
     }
 }
 
@@ -220,7 +244,7 @@ mod tests {
         std::fs::write(own.join("file"), "").unwrap();
         for name in ["packages/file", "link", "fifo", "../victim/file", "missing"] {
             assert!(!matches!(regular(&directory, Path::new(name)), Ok(Some(_))), "{name}");
-            remove(&directory, Path::new(name));
+            let _ = remove(&directory, Path::new(name));
         }
         assert_eq!(std::fs::read_to_string(victim.join("file")).unwrap(), "precious");
         assert!(regular(&directory, Path::new("file")).unwrap().is_some());
@@ -228,7 +252,7 @@ mod tests {
             display_path(&fd_path(&directory).join("file")),
             own.canonicalize().unwrap().join("file").display().to_string()
         );
-        remove(&directory, Path::new("file"));
+        remove(&directory, Path::new("file")).unwrap();
         assert!(!own.join("file").exists());
     }
 

@@ -1,9 +1,7 @@
 //! Boot pieces kept by their digest: what was fetched once is not fetched again, and what rotted in
 //! the meantime is not used.
 
-use std::fs::{DirBuilder, File};
-use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,13 +15,13 @@ const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 /// A directory of pieces, each under its SHA-256.
 #[derive(Debug)]
 pub(super) struct Store {
-    /// Its path through [`Store::cache`]'s descriptor, while this store lives.
+    /// Its path through [`Store::pieces`]' descriptor, while this store lives.
     directory: PathBuf,
     /// Its path as the user knows it, and as the pieces have it.
     shown: PathBuf,
-    /// The open cache; only its owner can write there.
+    /// The open directory, in a cache where only its owner can write.
     #[expect(dead_code, reason = "it keeps the descriptor open that `directory` leads through")]
-    cache: File,
+    pieces: File,
 }
 
 impl Store {
@@ -31,17 +29,13 @@ impl Store {
     pub(super) fn open(cache: &Path) -> Result<Self> {
         let shown = cache.join(PIECES);
         let open = private::make(cache)?;
-        let directory = private::fd_path(&open).join(PIECES);
-        match DirBuilder::new().mode(0o700).create(&directory) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(()),
-        }
-        .or_fail_hint(
+        let pieces = private::make_below(&open, PIECES).or_fail_hint(
             ExitCode::Space,
             format!("making the cache of boot pieces {}", shown.display()),
             "name another place with --cache",
         )?;
-        let store = Self { directory, shown, cache: open };
+        let directory = private::fd_path(&pieces);
+        let store = Self { directory, shown, pieces };
         store.sweep();
         Ok(store)
     }

@@ -12,7 +12,6 @@ mod paths;
 use anyhow::Context;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, DirBuilder, File};
-use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -67,6 +66,8 @@ struct Open {
     incoming: Option<File>,
     /// The parent of these two directories; its lock marks them as used.
     _own: Flock<File>,
+    /// The parent of that directory, whose descriptor is part of the paths.
+    _views: File,
 }
 
 /// The lock that allows adding to the cache and removing from it.
@@ -84,18 +85,11 @@ impl Cache {
     pub fn open(path: &Path, programs: Programs) -> Result<Self> {
         let directory = private::make(path)?;
         let shared = private::fd_path(&directory);
-        let views = shared.join(VIEWS);
-        match DirBuilder::new().mode(0o700).create(&views) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                return Err(error).with_context(|| {
-                    format!("creating {VIEWS} in the package cache {}", path.display())
-                });
-            }
-            _ => {}
-        }
+        let open_views = private::make_below(&directory, VIEWS)?;
+        let views = private::fd_path(&open_views);
         // Before it is locked, a new view must not look like one that a killed build left behind.
         let _making = lock_file(&views.join(LOCK), None)?;
-        sweep(&views);
+        sweep(&open_views);
         let own = tempfile::Builder::new()
             .prefix("view-")
             .tempdir_in(&views)
@@ -119,6 +113,7 @@ impl Cache {
             view: open(&view)?,
             incoming: incoming.as_deref().map(open).transpose()?,
             _own: in_use,
+            _views: open_views,
         };
         Ok(Self {
             path: path.to_owned(),
@@ -178,7 +173,7 @@ impl Cache {
     /// Removes a file that a phase downloads, without following links. Failures are ignored.
     pub(super) fn discard_download(&self, path: &Path) {
         if let Some((directory, below)) = self.download(path) {
-            private::remove(directory, below);
+            let _ = private::remove(directory, below);
         }
     }
 

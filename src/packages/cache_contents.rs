@@ -6,14 +6,15 @@
 
 use anyhow::Context;
 use serde::Serialize;
-use std::fs;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::cache::{PACKAGES, entries, lock, sweep};
 use crate::error::Result;
-use crate::private::VIEWS;
-use crate::private::{self, display_path};
+use crate::private::{self, VIEWS, display_path, fd_path};
 use crate::report::Report;
 use crate::sandbox::remove_tree;
 
@@ -69,40 +70,38 @@ pub struct Pruned {
 /// A file in the cache.
 #[derive(Debug)]
 struct CachedFile {
-    path: PathBuf,
+    /// Its path in the cache.
+    below: PathBuf,
     bytes: u64,
     used: SystemTime,
 }
 
 impl CacheContents {
-    /// Reads the contents of a cache; a missing one is empty.
+    /// Reads the contents of a cache; a missing one is empty. Links in it are ignored.
     ///
     /// # Errors
     /// If a directory cannot be read.
     pub fn read(directory: &Path) -> Result<Self> {
-        let mut contents = Self::default();
-        if !directory.is_dir() {
-            return Ok(contents);
+        if directory.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            return Ok(Self::default());
         }
-        for entry in entries(directory)? {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name == VIEWS {
-                contents.builds =
-                    entries(&entry.path())?.iter().filter(|view| view.path().is_dir()).count();
-            } else if entry.path().is_dir() {
-                let files = files(&entry.path())?;
-                let sum = |packages: bool| {
-                    files.iter().filter(|i| is_package(&i.path) == packages).map(|i| i.bytes).sum()
-                };
-                let packages = files.iter().filter(|file| is_package(&file.path)).count();
-                contents.repositories.push(RepositoryContents {
-                    name,
-                    packages,
-                    package_bytes: sum(true),
-                    metadata_bytes: sum(false),
-                });
-            } else {
-                contents.index_bytes += entry.metadata().map_or(0, |m| m.len());
+        Self::from_cache(&private::open_directory(directory)?)
+    }
+
+    fn from_cache(cache: &File) -> Result<Self> {
+        let mut contents = Self::default();
+        for entry in entries(&fd_path(cache))? {
+            let name = entry.file_name();
+            match private::directory(cache, Path::new(&name))? {
+                Some(views) if name == VIEWS => {
+                    let is_view = |view: &fs::DirEntry| view.file_type().is_ok_and(|t| t.is_dir());
+                    contents.builds =
+                        entries(&fd_path(&views))?.iter().filter(|v| is_view(v)).count();
+                }
+                Some(_) => contents
+                    .repositories
+                    .push(RepositoryContents::from_files(&name, &files(cache, &name)?)),
+                None => contents.index_bytes += index_size(&entry),
             }
         }
         contents.repositories.sort_by(|a, b| a.name.cmp(&b.name));
@@ -118,13 +117,15 @@ impl CacheContents {
     /// If a file cannot be removed; earlier removals remain.
     pub fn prune(directory: &Path, limit: Limit, report: &Report) -> Result<Pruned> {
         let mut pruned = Pruned::default();
-        if !directory.is_dir() {
+        if directory.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             return Ok(pruned);
         }
-        let (handle, path) = (private::open(directory)?, directory);
-        let directory = &private::fd_path(&handle);
+        let (cache, path) = (private::open(directory)?, directory);
+        let directory = &fd_path(&cache);
         let _lock = lock(directory, path, report)?;
-        sweep(&directory.join(VIEWS));
+        if let Some(views) = private::directory(&cache, Path::new(VIEWS))? {
+            sweep(&views);
+        }
         for going in entries(directory)?
             .iter()
             .filter(|e| e.file_name().to_string_lossy().starts_with(REMOVING))
@@ -136,41 +137,36 @@ impl CacheContents {
             limit.age.is_some_and(|age| now.duration_since(used).unwrap_or_default() >= age)
         };
         let mut packages = Vec::new();
-        for repository in
-            entries(directory)?.iter().filter(|e| e.file_name() != VIEWS && e.path().is_dir())
-        {
-            packages.extend(
-                files(&repository.path())?.into_iter().filter(|file| is_package(&file.path)),
-            );
+        for name in repositories(&cache)? {
+            packages.extend(files(&cache, &name)?.into_iter().filter(|f| is_package(&f.below)));
         }
-        packages.sort_by(|a, b| a.used.cmp(&b.used).then_with(|| a.path.cmp(&b.path)));
-        let mut size = Self::read(directory)?.bytes;
+        packages.sort_by(|a, b| a.used.cmp(&b.used).then_with(|| a.below.cmp(&b.below)));
+        let mut size = Self::from_cache(&cache)?.bytes;
         for file in packages {
             crate::process::check_stop()?;
             if !old(file.used) && limit.bytes.is_none_or(|most| size <= most) {
                 continue;
             }
-            fs::remove_file(&file.path)
-                .with_context(|| format!("removing {}", display_path(&file.path)))?;
+            private::remove(&cache, &file.below)?;
             size = size.saturating_sub(file.bytes);
             pruned.packages += 1;
             pruned.bytes += file.bytes;
         }
         // Every build fetches metadata again. They are removed if none of their packages is left
         // and a limit requires it.
-        for entry in
-            entries(directory)?.iter().filter(|e| e.file_name() != VIEWS && e.path().is_dir())
-        {
-            let files = files(&entry.path())?;
+        for name in repositories(&cache)? {
+            let files = files(&cache, &name)?;
             let newest = files.iter().map(|file| file.used).max().unwrap_or(SystemTime::UNIX_EPOCH);
             let over = limit.bytes.is_some_and(|most| size > most);
-            if files.iter().any(|file| is_package(&file.path)) || !(over || old(newest)) {
+            if files.iter().any(|file| is_package(&file.below)) || !(over || old(newest)) {
                 continue;
             }
             let bytes: u64 = files.iter().map(|file| file.bytes).sum();
-            let away = directory.join(format!("{REMOVING}{}", entry.file_name().to_string_lossy()));
-            fs::rename(entry.path(), &away)
-                .with_context(|| format!("removing {}", display_path(&entry.path())))?;
+            let (whole, mut gone) = (directory.join(&name), OsString::from(REMOVING));
+            gone.push(&name);
+            let away = directory.join(gone);
+            fs::rename(&whole, &away)
+                .with_context(|| format!("removing {}", display_path(&whole)))?;
             remove_tree(&away)?;
             size = size.saturating_sub(bytes);
             pruned.repositories += 1;
@@ -179,15 +175,14 @@ impl CacheContents {
         // Package managers recreate their index files from the metadata within a second.
         for entry in entries(directory)?
             .iter()
-            .filter(|e| e.path().is_file() && !e.file_name().to_string_lossy().starts_with('.'))
+            .filter(|e| is_regular(e) && !e.file_name().to_string_lossy().starts_with('.'))
         {
             let metadata = entry
                 .metadata()
                 .with_context(|| format!("examining {}", display_path(&entry.path())))?;
             let over = limit.bytes.is_some_and(|most| size > most);
             if over || old(metadata.modified().unwrap_or(now)) {
-                fs::remove_file(entry.path())
-                    .with_context(|| format!("removing {}", display_path(&entry.path())))?;
+                private::remove(&cache, Path::new(&entry.file_name()))?;
                 size = size.saturating_sub(metadata.len());
                 pruned.bytes += metadata.len();
             }
@@ -196,15 +191,52 @@ impl CacheContents {
     }
 }
 
+impl RepositoryContents {
+    fn from_files(name: &OsStr, files: &[CachedFile]) -> Self {
+        let sum = |packages: bool| {
+            files.iter().filter(|f| is_package(&f.below) == packages).map(|f| f.bytes).sum()
+        };
+        Self {
+            name: name.to_string_lossy().into_owned(),
+            packages: files.iter().filter(|file| is_package(&file.below)).count(),
+            package_bytes: sum(true),
+            metadata_bytes: sum(false),
+        }
+    }
+}
+
 fn is_package(path: &Path) -> bool {
     path.parent().and_then(Path::file_name).is_some_and(|name| name == PACKAGES)
 }
 
-/// Every file below a directory.
-fn files(directory: &Path) -> Result<Vec<CachedFile>> {
+fn is_regular(entry: &fs::DirEntry) -> bool {
+    entry.file_type().is_ok_and(|kind| kind.is_file())
+}
+
+/// The bytes of a file next to the repositories.
+fn index_size(entry: &fs::DirEntry) -> u64 {
+    entry.metadata().ok().filter(|_| is_regular(entry)).map_or(0, |metadata| metadata.len())
+}
+
+/// The names of the repositories' directories. Links are not among them.
+fn repositories(cache: &File) -> Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in entries(&fd_path(cache))? {
+        let name = entry.file_name();
+        if name != VIEWS && private::directory(cache, Path::new(&name))?.is_some() {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Every file below a directory of the cache.
+fn files(cache: &File, name: &OsStr) -> Result<Vec<CachedFile>> {
     let mut found = Vec::new();
-    for entry in walkdir::WalkDir::new(directory) {
-        let entry = entry.with_context(|| format!("reading {}", display_path(directory)))?;
+    let Some(repository) = private::directory(cache, Path::new(name))? else { return Ok(found) };
+    let directory = fd_path(&repository);
+    for entry in walkdir::WalkDir::new(&directory).same_file_system(true) {
+        let entry = entry.with_context(|| format!("reading {}", display_path(&directory)))?;
         if entry.file_type().is_file() {
             let metadata = entry
                 .metadata()
@@ -214,7 +246,9 @@ fn files(directory: &Path) -> Result<Vec<CachedFile>> {
                 metadata.modified().ok().filter(|_| !is_package(entry.path())),
             ];
             let used = times.into_iter().flatten().max().unwrap_or(SystemTime::UNIX_EPOCH);
-            found.push(CachedFile { path: entry.path().to_owned(), bytes: metadata.len(), used });
+            let inner = entry.path().strip_prefix(&directory).unwrap_or(entry.path());
+            let below = Path::new(name).join(inner);
+            found.push(CachedFile { below, bytes: metadata.len(), used });
         }
     }
     Ok(found)
@@ -281,6 +315,59 @@ mod tests {
         let pruned = CacheContents::prune(directory.path(), nothing, &Report::silent()).unwrap();
         assert_eq!((pruned.packages, pruned.repositories), (2, 1));
         assert_eq!(CacheContents::read(directory.path()).unwrap().bytes, 0);
+    }
+
+    #[test]
+    fn no_link_is_followed_to_another_directory_at_any_level() {
+        for below in [
+            "",
+            "views",
+            "tiny-0123456789abcdef",
+            "views/view-left-behind",
+            "tiny-0123456789abcdef/packages",
+            "tiny-0123456789abcdef/packages/old.rpm",
+            "tiny-0123456789abcdef/repodata",
+            "foreign",
+            ".going-foreign",
+            "index.solv",
+            "views/view-other",
+            "tiny-0123456789abcdef/foreign",
+        ] {
+            let (directory, _) = cache();
+            let victim = tempfile::tempdir().unwrap();
+            let precious = package(victim.path(), "packages/precious.rpm", 99);
+            fs::write(victim.path().join("index.solv"), [0; 10]).unwrap();
+            let at = directory.path().join(below);
+            if at.is_file() {
+                fs::remove_file(&at).unwrap()
+            }
+            let target = if below.ends_with(".rpm") { &precious } else { victim.path() };
+            if below.is_empty() {
+                std::os::unix::fs::symlink(target, at.join("any")).unwrap();
+            } else {
+                if at.exists() {
+                    remove_tree(&at).unwrap()
+                }
+                std::os::unix::fs::symlink(target, &at).unwrap();
+            }
+            let before = CacheContents::read(victim.path()).unwrap();
+            let all = Limit { bytes: Some(0), age: Some(Duration::ZERO) };
+            CacheContents::prune(directory.path(), all, &Report::silent()).unwrap();
+            let after = CacheContents::read(victim.path()).unwrap();
+            assert_eq!(before, after, "{below}");
+            assert!(precious.exists() && victim.path().join("index.solv").exists(), "{below}");
+        }
+    }
+
+    #[test]
+    fn a_cache_that_is_not_a_directory_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        for file in [file.as_path(), Path::new("/dev/null")] {
+            let error = CacheContents::read(file).unwrap_err();
+            assert!(error.to_string().contains("not a directory"), "{error}");
+        }
     }
 
     #[test]

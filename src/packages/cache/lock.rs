@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::private::display_path;
+use crate::private::{self, display_path};
 use crate::process;
 use crate::report::Report;
 use crate::sandbox::remove_tree;
@@ -59,16 +59,14 @@ pub(super) fn lock_file(path: &Path, waiting: Option<(&Report, &Path)>) -> Resul
 }
 
 /// Removes the views of killed builds. Failures are ignored: they must not prevent a build.
-pub(in crate::packages) fn sweep(views: &Path) {
-    for entry in fs::read_dir(views).into_iter().flatten().filter_map(Result::ok) {
-        let path = entry.path();
-        if !path.is_dir() {
+pub(in crate::packages) fn sweep(views: &File) {
+    let path = private::fd_path(views);
+    for entry in fs::read_dir(&path).into_iter().flatten().filter_map(Result::ok) {
+        let Ok(Some(view)) = private::directory(views, Path::new(&entry.file_name())) else {
             continue;
-        }
-        if let Ok(Ok(_unused)) = File::open(&path)
-            .map(|directory| Flock::lock(directory, FlockArg::LockExclusiveNonblock))
-        {
-            let _ = remove_tree(&path);
+        };
+        if let Ok(_unused) = Flock::lock(view, FlockArg::LockExclusiveNonblock) {
+            let _ = remove_tree(&entry.path());
         }
     }
 }
