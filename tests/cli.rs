@@ -324,3 +324,64 @@ fn a_recipe_comes_from_standard_input_and_a_signal_ends_the_wait_for_it() {
         assert_ne!(refused.wait().expect("osimg ends").code(), Some(0), "{arguments:?}");
     }
 }
+
+/// Arguments with which each verb fails after the command line was read. A new verb needs a line.
+const FAILING: &[(&str, &[&str])] = &[
+    ("build", &["/nonexistent.yum"]),
+    ("plan", &["--expand", "/nonexistent.yum"]),
+    ("config", &["/nonexistent.yum"]),
+    // It reads nothing, so that only its command line can be wrong.
+    ("schema", &["--nonexistent"]),
+    ("lock", &["/nonexistent.yum"]),
+    ("cache", &["--cache", "/dev/null", "--prune", "--max", "0"]),
+    ("pack", &["/nonexistent", "-o", "/nonexistent/x.tgz"]),
+    ("inspect", &["/nonexistent.tgz"]),
+    ("diff", &["/nonexistent.tgz", "/nonexistent.tgz"]),
+    ("verify", &["/nonexistent.tgz"]),
+    ("publish", &["/nonexistent.tgz", "--registry", "dir:/nonexistent"]),
+    ("images", &["--registry", "nonexistent:"]),
+    ("boot", &["/nonexistent.tgz"]),
+    ("deploy", &["/nonexistent.json"]),
+    ("shell", &["/nonexistent"]),
+    ("doctor", &["--cloud", "nonexistent"]),
+];
+
+/// The verbs that clap lists.
+fn verbs() -> Vec<String> {
+    let help = text(&osimg(&["-h"]).stdout);
+    let (_, list) = help.split_once("Commands:\n").expect("a list of commands");
+    list.lines()
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|verb| *verb != "help")
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_verb_that_fails_prints_one_json_document() {
+    for verb in verbs() {
+        let (_, failing) = FAILING
+            .iter()
+            .find(|(known, _)| *known == verb)
+            .unwrap_or_else(|| panic!("add arguments with which `{verb}` fails"));
+        let output = osimg(&[&["--json", verb.as_str()], *failing].concat());
+        let stderr = text(&output.stderr);
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{verb}: {error}: {}{stderr}", text(&output.stdout)));
+        assert!(document["error"].is_string(), "{verb}: {document}");
+        assert_eq!(document["code"].as_i64(), output.status.code().map(i64::from), "{verb}");
+        assert!(!output.status.success() && !stderr.contains("panicked"), "{verb}: {stderr}");
+    }
+}
+
+#[test]
+fn an_expanded_recipe_is_one_json_document_and_shell_refuses_json() {
+    let (_dir, path) = recipe("install cloud-init\nts run\n");
+    let output = osimg(&["plan", "--expand", "--json", &path]);
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(value["script"], text(&osimg(&["plan", "--expand", &path]).stdout));
+    let refused = osimg(&["shell", "--json", "/", "true"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stdout).contains("--json"), "{}", text(&refused.stdout));
+}

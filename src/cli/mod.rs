@@ -133,7 +133,7 @@ pub fn main() -> ExitCode {
     let run = || {
         match &cli.verb {
             // The exit status of the command in the sandbox.
-            Verb::Shell(args) => return args.run(&report),
+            Verb::Shell(args) => return args.run(&report, json),
             Verb::Build(args) => args.run(&report, json).map_err(unpublished),
             Verb::Plan(args) => args.run(&report, json),
             Verb::Config(args) => args.run(&report, json),

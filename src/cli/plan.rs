@@ -40,7 +40,12 @@ impl PlanArgs {
         }
         let decided = self.overrides.decide()?;
         if self.expand {
-            super::print(report, decided.recipe.script.to_string().trim_end())?;
+            let script = decided.recipe.script.to_string();
+            if json {
+                super::print_json(report, &json!({ "script": secrets::url(&script) }))?;
+            } else {
+                super::print(report, script.trim_end())?;
+            }
             return Ok(ExitCode::Done);
         }
         let lowered = decided.recipe.script.lower()?;

@@ -30,7 +30,16 @@ pub(super) struct Shell {
 
 impl Shell {
     /// Returns the command's own exit status, as a shell would give it.
-    pub(crate) fn run(&self, report: &Report) -> Result<u8> {
+    pub(crate) fn run(&self, report: &Report, json: bool) -> Result<u8> {
+        if json {
+            return Err(Failure::new(
+                ExitCode::Usage,
+                "running a command in the sandbox: `--json` does not apply, because standard \
+                 output belongs to the command",
+            )
+            .hint("leave out --json; the exit status is that of the command")
+            .into());
+        }
         super::act_as_root(report, self.isolation)?;
         let (root, scratch) = (self.workdir.join("root"), self.workdir.join("scratch"));
         let is_directory = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_dir());
