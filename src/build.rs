@@ -210,7 +210,7 @@ impl Build<'_> {
             staged.attach(&document.name(staged.stem()), &document.content)?;
         }
         for (suffix, content) in &customised.results.reports {
-            staged.attach(&format!("{}.{suffix}", staged.stem()), content)?;
+            staged.attach(&format!("{}{suffix}", staged.stem()), content)?;
         }
         let published = staged.commit(&packed.tarballs, text.as_bytes())?;
         step.finish(

@@ -59,6 +59,7 @@ pub mod cloud;
 pub mod error;
 mod files;
 mod http;
+mod naming;
 mod nevra;
 mod openat;
 mod openpgp;

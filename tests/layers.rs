@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Modules that handle only text and files. Every other module may use them.
-const ANYWHERE: &[&str] = &["files", "secrets", "text"];
+const ANYWHERE: &[&str] = &["files", "naming", "secrets", "text"];
 
 /// Every module of the crate with the modules that it may use. Later steps may use the results of
 /// earlier ones.
@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("report", &[]),
     ("process", &["error"]),
     ("calendar", &[]),
+    ("naming", &[]),
     ("nevra", &[]),
     ("openat", &[]),
     ("files", &[]),

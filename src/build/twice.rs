@@ -64,7 +64,7 @@ fn compared(
     report: &Report,
 ) -> Result<Artifact> {
     counterpart(directory)?;
-    let file = output(options, directory);
+    let file = output(options, directory)?;
     let sha256 = sha256(&file)?;
     await_another_second()?;
     report.note("building again, for good");
@@ -104,8 +104,8 @@ pub(crate) fn build_counterpart(
     };
     let options = Options {
         registry: Address::Directory(directory.to_owned()),
-        output: Some(output(options, directory)),
-        formats: vec![format(options)],
+        output: Some(output(options, directory)?),
+        formats: vec![format(options)?],
         packing: super::Packing { jobs, ..options.packing.clone() },
         workdir: if options.workdir == Place::Auto {
             Place::Under("/var/tmp".into())
@@ -121,13 +121,17 @@ pub(crate) fn build_counterpart(
     with_hostname(ANOTHER_HOST, || build(recipe, transactions, &options, report)).map(|_| ())
 }
 
-fn format(options: &Options) -> archive::Format {
-    options.formats.first().copied().unwrap_or(archive::Format::Tgz)
+/// The format of the tarball that both builds are compared by: that of the output, if it is named.
+fn format(options: &Options) -> Result<archive::Format> {
+    match &options.output {
+        Some(output) => Ok(archive::Format::from_name(output)?),
+        None => Ok(options.formats.first().copied().unwrap_or(archive::Format::Tgz)),
+    }
 }
 
 /// The output of the build for the comparison.
-fn output(options: &Options, directory: &Path) -> PathBuf {
-    directory.join(format!("first.{}", format(options).extension()))
+fn output(options: &Options, directory: &Path) -> Result<PathBuf> {
+    Ok(directory.join(format!("first.{}", format(options)?.extension())))
 }
 
 /// The digest that the other process wrote next to its tarball.

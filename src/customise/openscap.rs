@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::image::Image;
 use crate::error::{ExitCode, Failure, Result};
+use crate::naming;
 use crate::recipe::customizations::OpenScap;
 
 const KEY: &str = "customizations.openscap";
@@ -66,7 +67,7 @@ pub(super) fn apply(
         .into());
     }
     let mut reports = Vec::new();
-    for (suffix, path) in [("openscap.xml", RESULTS), ("openscap.html", REPORT)] {
+    for (suffix, path) in [(naming::OPENSCAP_RESULTS, RESULTS), (naming::OPENSCAP_REPORT, REPORT)] {
         let content = image.root().read(Path::new(path), REPORT_LIMIT)?;
         let content = content.ok_or_else(|| {
             Failure::new(ExitCode::Transaction, format!("applying {KEY}: oscap wrote no report"))

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::error::Result;
+use crate::naming;
 use crate::recipe::SbomKind;
 use crate::set::manifest::Manifest;
 pub(crate) use sign::{Passphrase, SignKey, Signer};
@@ -83,12 +84,12 @@ impl Documents {
         let mut documents = Vec::new();
         for kind in &self.kinds {
             let (suffix, value) = match kind {
-                SbomKind::Spdx => ("spdx.json", spdx::document(manifest)),
-                SbomKind::Cyclonedx => ("cdx.json", cyclonedx::document(manifest)),
+                SbomKind::Spdx => (naming::SPDX, spdx::document(manifest)),
+                SbomKind::Cyclonedx => (naming::CYCLONEDX, cyclonedx::document(manifest)),
                 SbomKind::Provenance => continue,
             };
             documents.push(Document {
-                suffix: suffix.to_owned(),
+                suffix: suffix.trim_start_matches('.').to_owned(),
                 of: None,
                 content: text(&value)?,
             });
@@ -100,7 +101,7 @@ impl Documents {
                 .collect();
             let value = provenance::statement(manifest, &digests, SystemTime::now());
             documents.push(Document {
-                suffix: "intoto.json".to_owned(),
+                suffix: naming::PROVENANCE.trim_start_matches('.').to_owned(),
                 of: None,
                 content: text(&value)?,
             });

@@ -29,6 +29,7 @@ use std::path::Path;
 use crate::archive::{self, Format};
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
+use crate::naming;
 use crate::process;
 
 /// No manifest is larger.
@@ -112,7 +113,7 @@ impl Set {
         check_magic(path, format)?;
         let piece = Piece::from_file(path, progress)?;
         let (stem, arch) = match stem.rsplit_once('.') {
-            Some((stem, arch)) if names::ARCHITECTURES.contains(&arch) => {
+            Some((stem, arch)) if naming::ARCHITECTURES.contains(&arch) => {
                 (stem.to_owned(), Some(arch.to_owned()))
             }
             _ => (stem, None),

@@ -2,6 +2,7 @@
 //! newest.
 
 use crate::error::{ExitCode, Failure, Result};
+use crate::naming;
 
 /// Ironic knows the same suffixes as Anaconda: `disk_file_extension` in its `pxe_utils.py`.
 pub(crate) use crate::archive::SUFFIXES as EXTENSIONS;
@@ -11,40 +12,27 @@ pub(crate) fn extension_of(file: &str) -> &'static str {
     crate::archive::suffix(file).unwrap_or_default()
 }
 
-/// Architectures that a file name may end in before its suffix, as osimg writes it; rpm's names.
-pub(super) const ARCHITECTURES: [&str; 7] =
-    ["x86_64", "aarch64", "ppc64le", "s390x", "riscv64", "i686", "armv7hl"];
 /// `NAME-VERSION`, or only the name.
 pub(crate) fn stem(name: &str, version: &str) -> String {
     if version.is_empty() { name.to_owned() } else { format!("{name}-{version}") }
 }
 
-/// Checks that an image's name and version can be written down, in file names, tags and properties.
+/// Checks an image's name and its version, which may be missing.
 ///
 /// # Errors
-/// Names the character that does not do.
+/// Names the word that cannot be used.
 pub(crate) fn check_names(name: &str, version: &str) -> Result<()> {
-    let refused = |text: &str, why: String| {
-        Failure::new(ExitCode::Usage, format!("naming the image '{}': {why}", text.escape_debug()))
-    };
-    for (what, text) in [("name", name), ("version", version)] {
-        if text.contains('$') {
-            return Err(refused(text, format!("its {what} has a variable that was not expanded"))
-                .hint("write the value itself: --name NAME, --image-version VERSION")
-                .into());
+    for (what, option, text) in
+        [("name", "--name NAME", name), ("version", "--image-version VERSION", version)]
+    {
+        if text.is_empty() && what == "version" {
+            continue;
         }
-        if let Some(bad) =
-            text.chars().find(|c| c.is_control() || *c == '/' || *c == char::REPLACEMENT_CHARACTER)
-        {
-            return Err(refused(text, format!("its {what} has the character {bad:?}"))
-                .hint("choose letters, digits and . _ + -")
-                .into());
-        }
-    }
-    if name.is_empty() || name.starts_with('.') {
-        return Err(refused(name, "a name begins with a letter or digit".to_owned())
-            .hint("give it one: --name NAME")
-            .into());
+        naming::check_word(text).map_err(|why| {
+            let text = text.escape_debug();
+            Failure::new(ExitCode::Usage, format!("naming the image: its {what} '{text}': {why}"))
+                .hint(format!("choose letters, digits and . _ + -: {option}"))
+        })?;
     }
     Ok(())
 }

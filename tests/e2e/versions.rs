@@ -193,7 +193,7 @@ fn names_and_versions_with_a_variable_are_refused() {
     stage.settings(|settings| settings.image = "version = \"$BUILD\"".into());
     let done = build(&stage, FIRST, &[]);
     assert_eq!(done.code, Some(3), "{}", done.stderr);
-    done.reports(&["`$BUILD` contains a variable"]);
+    done.reports(&["`$BUILD` cannot be the `version`", "variable"]);
     assert_eq!(stage.files(&stage.out()).len(), 0);
 }
 
@@ -364,5 +364,17 @@ fn names_with_another_meaning_and_names_that_are_too_long_are_refused_at_once() 
         let done = build(&stage, FIRST, &[option, word]);
         assert_eq!(done.code, Some(2), "{word}: {}", done.stderr);
         assert!(tarballs(&stage).is_empty());
+    }
+    let recipe = stage.recipe(FIRST);
+    for file in ["os-latest.tgz", "os-1.unfit.tgz", "os-1.spdx.tgz"] {
+        let output = stage.out().join(file).display().to_string();
+        let done = stage.build_without_output(&recipe).args(&["-o", &output]).fails(2);
+        done.reports(&[file, "reserved", "hint: give the file another name"]);
+    }
+    for version in ["latest", "v.unfit", "v.cdx"] {
+        stage.settings(|settings| settings.image = format!("version = \"{version}\""));
+        let done = build(&stage, FIRST, &[]);
+        assert_eq!(done.code, Some(3), "{version}: {}", done.stderr);
+        done.reports(&["cannot be the `version`", "reserved"]);
     }
 }

@@ -180,6 +180,34 @@ fn publishing_again_changes_nothing_and_other_formats_and_versions_are_added() {
 }
 
 #[test]
+fn references_to_other_trees_do_not_count_and_a_tree_can_be_moved() {
+    let (www, files) = (directory(), directory());
+    let first = WebTree::open(&www.path().join("a"), None).unwrap();
+    publish(&first, &set(files.path(), "web-1", "hello"));
+    // The published manifest has the reference to the first tree, and is the second one's source.
+    let tarball = www.path().join("a/web-1/web-1.tgz");
+    let copied = osimg::set::Set::from_tarball(&tarball, |_, _| {}).unwrap();
+    for url in [None, Some("http://mirror.example/os")] {
+        let second = WebTree::open(&www.path().join("b"), url).unwrap();
+        publish(&second, &copied);
+        assert_eq!(second.list().unwrap().len(), 1);
+        assert_eq!(second.prune(None, 1).unwrap().removed, Vec::<String>::new());
+    }
+    assert!(www.path().join("b/web-1/web-1.tgz").is_file());
+    std::fs::rename(www.path().join("a"), www.path().join("moved")).unwrap();
+    let moved = WebTree::open(&www.path().join("moved"), None).unwrap();
+    assert_eq!(moved.list().unwrap().len(), 1);
+    let error = moved.publish(&set(files.path(), "web-1", "other"), &Report::silent()).unwrap_err();
+    assert_eq!(exit_code(&error), ExitCode::Registry, "{error:#}");
+    // Nor is a version replaced that no readable manifest describes.
+    std::fs::write(www.path().join("moved/web-1/web-1.json"), "{").unwrap();
+    let error = moved.publish(&set(files.path(), "web-1", "other"), &Report::silent()).unwrap_err();
+    assert_eq!(exit_code(&error), ExitCode::Registry, "{error:#}");
+    let tarball = www.path().join("b/web-1/web-1.tgz");
+    publish(&moved, &osimg::set::Set::from_tarball(&tarball, |_, _| {}).unwrap());
+}
+
+#[test]
 fn a_piece_that_changes_while_it_is_published_leaves_the_old_tree_intact() {
     let (www, files) = (directory(), directory());
     let tree = WebTree::open(www.path(), None).unwrap();

@@ -21,6 +21,19 @@ fn two_builds_in_different_environments_are_identical() {
 }
 
 #[test]
+fn the_format_of_the_output_is_the_one_that_is_compared() {
+    if !require_root() {
+        return;
+    }
+    let stage = Stage::new(small);
+    let recipe = stage.recipe(RECIPE);
+    let output = stage.out().join("image.tar").display().to_string();
+    let words = ["--verify-reproducible", "-o", &output];
+    let done = stage.build_without_output(&recipe).args(&words).succeeds();
+    done.reports(&["both builds came out the same"]);
+}
+
+#[test]
 fn a_scriptlet_that_writes_the_time_is_found_with_file_byte_and_package() {
     if !require_root() {
         return;

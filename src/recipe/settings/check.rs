@@ -176,8 +176,8 @@ impl Check<'_> {
     }
 
     fn image(&mut self, raw: raw::Image) -> ImageSettings {
-        let name = self.file_name(raw.name, "name");
-        let version = self.file_name(raw.version, "version");
+        let name = self.image_word(raw.name, "name");
+        let version = self.image_word(raw.version, "version");
         let mut formats = Vec::new();
         for format in raw.formats.into_iter().flatten() {
             match format.get_ref().parse() {

@@ -4,6 +4,7 @@
 use super::sources::Sources;
 use super::texts::{Text, Texts};
 use super::values::{absolute, checked_dbpath, checked_url};
+use crate::naming;
 use crate::recipe::diagnostic::{Collector, SyntaxError, quoted, span_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -47,6 +48,19 @@ impl Check<'_> {
     }
 
     /// A text that becomes part of a file name.
+    /// An image's name or version.
+    pub(super) fn image_word(&mut self, text: Text, key: &str) -> Option<String> {
+        let text = text?;
+        match naming::check_word(text.get_ref()) {
+            Ok(()) => Some(text.into_inner()),
+            Err(why) => {
+                let message = format!("{} cannot be the `{key}`", quoted(text.get_ref()));
+                self.fail(text.span(), message, &why);
+                None
+            }
+        }
+    }
+
     pub(super) fn file_name(&mut self, text: Text, key: &str) -> Option<String> {
         let span = text.as_ref().map(Spanned::span);
         let text = self.matching(text, key, "text without blanks and slashes", |c| {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::naming;
 use crate::percent;
 
 /// Checks the id of a repository.
@@ -48,38 +49,13 @@ pub fn checked_dbpath(path: &str) -> Result<&str, String> {
     Ok(path)
 }
 
-/// The maximum length of an image's name or version. A file name has at most 255 bytes, and
-/// contains both, with suffixes.
-const LONGEST_WORD: usize = 100;
-
 /// Checks an image's name or version, which becomes part of file names, by the rules for `name` and
 /// `version` under `[image]`.
 ///
 /// # Errors
 /// Describes the problem.
 pub fn checked_image_word(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '/') {
-        return Err("use text without blanks and slashes".to_owned());
-    }
-    if text.starts_with(['.', '-']) {
-        return Err("it is part of a file name and cannot begin with a dot or dash".to_owned());
-    }
-    if text.len() > LONGEST_WORD {
-        return Err(format!(
-            "it is part of a file name and can have at most {LONGEST_WORD} characters"
-        ));
-    }
-    if text == "latest" || text.ends_with(".unfit") {
-        return Err("'latest', and '.unfit' at the end, are reserved for the newest version and \
-                    for rejected images"
-            .to_owned());
-    }
-    if text.contains('$') {
-        return Err(
-            "it contains a variable that was not expanded; write the value itself".to_owned()
-        );
-    }
-    Ok(text.to_owned())
+    naming::check_word(text).map(|()| text.to_owned())
 }
 
 /// Checks a key's fingerprint and returns it as 40 or 64 upper-case digits. Blanks and colons are

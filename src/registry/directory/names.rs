@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::archive::{self, Format};
 use crate::error::{ExitCode, Failure, Result};
+use crate::naming;
 use crate::set::stem;
 
 /// The names that an artifact's files get.
@@ -70,6 +71,10 @@ impl Names {
             )
             .into());
         }
+        naming::check_stem(&stem).map_err(|why| {
+            Failure::new(ExitCode::Usage, format!("writing {}: {why}", output.display()))
+                .hint("give the file another name")
+        })?;
         Ok(Self { stem, latest: None, suffix: vec![(format, suffix)], image: None })
     }
 
@@ -98,6 +103,10 @@ mod tests {
             "os.tbz"
         );
         assert!(Names::from_output(Path::new("os.tzst")).is_err());
-        assert!(Names::from_output(Path::new(".tgz")).is_err());
+        for bad in
+            [".tgz", "os-latest.tgz", "os-latest.aarch64.tgz", "os.unfit.tgz", "os-1.spdx.tgz"]
+        {
+            assert!(Names::from_output(Path::new(bad)).is_err(), "{bad}");
+        }
     }
 }

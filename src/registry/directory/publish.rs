@@ -9,6 +9,7 @@ use super::entries::{self, StoredVersion};
 use super::{Directory, Pending, link_latest, sync, unlink};
 use crate::error::{Result, ResultExt};
 use crate::files;
+use crate::naming;
 use crate::openat::OpenDirectory;
 use crate::process;
 use crate::registry::Registry;
@@ -28,11 +29,11 @@ pub(in crate::registry) fn file_of(stem: &str, set: &Set, role: Role) -> String 
     let extension = set.tarball.extension;
     match role {
         Role::Tarball => format!("{stem}{extension}"),
-        Role::Kernel => format!("{stem}.vmlinuz"),
-        Role::Ramdisk => format!("{stem}.initrd.img"),
-        Role::Stage2 => format!("{stem}.stage2.img"),
+        Role::Kernel => format!("{stem}{}", naming::KERNEL),
+        Role::Ramdisk => format!("{stem}{}", naming::RAMDISK),
+        Role::Stage2 => format!("{stem}{}", naming::STAGE2),
         // It has the tarball's checksum in it.
-        Role::Kickstart => format!("{stem}{extension}.ks.cfg"),
+        Role::Kickstart => format!("{stem}{extension}{}", naming::KICKSTART),
     }
 }
 

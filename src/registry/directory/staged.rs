@@ -10,6 +10,7 @@ use super::pending::Pending;
 use super::{Directory, Lock, link_latest, sync, unlink};
 use crate::archive::{Format, Packed, Summary};
 use crate::error::{ExitCode, Failure, Result};
+use crate::naming;
 use crate::process;
 use crate::registry::Registry;
 use crate::registry::options::Existing;
@@ -20,22 +21,18 @@ use crate::set::manifest::Tarball;
 use crate::set::manifest_text;
 use crate::set::version::NewFiles;
 
-/// Suffixes of the documents next to an artifact, and of their signatures.
-const DOCUMENTS: [&str; 3] = ["spdx.json", "cdx.json", "intoto.json"];
-const SIGNATURES: [&str; 2] = ["minisig", "asc"];
-
 /// Names of the documents of an artifact, and of their signatures.
 pub(super) fn documents(stem: &str) -> Vec<String> {
-    DOCUMENTS
+    naming::DOCUMENTS
         .iter()
-        .map(|suffix| format!("{stem}.{suffix}"))
+        .map(|suffix| format!("{stem}{suffix}"))
         .flat_map(|name| signatures(&name).into_iter().chain([name]))
         .collect()
 }
 
 /// Names of the signatures of a file.
 pub(super) fn signatures(file: &str) -> Vec<String> {
-    SIGNATURES.iter().map(|suffix| format!("{file}.{suffix}")).collect()
+    naming::SIGNATURES.iter().map(|suffix| format!("{file}{suffix}")).collect()
 }
 
 /// An artifact that is being written.
@@ -399,9 +396,8 @@ impl Staged {
         }
         let is_missing = |file: &Pending| !self.directory.handle().has_file(&file.name);
         missing.extend(checksums.into_iter().filter(is_missing));
-        let is_signature = |file: &Pending| {
-            SIGNATURES.iter().any(|suffix| file.name.ends_with(&format!(".{suffix}")))
-        };
+        let is_signature =
+            |file: &Pending| naming::SIGNATURES.iter().any(|suffix| file.name.ends_with(suffix));
         if self.attached.iter().any(|file| is_signature(file) && is_missing(file)) {
             missing.append(&mut self.attached);
         }
@@ -423,7 +419,7 @@ impl Staged {
     /// # Errors
     /// On any failure to write.
     pub(crate) fn set_aside(mut self, packed: &[Packed]) -> Result<PathBuf> {
-        self.names.stem.push_str(".unfit");
+        self.names.stem.push_str(naming::UNFIT);
         for (format, file) in &mut self.files {
             file.name = self.names.tarball(*format);
         }

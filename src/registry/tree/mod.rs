@@ -24,6 +24,7 @@ mod publish;
 mod stage;
 
 use anyhow::Context;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -151,6 +152,12 @@ impl WebTree {
         format!("tree:{}{url}", self.directory.path().display())
     }
 
+    /// Whether references with this address are to this very tree; its URL may have changed.
+    fn is_own(&self, registry: &str) -> bool {
+        let path = format!("tree:{}", self.directory.path().display());
+        registry.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    }
+
     /// The image of that directory, if there is one.
     fn stored_version(&self, stem: &str) -> Option<StoredVersion> {
         let path = self.through(stem).join(format!("{stem}.json"));
@@ -160,6 +167,14 @@ impl WebTree {
         sets.retain(|set| {
             set.kind == Kind::Http && set.registry.starts_with("tree:") && stays(set, stem)
         });
+        // References to other trees do not count, unless the whole tree was moved.
+        if sets.iter().any(|set| self.is_own(&set.registry)) {
+            sets.retain(|set| self.is_own(&set.registry));
+        }
+        let mut seen = BTreeSet::new();
+        sets.reverse();
+        sets.retain(|set| seen.insert(set.tarball.id.clone()));
+        sets.reverse();
         let arch = manifest_text::text(&text, "arch");
         for set in &mut sets {
             set.arch = set.arch.take().or_else(|| arch.clone());

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::path::Path;
 
 use super::stage::{self, adopt, below, hard_link, put, reuse, sums};
 use super::{KERNEL, RAMDISK, STAGE2, STAGE2_TOO, WebTree, place, place_among};
@@ -12,7 +13,7 @@ use crate::installer::treeinfo::{Checksum, Release, TreeInfo, TreePath};
 use crate::registry::directory::{clash, holds, joined, link, sync};
 use crate::registry::options::Existing;
 use crate::report::{Report, Unit};
-use crate::set::{Kind, Made, Place, Reference, References, Role, Set, manifest_text};
+use crate::set::{EXTENSIONS, Kind, Made, Place, Reference, References, Role, Set, manifest_text};
 
 fn references(tree: &WebTree, stem: &str, set: &Set) -> Result<References> {
     let mut found = Vec::new();
@@ -108,8 +109,8 @@ pub(super) fn publish(tree: &WebTree, set: &Set, report: &Report) -> Result<Refe
             return Err(clash.refuse(&format!("publishing to {}", tree.name()), &place.stem));
         }
     };
-    if before.is_none() && tree.existing != Existing::Replace {
-        refuse_foreign(tree, &place.stem)?;
+    if before.is_none_or(|stored| stored.sets.is_empty()) && tree.existing != Existing::Replace {
+        refuse_foreign(tree, &place.stem, set)?;
     }
     let references = references(tree, &place.stem, set)?;
     // The manifest is the same, no matter which pieces were sent this time.
@@ -146,12 +147,22 @@ pub(super) fn publish(tree: &WebTree, set: &Set, report: &Report) -> Result<Refe
     Ok(references)
 }
 
-/// Refuses to replace a directory, or anything else of the image's name, that is not a version.
-fn refuse_foreign(tree: &WebTree, stem: &str) -> Result<()> {
+/// Whether the directory has no other tarball than the set's.
+fn has_only(home: &Path, stem: &str, set: &Set) -> Result<bool> {
+    let own = place(stem, set, Role::Tarball);
+    let others = EXTENSIONS.iter().map(|extension| format!("{stem}{extension}"));
+    let has_other =
+        others.filter(|name| *name != own).any(|name| home.join(name).symlink_metadata().is_ok());
+    Ok(!has_other && holds(&home.join(own), &set.tarball.piece)?)
+}
+
+/// Refuses to replace a directory, or anything else of the image's name, that is neither a version
+/// nor the same tarball.
+fn refuse_foreign(tree: &WebTree, stem: &str, set: &Set) -> Result<()> {
     let path = tree.through(stem);
     let Ok(found) = path.symlink_metadata() else { return Ok(()) };
     let is_empty = || std::fs::read_dir(&path).is_ok_and(|mut names| names.next().is_none());
-    if found.is_dir() && is_empty() {
+    if found.is_dir() && (is_empty() || has_only(&path, stem, set)?) {
         return Ok(());
     }
     Err(Failure::new(
