@@ -1,5 +1,6 @@
 //! Plain English: phrases that operators stumble over do not come back. The list has only phrases
-//! that are never right in this project, so that the test has no false alarms.
+//! that are never right in this project, so that the test has no false alarms. Lines of code and of
+//! prose have a greatest length.
 
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,12 @@ const PHRASES: &[(&str, &str)] = &[
     ("takes root", "requires root"),
     ("stands already", "exists"),
 ];
+
+/// The greatest number of columns of a line.
+const COLUMNS: usize = 100;
+
+/// Directories whose lines are still to be broken.
+const PENDING: &[&str] = &["src"];
 
 /// The directories and files that are checked.
 const CHECKED: &[&str] = &[
@@ -77,11 +84,8 @@ fn texts_and_names_use_plain_english() {
         let text = std::fs::read_to_string(&file).expect("a text file").to_lowercase();
         for (number, line) in text.lines().enumerate() {
             for (phrase, plain) in PHRASES.iter().filter(|(phrase, _)| has_phrase(line, phrase)) {
-                let name = file.strip_prefix(top).expect("a file of the project").display();
-                wrong.push(format!(
-                    "{name}:{}: write \"{plain}\" instead of \"{phrase}\"",
-                    number + 1
-                ));
+                let place = place(top, &file, number);
+                wrong.push(format!("{place}: write \"{plain}\" instead of \"{phrase}\""));
             }
         }
     }
@@ -101,36 +105,69 @@ fn phrases_are_found_only_as_whole_words() {
     );
 }
 
-/// Comments and documents have at most 100 columns. Tables and command blocks may be wider.
+/// Paragraphs of documents have at most 100 columns. Tables and command blocks may be wider.
 #[test]
 fn prose_has_at_most_a_hundred_columns() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut wide = Vec::new();
     for file in texts(top) {
+        if file.extension().is_none_or(|ending| ending != "md") {
+            continue;
+        }
         let text = std::fs::read_to_string(&file).expect("a text file");
-        let is_document = file.extension().is_some_and(|ending| ending == "md");
         let mut in_block = false;
         for (number, line) in text.lines().enumerate() {
             in_block ^= line.starts_with("```");
-            if line.chars().count() <= 100 {
-                continue;
-            }
-            let comment = line.trim_start().starts_with("//")
-                && !line.contains("://")
-                && !line.trim_start().starts_with("//! |");
-            let paragraph = is_document
-                && !in_block
+            let is_paragraph = !in_block
                 && !line.starts_with("    ")
                 && !line.starts_with('|')
                 && !line.contains("://");
-            if comment || paragraph {
-                wide.push(format!(
-                    "{}:{}",
-                    file.strip_prefix(top).expect("a file of the project").display(),
-                    number + 1
-                ));
+            if is_paragraph && line.chars().count() > COLUMNS {
+                wide.push(place(top, &file, number));
             }
         }
     }
-    assert!(wide.is_empty(), "wider than 100 columns:\n{}", wide.join("\n"));
+    assert!(wide.is_empty(), "wider than {COLUMNS} columns:\n{}", wide.join("\n"));
+}
+
+#[test]
+fn code_has_at_most_a_hundred_columns() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut files, mut wide) = (0, Vec::new());
+    for entry in walkdir::WalkDir::new(top).into_iter().filter_entry(|entry| {
+        let name = entry.file_name().to_string_lossy();
+        let made = ["target", "corpus", "artifacts"].contains(&&*name);
+        entry.depth() == 0 || !(made || name.starts_with('.'))
+    }) {
+        let entry = entry.expect("a readable tree");
+        if !entry.file_type().is_file()
+            || PENDING.iter().any(|p| entry.path().starts_with(top.join(p)))
+        {
+            continue;
+        }
+        let Some(text) = code(entry.path()) else { continue };
+        files += 1;
+        for (number, line) in text.lines().enumerate() {
+            // A word that is too long by itself cannot be broken.
+            let fits = line.split_whitespace().all(|word| word.chars().count() < COLUMNS - 10);
+            if fits && line.chars().count() > COLUMNS {
+                wide.push(place(top, entry.path(), number));
+            }
+        }
+    }
+    assert!(files > 250, "only {files} files were found");
+    assert!(wide.is_empty(), "wider than {COLUMNS} columns:\n{}", wide.join("\n"));
+}
+
+/// The text of a file of Rust or Python, or of a script of another interpreter.
+fn code(path: &Path) -> Option<String> {
+    let known =
+        path.extension().is_some_and(|ending| ending == "rs" || ending == "py" || ending == "sh");
+    let text = String::from_utf8(std::fs::read(path).expect("a readable file")).ok()?;
+    (known || text.starts_with("#!")).then_some(text)
+}
+
+fn place(top: &Path, file: &Path, number: usize) -> String {
+    let name = file.strip_prefix(top).expect("a file of the project");
+    format!("{}:{}", name.display(), number + 1)
 }

@@ -22,12 +22,13 @@ fn errors(text: &str) -> String {
 fn the_recipe_of_ironics_documentation_is_read() {
     let script = parse("group install 'Minimal Install'\ninstall cloud-init\nts run\n");
     let kinds: Vec<&StatementKind> = script.statements.iter().map(|s| &s.kind).collect();
-    assert!(
-        matches!(kinds[0], StatementKind::Group { action: GroupAction::Install, with_optional: false, groups } if groups[0].text == "Minimal Install")
-    );
-    assert!(
-        matches!(kinds[1], StatementKind::Install { specs } if specs[0].text == "cloud-init" && specs[0].line == 2 && specs[0].column == 9)
-    );
+    assert!(matches!(
+        kinds[0],
+        StatementKind::Group { action: GroupAction::Install, with_optional: false, groups }
+            if groups[0].text == "Minimal Install"
+    ));
+    let StatementKind::Install { specs } = kinds[1] else { panic!("{:?}", kinds[1]) };
+    assert_eq!((specs[0].text.as_str(), specs[0].line, specs[0].column), ("cloud-init", 2, 9));
     assert_eq!(kinds[2], &StatementKind::Run);
     assert_eq!(script.diagnostics(), []);
 }
@@ -390,9 +391,9 @@ fn errors_are_shown_with_their_line_an_underline_and_a_fix() {
 #[test]
 fn capitalised_words_after_group_install_raise_a_warning() {
     let script = parse("group install Minimal Install\n");
-    assert!(
-        matches!(script.diagnostics(), [d] if d.severity == Severity::Warning && d.text.contains("`group install 'Minimal Install'`"))
-    );
+    let [warning] = script.diagnostics() else { panic!("{:?}", script.diagnostics()) };
+    assert_eq!(warning.severity, Severity::Warning);
+    assert!(warning.text.contains("`group install 'Minimal Install'`"), "{warning:?}");
     assert_eq!(parse("group install core base\n").diagnostics(), []);
 }
 

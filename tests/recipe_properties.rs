@@ -169,30 +169,49 @@ fn without_places(transaction: &osimg::recipe::Transaction) -> serde_json::Value
     value
 }
 
+/// The lines that are recipes by themselves.
+fn valid(lines: Vec<String>) -> Vec<String> {
+    lines.into_iter().filter(|line| Script::parse(line, "r.yum").is_ok()).collect()
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 600,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn the_canonical_text_is_parsed_to_an_equal_script(lines in prop::collection::vec(line(), 1..6)) {
+    fn the_canonical_text_is_parsed_to_an_equal_script(
+        lines in prop::collection::vec(line(), 1..6),
+    ) {
         // Lines that are invalid by themselves are left out, or hardly any whole text would be
         // valid.
-        let good: Vec<String> = lines.into_iter().filter(|line| Script::parse(line, "r.yum").is_ok()).collect();
+        let good = valid(lines);
         let script = parse(&good.join("\n"));
         let text = script.to_string();
-        let again = Script::parse(&text, "r.yum").map_err(|errors| TestCaseError::fail(format!("{text:?}\n{errors}")))?;
+        let again = Script::parse(&text, "r.yum")
+            .map_err(|errors| TestCaseError::fail(format!("{text:?}\n{errors}")))?;
         prop_assert_eq!(kinds(&again), kinds(&script));
         prop_assert_eq!(again.to_string(), text);
     }
 
     #[test]
-    fn the_statements_shown_for_a_transaction_give_the_same_transaction(lines in prop::collection::vec(line(), 1..8)) {
-        let good: Vec<String> = lines.into_iter().filter(|line| Script::parse(line, "r.yum").is_ok()).collect();
+    fn the_statements_shown_for_a_transaction_give_the_same_transaction(
+        lines in prop::collection::vec(line(), 1..8),
+    ) {
+        let good = valid(lines);
         for transaction in parse(&good.join("\n")).transactions().unwrap_or_default() {
-            let shown: String = transaction.statements().iter().map(|statement| format!("{statement}\n")).collect();
+            let statements = transaction.statements();
+            let shown: String =
+                statements.iter().map(|statement| format!("{statement}\n")).collect();
             let text = format!("{shown}ts run\n");
             // By itself it may contain statements that need a filled image.
             let Ok(again) = parse(&text).transactions() else { continue };
-            let [again] = again.as_slice() else { return Err(TestCaseError::fail(format!("{text:?} are {} transactions", again.len()))) };
+            let [again] = again.as_slice() else {
+                let reason = format!("{text:?} are {} transactions", again.len());
+                return Err(TestCaseError::fail(reason));
+            };
             prop_assert_eq!(without_places(again), without_places(&transaction), "{}", text);
         }
     }
@@ -206,7 +225,7 @@ proptest! {
 
     #[test]
     fn no_recipe_makes_the_lowering_panic(lines in prop::collection::vec(line(), 0..12)) {
-        let good: Vec<String> = lines.into_iter().filter(|line| Script::parse(line, "r.yum").is_ok()).collect();
+        let good = valid(lines);
         if let Ok(lowered) = parse(&good.join("\n")).lower() {
             prop_assert!(lowered.transactions.iter().any(osimg::recipe::Transaction::installs));
         }
@@ -216,8 +235,9 @@ proptest! {
     fn errors_point_into_the_text(text in "([a-z'\"\\\\ \t;#-]|\u{e4}|\n){0,80}") {
         if let Err(errors) = Script::parse(&text, "r.yum") {
             for error in errors.iter() {
-                prop_assert!(error.span.start < error.span.end && error.span.end <= text.len(), "{:?}", error);
-                prop_assert!(text.is_char_boundary(error.span.start) && text.is_char_boundary(error.span.end));
+                let (start, end) = (error.span.start, error.span.end);
+                prop_assert!(start < end && end <= text.len(), "{:?}", error);
+                prop_assert!(text.is_char_boundary(start) && text.is_char_boundary(end));
                 let line = text.split('\n').nth(error.span.line - 1).unwrap();
                 prop_assert!(error.span.column <= line.chars().count());
             }

@@ -90,9 +90,8 @@ fn a_reset_forgets_pending_work_with_a_warning_and_nothing_else() {
         (installed(&lowered.transactions[0]), lowered.transactions[0].exclude.len()),
         (vec!["b"], 1)
     );
-    assert!(
-        matches!(lowered.diagnostics.as_slice(), [d] if d.line == 4 && d.severity == Severity::Warning)
-    );
+    assert!(matches!(lowered.diagnostics.as_slice(),
+            [d] if d.line == 4 && d.severity == Severity::Warning));
 }
 
 #[test]

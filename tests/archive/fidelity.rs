@@ -78,7 +78,8 @@ mount -o loop "$work/disk" "$work/disk.d"
 cd "$work/disk.d"
 python3 "$support/hardtree.py" tree > "$work/made"
 mkdir -p tree/dev tree/tmp tree/etc tree/boot/loader/entries
-touch tree/dev/left-out tree/tmp/left-out tree/boot/0-rescue tree/boot/vmlinuz-1 tree/boot/loader/entries/left-out tree/etc/machine-id tree/etc/fstab
+touch tree/dev/left-out tree/tmp/left-out tree/boot/0-rescue tree/boot/vmlinuz-1 \
+    tree/boot/loader/entries/left-out tree/etc/machine-id tree/etc/fstab
 "$osimg" pack -q --selinux from-tree --level fast tree -o "$work/x.tgz" > /dev/null
 "$osimg" pack -q --selinux from-tree --level fast tree -o "$work/x.tbz" > /dev/null
 number=0
@@ -86,8 +87,10 @@ for tar; do
     for suffix in tgz tbz; do
         mkdir to
         # Anaconda ignores the exit status of tar; this test does not.
-        LC_ALL=C eval "$tar $ANACONDA $work/x.$suffix -C to" > "$work/warnings.$number" 2>&1 || echo "exit status $?" >> "$work/warnings.$number"
-        python3 "$support/treediff.py" tree to --json --ignore "" > "$work/differences.$number" || test $? = 1
+        LC_ALL=C eval "$tar $ANACONDA $work/x.$suffix -C to" > "$work/warnings.$number" 2>&1 ||
+            echo "exit status $?" >> "$work/warnings.$number"
+        python3 "$support/treediff.py" tree to --json --ignore "" > "$work/differences.$number" ||
+            test $? = 1
         rm -r to
         number=$((number + 1))
     done
@@ -95,7 +98,8 @@ done
 mkdir to
 # bsdtar restores the times of the target directory before it writes into it.
 bsdtar -xpf "$work/x.tgz" --acls --xattrs -C to 2> "$work/warnings.bsdtar" || test $? = 1
-python3 "$support/treediff.py" tree to --json --ignore root > "$work/differences.bsdtar" || test $? = 1
+python3 "$support/treediff.py" tree to --json --ignore root > "$work/differences.bsdtar" ||
+    test $? = 1
 "#;
 
 /// Excluded by Anaconda on purpose.
@@ -210,7 +214,8 @@ mkfs.xfs -q "$work/disk"
 mkdir "$work/disk.d"
 mount -o loop "$work/disk" "$work/disk.d"
 LC_ALL=C eval "tar $ANACONDA $work/first.tar -C $work/disk.d"
-"$osimg" pack -q --selinux from-tree --source-date-epoch 1750000000 "$work/disk.d" -o "$work/second.tar" > /dev/null
+"$osimg" pack -q --selinux from-tree --source-date-epoch 1750000000 "$work/disk.d" \
+    -o "$work/second.tar" > /dev/null
 "#;
 
 #[test]

@@ -13,7 +13,8 @@ for number in range(count):
         directory = os.path.join(tree, f"directory-{number}")
         os.mkdir(directory)
     with open(f"{directory}/file-{number}", "w") as file: file.write(f"{number}\n")
-done = subprocess.run([osimg, "--json", "pack", "-q", "-j2", "--level", "fast", tree, "-o", tree + ".tgz"], stdout=subprocess.PIPE, check=True)
+pack = [osimg, "--json", "pack", "-q", "-j2", "--level", "fast", tree, "-o", tree + ".tgz"]
+done = subprocess.run(pack, stdout=subprocess.PIPE, check=True)
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 import json
 assert json.loads(done.stdout)["summary"]["entries"] == count + (count + 999) // 1000 + 1
@@ -48,14 +49,17 @@ osimg, count = sys.argv[1], int(os.path.basename(sys.argv[2]))
 def header(name, kind, mode):
     h = bytearray(512)
     h[0:len(name)] = name; h[100:108] = b"%07o\0" % mode; h[108:116] = h[116:124] = b"0000000\0"
-    h[124:136] = h[136:148] = b"00000000000\0"; h[148:156] = b" " * 8; h[156:157] = kind; h[257:265] = b"ustar\00000"
+    h[124:136] = h[136:148] = b"00000000000\0"; h[148:156] = b" " * 8
+    h[156:157] = kind; h[257:265] = b"ustar\00000"
     h[148:156] = b"%06o\0 " % sum(h)
     return bytes(h)
-reading = subprocess.Popen([osimg, "--json", "-q", "verify", "--no-digests", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+verify = [osimg, "--json", "-q", "verify", "--no-digests", "-"]
+reading = subprocess.Popen(verify, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 with reading.stdin as archive:
     archive.write(header(b"./", b"5", 0o755))
     for number in range(count):
-        archive.write(header(b"./usr/share/some/directory/%06d/a-name-of-the-usual-length-%06d" % (number // 1000, number), b"0", 0o644))
+        name = b"./usr/share/some/directory/%06d/a-name-of-the-usual-length-%06d"
+        archive.write(header(name % (number // 1000, number), b"0", 0o644))
     archive.write(bytes(1024))
 found = reading.stdout.read()
 assert reading.wait() == 10

@@ -394,8 +394,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..4096), magic in 0_usize..5) {
-        let starts: [&[u8]; 5] = [b"", b"\x1f\x8b\x08\0", b"BZh9", b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46", b"BZh91AY&SY"];
+    fn any_bytes_are_read_without_a_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..4096),
+        magic in 0_usize..5,
+    ) {
+        let starts: [&[u8]; 5] = [
+            b"", b"\x1f\x8b\x08\0", b"BZh9", b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46", b"BZh91AY&SY",
+        ];
         let _ = read(&[starts[magic], &bytes].concat());
     }
 

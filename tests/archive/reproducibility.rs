@@ -94,7 +94,8 @@ const PLANT: &str = r#"
 import os, random, sys
 root, seed = sys.argv[1], int(sys.argv[2])
 content = random.Random(1)
-plan = [(f"d{n % 7}/e{n % 3}/f{n}", bytes(content.randrange(1 << (1 + n % 8)) for _ in range(n * 37 % 9000))) for n in range(300)]
+data = lambda n: bytes(content.randrange(1 << (1 + n % 8)) for _ in range(n * 37 % 9000))
+plan = [(f"d{n % 7}/e{n % 3}/f{n}", data(n)) for n in range(300)]
 plan.append(("noise", content.randbytes(1_300_000)))
 plan.append(("holes", bytes(200_000) + b"x" + bytes(300_000)))
 order = random.Random(seed)
@@ -159,8 +160,10 @@ while read -r place umask zone locale jobs user; do
         *) as="setpriv --reuid $user --regid $user --clear-groups"; chown $user "$out" ;;
     esac
     for suffix in tar tgz tbz txz; do
-        (umask $umask; cd /; TZ=$zone LC_ALL=$locale $as "$work/osimg" pack -q -j $jobs --level fast \
-            --source-date-epoch 1500000000 --selinux "policy=$work/policy" "$tree" -o "$out/x.$suffix" >/dev/null)
+        (umask $umask; cd /
+            TZ=$zone LC_ALL=$locale $as "$work/osimg" pack -q -j $jobs --level fast \
+                --source-date-epoch 1500000000 --selinux "policy=$work/policy" \
+                "$tree" -o "$out/x.$suffix" >/dev/null)
         sha256sum <"$out/x.$suffix" | sed "s/-/$suffix/"
     done
     number=$((number + 1))

@@ -75,7 +75,8 @@ export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
 exec 2>&1
 @LIST@[ "$(cat /sys/fs/selinux/enforce)" = 1 ] || { echo "not enforcing"; exit 1; }
 mkdir /srv/unpacked && cd /srv/unpacked || exit 1
-tar --numeric-owner --selinux --acls --xattrs --xattrs-include '*' -xaf /srv/nested.tgz -C . || exit 1
+tar --numeric-owner --selinux --acls --xattrs --xattrs-include '*' \
+    -xaf /srv/nested.tgz -C . || exit 1
 list "stat -c %C" > /run/unpack-nested
 diff /srv/expected /run/unpack-nested
 MACHINE

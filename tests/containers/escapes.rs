@@ -12,9 +12,12 @@ exec > /var/escapes 2>&1
 for pid in $(cd /proc && echo [0-9]*); do
     busybox cat /proc/$pid/rootCANARY && echo "ESCAPED by the root of $pid"
     busybox cat /proc/$pid/cwdCANARY && echo "ESCAPED by the working directory of $pid"
-    busybox cat /proc/$pid/environ | busybox grep HOME=/tmp && echo "ESCAPED by the environment of $pid"
+    busybox cat /proc/$pid/environ | busybox grep HOME=/tmp &&
+        echo "ESCAPED by the environment of $pid"
 done
-busybox mkdir -p /var/jail && busybox chroot /var/jail /bin/sh -c 'cd ../../../../../..; cat .CANARY' && echo "ESCAPED by a second chroot"
+busybox mkdir -p /var/jail &&
+    busybox chroot /var/jail /bin/sh -c 'cd ../../../../../..; cat .CANARY' &&
+    echo "ESCAPED by a second chroot"
 busybox mknod /var/disk b 254 0 && busybox head -c 1 /var/disk && echo "ESCAPED by a device"
 busybox mount -t tmpfs none /var/jail && echo "ESCAPED by a mount"
 busybox mount -t proc none /var/jail && echo "ESCAPED by another proc"
@@ -25,8 +28,11 @@ echo 0 > /proc/sys/vm/overcommit_memory && echo "ESCAPED by a kernel setting"
 busybox head -c 1 /proc/kcore && echo "ESCAPED by the kernel's memory"
 busybox nc -w 1 127.0.0.1 22 < /dev/null && echo "ESCAPED by the network"
 busybox chmod 777 /dev/null && echo "ESCAPED by a device's mode"
-for directory in /sys/fs/cgroup /sys/kernel; do busybox mkdir $directory/x && echo "ESCAPED by $directory"; done
-for path in /proc /proc/self /proc/self/fd /dev /sys /sys/kernel /proc/self/root /proc/self/cwd /proc/$$ /proc/$PPID/root /proc/$PPID/cwd; do
+for directory in /sys/fs/cgroup /sys/kernel; do
+    busybox mkdir $directory/x && echo "ESCAPED by $directory"
+done
+for path in /proc /proc/self /proc/self/fd /dev /sys /sys/kernel \
+    /proc/self/root /proc/self/cwd /proc/$$ /proc/$PPID/root /proc/$PPID/cwd; do
     for up in . .. ../.. ../../.. ../../../..; do
         (cd $path/$up && busybox cat .CANARY) && echo "ESCAPED by the directory $path/$up"
         busybox cat $path/${up}CANARY && echo "ESCAPED by the path $path/$up"

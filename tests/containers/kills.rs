@@ -10,7 +10,11 @@ use crate::support::repo::{Package, When};
 const SCRIPT: &str = r#"
 victim=$1 slow=$2 quick=$3 osimg=$4
 shift 4
-processes() { for process in /proc/[0-9]*; do tr '\0' ' ' < $process/cmdline 2>/dev/null | grep -q "$1" && echo ${process#/proc/}; done; }
+processes() {
+    for process in /proc/[0-9]*; do
+        tr '\0' ' ' < $process/cmdline 2>/dev/null | grep -q "$1" && echo ${process#/proc/}
+    done
+}
 "$osimg" build "$slow" "$@" &
 build=$!
 for turn in $(seq 600); do [ -n "$(processes '[b]usybox sleep 777')" ] && break; sleep 0.1; done

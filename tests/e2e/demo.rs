@@ -171,7 +171,8 @@ fn the_recipe_of_this_repository_builds_an_image_that_its_own_rpm_verifies() {
 /// with network and without.
 const INTRUSION: &str = r#"
 import os, sys
-for directory, _, files in [entry for top in ('/osimg/cache', '/osimg/shared', '/osimg/view') for entry in os.walk(top)]:
+tops = ('/osimg/cache', '/osimg/shared', '/osimg/view')
+for directory, _, files in [entry for top in tops for entry in os.walk(top)]:
     for name in files:
         try:
             os.chmod(os.path.join(directory, name), 0o4755)

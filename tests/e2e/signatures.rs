@@ -15,13 +15,17 @@ const TOOLS: &str = r#"
 export GNUPGHOME=$PWD/gnupg; [ -d gnupg ] || mkdir -m 700 gnupg
 g() { gpg --batch --quiet --no-tty --pinentry-mode loopback --passphrase '' "$@" 2>>gpg.log; }
 at() { time=$1; shift; g --faked-system-time "$time" "$@"; }
-fpr() { g --with-colons --list-keys "$1@x.invalid" | awk -F: '/^fpr/ { print $10 }' | sed -n "${2:-1}p"; }
+fpr() { g --with-colons --list-keys "$1@x.invalid" |
+    awk -F: '/^fpr/ { print $10 }' | sed -n "${2:-1}p"; }
 key() { g --quick-generate-key "$1 <$1@x.invalid>" "$2" "$3" never; }
 subkey() { g --quick-add-key "$(fpr "$1")" "$2" sign "$3"; }
 give() { g --armor --export "$1@x.invalid" > "${2:-$1}.asc"; fpr "$1" > "${2:-$1}.fpr"; }
-sign() { user=$1; shift; rpmsign --define '__gpg /usr/bin/gpg' --define "_gpg_name $user@x.invalid" \
-    --define "_gpg_sign_cmd_extra_args --allow-weak-digest-algos $*" --addsign repo/Packages/hello-1.0-1.noarch.rpm >>gpg.log 2>&1; }
-edit() { user=$1; shift; printf '%s\n' "$@" | gpg --batch --no-tty --pinentry-mode loopback --passphrase '' --command-fd 0 \
+sign() { user=$1; shift
+    rpmsign --define '__gpg /usr/bin/gpg' --define "_gpg_name $user@x.invalid" \
+    --define "_gpg_sign_cmd_extra_args --allow-weak-digest-algos $*" \
+    --addsign repo/Packages/hello-1.0-1.noarch.rpm >>gpg.log 2>&1; }
+edit() { user=$1; shift; printf '%s\n' "$@" |
+    gpg --batch --no-tty --pinentry-mode loopback --passphrase '' --command-fd 0 \
     --expert --edit-key "$(fpr "$user")" >>gpg.log 2>&1; }
 "#;
 
@@ -387,7 +391,8 @@ fn packages_of_the_host_s_repositories_are_checked_with_the_keys_configured_ther
         // elsewhere.
         fs::copy(stage.repo().join("KEY.asc"), stage.path().join("KEY-9-special")).unwrap();
         let repository = format!(
-            "[x]\nname=x\nbaseurl={}\ngpgkey=https://keys.invalid/KEY,\n  file://{}/KEY-$releasever-${{flavour}}\n[off]\nname=off\nenabled=0\n",
+            "[x]\nname=x\nbaseurl={}\ngpgkey=https://keys.invalid/KEY,\n  \
+            file://{}/KEY-$releasever-${{flavour}}\n[off]\nname=off\nenabled=0\n",
             server.url(),
             stage.path().display()
         );

@@ -209,7 +209,8 @@ fn service(status: &'static str, body: String) -> u16 {
 #[test]
 fn texts_of_servers_manifests_and_directories_do_not_control_the_terminal() {
     let stage = Stage::empty();
-    let message = serde_json::json!({ "error": { "message": HOSTILE, "title": HOSTILE }, "message": HOSTILE }).to_string();
+    let error = serde_json::json!({ "message": HOSTILE, "title": HOSTILE });
+    let message = serde_json::json!({ "error": error, "message": HOSTILE }).to_string();
     let port = service("403 Forbidden", message);
     stage.write(
         "clouds.yaml",
@@ -224,10 +225,14 @@ fn texts_of_servers_manifests_and_directories_do_not_control_the_terminal() {
     harmless(&stage, &["verify", &format!("http://127.0.0.1:{port}/os.tgz")], &[10]);
     harmless(&stage, &["images", "--registry", &format!("oci:127.0.0.1:{port}/os")], &[5, 9]);
     let manifest = serde_json::json!({
-        "manifest_version": 1, "name": HOSTILE, "version": HOSTILE, "arch": HOSTILE, "source_date_epoch": 1,
-        "tarballs": [{ "file": format!("{HOSTILE}.tgz"), "format": "tgz", "bytes": 1, "sha256": "0".repeat(64), "sha512": "0".repeat(128) }],
-        "os_release": { "ID": HOSTILE, "PRETTY_NAME": HOSTILE, HOSTILE: HOSTILE }, "warnings": [HOSTILE],
-        "packages": [{ "nevra": format!("{HOSTILE}-0:1-1.noarch"), "size": 1, "license": HOSTILE, "source": HOSTILE, "summary": HOSTILE }],
+        "manifest_version": 1, "name": HOSTILE, "version": HOSTILE, "arch": HOSTILE,
+        "source_date_epoch": 1,
+        "tarballs": [{ "file": format!("{HOSTILE}.tgz"), "format": "tgz", "bytes": 1,
+            "sha256": "0".repeat(64), "sha512": "0".repeat(128) }],
+        "os_release": { "ID": HOSTILE, "PRETTY_NAME": HOSTILE, HOSTILE: HOSTILE },
+        "warnings": [HOSTILE],
+        "packages": [{ "nevra": format!("{HOSTILE}-0:1-1.noarch"), "size": 1, "license": HOSTILE,
+            "source": HOSTILE, "summary": HOSTILE }],
     });
     let path = stage.write("out/os-1.json", manifest.to_string());
     harmless(&stage, &["images", "--registry", "dir:out"], &[0, 8, 9]);

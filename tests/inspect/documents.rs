@@ -16,10 +16,12 @@ import json, sys, jsonschema
 schemas, document, kind = sys.argv[1:]
 load = lambda path: json.load(open(path))
 root = load(f"{schemas}/{kind}")
-store = {s["$id"]: s for s in (load(f"{schemas}/{name}") for name in ("spdx.schema.json", "jsf-0.82.schema.json"))}
+names = ("spdx.schema.json", "jsf-0.82.schema.json")
+store = {s["$id"]: s for s in (load(f"{schemas}/{name}") for name in names)}
 resolver = jsonschema.RefResolver(root["$id"], root, store=store)
 validator = jsonschema.Draft7Validator(root, resolver=resolver)
-errors = [f"{list(e.absolute_path)}: {e.message[:300]}" for e in validator.iter_errors(load(document))]
+errors = [f"{list(e.absolute_path)}: {e.message[:300]}"
+          for e in validator.iter_errors(load(document))]
 sys.exit("\n".join(errors[:10]) if errors else 0)
 "#;
 

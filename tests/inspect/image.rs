@@ -186,8 +186,10 @@ fn a_manifest_of_ten_thousand_packages_is_described_within_a_second() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let package = |number: usize, version: usize| {
         serde_json::json!({
-            "nevra": format!("package-{number}-0:{version}-1.el9.x86_64"), "checksum": format!("sha256:{number:064x}"), "repository": "baseos",
-            "location": format!("Packages/p/package-{number}.rpm"), "size": number * 1000, "license": "MIT", "source": "package.src.rpm",
+            "nevra": format!("package-{number}-0:{version}-1.el9.x86_64"),
+            "checksum": format!("sha256:{number:064x}"), "repository": "baseos",
+            "location": format!("Packages/p/package-{number}.rpm"), "size": number * 1000,
+            "license": "MIT", "source": "package.src.rpm",
         })
     };
     let manifest = |name: &str, version: usize| {

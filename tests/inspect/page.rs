@@ -10,13 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A page that shows another in a frame of this width and runs a script with access to it.
-const FRAME: &str = r#"<!doctype html><meta charset="utf-8"><title>frame</title><body style="margin:0"><script>
+const FRAME: &str = r#"<!doctype html><meta charset="utf-8"><title>frame</title>
+<body style="margin:0"><script>
 const page = @PAGE@, width = @WIDTH@;
 const frame = document.createElement("iframe");
 frame.style = `border:0;width:${width}px;height:900px`;
 const result = { errors: [] };
 frame.onload = async () => {
   const inner = frame.contentDocument, view = frame.contentWindow;
+  const each = (selector, f) => [...inner.querySelectorAll(selector)].map(f);
   const settle = (ms) => new Promise((done) => setTimeout(done, ms));
   try { await (async () => { @SCRIPT@ })(); } catch (error) { result.errors.push(String(error)); }
   const out = document.createElement("pre");
@@ -108,17 +110,18 @@ fn the_page_shows_sizes_steps_packages_files_and_privileges() {
         result.text = inner.body.innerText;
         result.cells = inner.querySelectorAll("#map g").length;
         result.steps = inner.querySelectorAll("#timeline .step").length;
-        result.packages = [...inner.querySelectorAll("#package-table .row")].map((row) => row.innerText.split("\n")[0]);
+        result.packages = each("#package-table .row", (row) => row.innerText.split("\n")[0]);
         result.overflow = inner.documentElement.scrollWidth - inner.documentElement.clientWidth;
         const search = inner.getElementById("file-search");
         search.value = "setuid"; search.dispatchEvent(new view.Event("input")); await settle(300);
-        result.found = [...inner.querySelectorAll("#file-table .row")].map((row) => row.firstChild.textContent);
+        result.found = each("#file-table .row", (row) => row.firstChild.textContent);
         result.foot = inner.querySelector("#file-table .table-foot").textContent;
-        [...inner.querySelectorAll("#map g")].find((g) => g.getAttribute("aria-label").startsWith("odd")).dispatchEvent(new view.MouseEvent("click", { bubbles: true }));
+        each("#map g", (g) => g).find((g) => g.getAttribute("aria-label").startsWith("odd"))
+            .dispatchEvent(new view.MouseEvent("click", { bubbles: true }));
         await settle(100);
-        result.owned = [...inner.querySelectorAll("#file-table .row")].map((row) => row.firstChild.textContent);
+        result.owned = each("#file-table .row", (row) => row.firstChild.textContent);
         [...inner.querySelectorAll("#map-mode button")][1].click();
-        result.directories = [...inner.querySelectorAll("#map g")].map((g) => g.getAttribute("aria-label"));
+        result.directories = each("#map g", (g) => g.getAttribute("aria-label"));
         "##,
     );
     assert_eq!(
@@ -235,7 +238,7 @@ fn a_hostile_name_is_shown_as_text() {
         result.scripts = inner.scripts.length;
         result.headings = inner.querySelectorAll("h1").length;
         result.heading = inner.querySelector("h1").textContent;
-        result.rows = [...inner.querySelectorAll("#file-table .row")].map((row) => row.firstChild.textContent);
+        result.rows = each("#file-table .row", (row) => row.firstChild.textContent);
         result.system = inner.getElementById("system").textContent;
         "##,
     );
@@ -277,14 +280,18 @@ fn a_page_of_twenty_two_thousand_files_stays_fast() {
         1280,
         r##"
         result.rows = inner.querySelectorAll("#file-table .row").length;
-        const search = inner.getElementById("file-search"), rows = inner.querySelector("#file-table .rows");
-        rows.scrollTop = rows.scrollHeight; rows.dispatchEvent(new view.Event("scroll")); await settle(100);
+        const search = inner.getElementById("file-search");
+        const rows = inner.querySelector("#file-table .rows");
+        rows.scrollTop = rows.scrollHeight;
+        rows.dispatchEvent(new view.Event("scroll")); await settle(100);
         result.last = [...inner.querySelectorAll("#file-table .row")].at(-1).firstChild.textContent;
         search.value = "needle"; search.dispatchEvent(new view.Event("input")); await settle(300);
-        result.found = [...inner.querySelectorAll("#file-table .row")].map((row) => row.firstChild.textContent);
+        result.found = each("#file-table .row", (row) => row.firstChild.textContent);
         const button = inner.querySelector("#file-table .table-head button");
         search.value = ""; search.dispatchEvent(new view.Event("input")); await settle(300);
-        const began = view.performance.now(); button.click(); button.click(); result.sorting = view.performance.now() - began;
+        const began = view.performance.now();
+        button.click(); button.click();
+        result.sorting = view.performance.now() - began;
         "##,
     );
     assert!(result["rows"].as_u64() < Some(80), "{result}");

@@ -220,9 +220,11 @@ fn a_repository_on_this_machine_is_found_as_dnf_finds_it() {
         sh(
             stage.path(),
             &format!(
-                "mkdir -p 'my repo' 'h\u{e4}user' '50%' mirror/9/os base prefix; for d in 'my repo' 'h\u{e4}user' '50%' mirror/9/os; \
+                "mkdir -p 'my repo' 'h\u{e4}user' '50%' mirror/9/os base prefix; for d in 'my \
+                repo' 'h\u{e4}user' '50%' mirror/9/os; \
                  do cp -r repo/Packages repo/repodata \"$d\"; done; \
-                 createrepo_c --quiet --baseurl file://{here}/repo/ -o base repo; createrepo_c --quiet --location-prefix ../repo/ -o prefix repo; \
+                 createrepo_c --quiet --baseurl file://{here}/repo/ -o base repo; createrepo_c \
+                 --quiet --location-prefix ../repo/ -o prefix repo; \
                  echo file://{here}/repo/ > mirrors"
             ),
         );

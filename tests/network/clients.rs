@@ -41,7 +41,8 @@ pub fn stage(scheme: &str, place: &str) -> tempfile::TempDir {
     write(
         "keyed.toml",
         &format!(
-            "[packages]\nreleasever = \"9\"\n[[packages.repository]]\nid = \"r\"\nbaseurl = \"file:///nonexistent\"\n\
+            "[packages]\nreleasever = \"9\"\n[[packages.repository]]\nid = \"r\"\n\
+            baseurl = \"file:///nonexistent\"\n\
              [[packages.key]]\nurl = \"{scheme}://{place}/key.asc\"\nfingerprint = \"{}\"\n",
             "A".repeat(40)
         ),

@@ -306,7 +306,8 @@ fn login_works_by_environment_application_credential_and_token() {
         let credential = made["application_credential"].clone();
         let with = clouds(servers, files.dir.path(), "osimg-demo", |cloud| {
             cloud["auth_type"] = json!("v3applicationcredential");
-            cloud["auth"] = json!({ "auth_url": text("auth_url"), "application_credential_id": credential["id"],
+            cloud["auth"] = json!({ "auth_url": text("auth_url"),
+                "application_credential_id": credential["id"],
                 "application_credential_secret": credential["secret"] });
         });
         (credential, with)
@@ -327,7 +328,8 @@ fn login_works_by_environment_application_credential_and_token() {
     // An expired one is reported in the same way.
     let soon =
         Command::new("date").args(["-u", "-d", "+2 seconds", "+%FT%TZ"]).output().unwrap().stdout;
-    let wanted = json!({ "name": format!("{}-soon", files.name), "expires_at": String::from_utf8(soon).unwrap().trim() });
+    let wanted = json!({ "name": format!("{}-soon", files.name),
+        "expires_at": String::from_utf8(soon).unwrap().trim() });
     let (credential, with) = issue(&mut api, wanted);
     let began = std::time::Instant::now();
     let expired = loop {
@@ -346,7 +348,8 @@ fn login_works_by_environment_application_credential_and_token() {
 
     let with = clouds(servers, files.dir.path(), "osimg-demo", |cloud| {
         cloud["auth_type"] = json!("token");
-        cloud["auth"] = json!({ "auth_url": text("auth_url"), "token": api.token(), "project_name": "demo", "project_domain_name": "Default" });
+        cloud["auth"] = json!({ "auth_url": text("auth_url"), "token": api.token(),
+            "project_name": "demo", "project_domain_name": "Default" });
     });
     let output = files.publish(servers, &with, "osimg-demo", &["-v", "--json"]);
     succeeds(&output);

@@ -215,18 +215,16 @@ fn a_protected_image_or_boot_piece_is_named_and_the_rest_is_removed() {
 fn a_boot_piece_stays_while_an_image_of_any_visibility_names_it() {
     let Some(all) = Projects::open("pieces") else { return };
     let own = all.publish("osimg", &[]);
-    let user = |role: &str,
-                property: &str,
-                value: &str,
-                visibility: &str,
-                cloud: &str,
-                more: Value| {
-        let mut body = json!({ "name": format!("{}-{role}-user", all.files.name), "visibility": visibility, property: value });
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let (status, messages) = all.api(cloud).call("POST", "image", "/v2/images", Some(&body));
-        assert_eq!(status, 201, "{messages}");
-        messages["id"].as_str().unwrap().to_owned()
-    };
+    let user =
+        |role: &str, property: &str, value: &str, visibility: &str, cloud: &str, more: Value| {
+            let mut body = json!({ "name": format!("{}-{role}-user", all.files.name),
+            "visibility": visibility, property: value });
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let (status, messages) =
+                all.api(cloud).call("POST", "image", "/v2/images", Some(&body));
+            assert_eq!(status, 201, "{messages}");
+            messages["id"].as_str().unwrap().to_owned()
+        };
     let template = format!("glance://{}", piece(&own, "kickstart"));
     user("kernel", "kernel_id", piece(&own, "kernel"), "community", "osimg-demo", json!({}));
     user(

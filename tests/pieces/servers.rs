@@ -185,8 +185,10 @@ pub fn tokens(
                 .unwrap()
                 .as_secs();
             let claims = serde_json::json!({
-                "iss": "osimg-tests", "sub": "osimg", "aud": "osimg", "exp": now + 300, "nbf": now - 10, "iat": now, "jti": number.to_string(),
-                "access": [{"type": "repository", "name": "os/image", "actions": ["pull", "push", "delete"]}],
+                "iss": "osimg-tests", "sub": "osimg", "aud": "osimg", "exp": now + 300,
+                "nbf": now - 10, "iat": now, "jti": number.to_string(),
+                "access": [{"type": "repository", "name": "os/image",
+                    "actions": ["pull", "push", "delete"]}],
             });
             let header = serde_json::json!({"typ": "JWT", "alg": "RS256", "x5c": [der]});
             let signed = format!(

@@ -46,20 +46,34 @@ fn pid_1_is_osimg_and_processes_of_the_host_are_invisible() {
 const CALLS: &str = r#"
 CLONE_NEWUSER = 0x10000000
 calls = {
-  "mount": (165, 40, b"none", b"/tmp", b"tmpfs", 0, 0), "umount2": (166, 39, b"/proc", 2), "pivot_root": (155, 41, b"/tmp", b"/tmp"),
-  "open_tree": (428, 428, -100, b"/", 1), "open_tree_attr": (467, 467, -100, b"/", 1, 0, 0), "move_mount": (429, 429, -100, b"/", -100, b"/tmp", 0),
-  "fsopen": (430, 430, b"tmpfs", 0), "fsconfig": (431, 431, 3, 0, 0, 0, 0), "fsmount": (432, 432, 3, 0, 0), "fspick": (433, 433, -100, b"/", 0),
-  "mount_setattr": (442, 442, -100, b"/", 0, bytes(32), 32), "setns": (308, 268, 3, 0), "unshare(user)": (272, 97, CLONE_NEWUSER),
-  "clone(user)": (56, 220, CLONE_NEWUSER | 17, 0, 0, 0, 0), "bpf": (321, 280, 0, bytes(64), 64), "perf_event_open": (298, 241, bytes(112), 0, -1, -1, 0),
-  "kexec_load": (246, 104, 0, 0, 0, 0), "kexec_file_load": (320, 294, 0, 0, 0, b"", 0), "init_module": (175, 105, b"", 0, b""),
-  "finit_module": (313, 273, 0, b"", 0), "delete_module": (176, 106, b"nothing", 0), "open_by_handle_at": (304, 265, 3, bytes(16), 0),
-  "add_key": (248, 217, b"user", b"a", b"b", 1, -2), "request_key": (249, 218, b"user", b"a", b"", -2), "keyctl": (250, 219, 0, -3, 0, 0, 0),
-  "swapon": (167, 224, b"/tmp/swap", 0), "swapoff": (168, 225, b"/tmp/swap"), "reboot": (169, 142, 0xfee1dead, 672274793, 0, 0),
-  "settimeofday": (164, 170, bytes(16), 0), "clock_settime": (227, 112, 0, bytes(16)), "adjtimex": (159, 171, bytes(256)), "clock_adjtime": (305, 266, 0, bytes(256)),
-  "quotactl": (179, 60, 0, b"/", 0, 0), "quotactl_fd": (443, 443, 0, 0, 0, 0), "io_uring_setup": (425, 425, 4, bytes(256)), "io_uring_enter": (426, 426, 0, 0, 0, 0, 0, 0),
-  "io_uring_register": (427, 427, 0, 0, 0, 0), "userfaultfd": (323, 282, 0), "ptrace": (101, 117, 0, 0, 0, 0), "process_vm_readv": (310, 270, 1, 0, 0, 0, 0, 0),
-  "process_vm_writev": (311, 271, 1, 0, 0, 0, 0, 0), "acct": (163, 89, b"/tmp/acct"), "syslog": (103, 116, 10, 0, 0), "vhangup": (153, 58),
-  "pidfd_getfd": (438, 438, 3, 0, 0), "ioctl(TIOCSTI)": (16, 29, 0, 0x5412, b"x"), "ioctl(TIOCSTI, high bits)": (16, 29, 0, 0x100005412, b"x"),
+  "mount": (165, 40, b"none", b"/tmp", b"tmpfs", 0, 0), "umount2": (166, 39, b"/proc", 2),
+  "pivot_root": (155, 41, b"/tmp", b"/tmp"),
+  "open_tree": (428, 428, -100, b"/", 1), "open_tree_attr": (467, 467, -100, b"/", 1, 0, 0),
+  "move_mount": (429, 429, -100, b"/", -100, b"/tmp", 0),
+  "fsopen": (430, 430, b"tmpfs", 0), "fsconfig": (431, 431, 3, 0, 0, 0, 0),
+  "fsmount": (432, 432, 3, 0, 0), "fspick": (433, 433, -100, b"/", 0),
+  "mount_setattr": (442, 442, -100, b"/", 0, bytes(32), 32), "setns": (308, 268, 3, 0),
+  "unshare(user)": (272, 97, CLONE_NEWUSER),
+  "clone(user)": (56, 220, CLONE_NEWUSER | 17, 0, 0, 0, 0), "bpf": (321, 280, 0, bytes(64), 64),
+  "perf_event_open": (298, 241, bytes(112), 0, -1, -1, 0),
+  "kexec_load": (246, 104, 0, 0, 0, 0), "kexec_file_load": (320, 294, 0, 0, 0, b"", 0),
+  "init_module": (175, 105, b"", 0, b""),
+  "finit_module": (313, 273, 0, b"", 0), "delete_module": (176, 106, b"nothing", 0),
+  "open_by_handle_at": (304, 265, 3, bytes(16), 0),
+  "add_key": (248, 217, b"user", b"a", b"b", 1, -2),
+  "request_key": (249, 218, b"user", b"a", b"", -2), "keyctl": (250, 219, 0, -3, 0, 0, 0),
+  "swapon": (167, 224, b"/tmp/swap", 0), "swapoff": (168, 225, b"/tmp/swap"),
+  "reboot": (169, 142, 0xfee1dead, 672274793, 0, 0),
+  "settimeofday": (164, 170, bytes(16), 0), "clock_settime": (227, 112, 0, bytes(16)),
+  "adjtimex": (159, 171, bytes(256)), "clock_adjtime": (305, 266, 0, bytes(256)),
+  "quotactl": (179, 60, 0, b"/", 0, 0), "quotactl_fd": (443, 443, 0, 0, 0, 0),
+  "io_uring_setup": (425, 425, 4, bytes(256)), "io_uring_enter": (426, 426, 0, 0, 0, 0, 0, 0),
+  "io_uring_register": (427, 427, 0, 0, 0, 0), "userfaultfd": (323, 282, 0),
+  "ptrace": (101, 117, 0, 0, 0, 0), "process_vm_readv": (310, 270, 1, 0, 0, 0, 0, 0),
+  "process_vm_writev": (311, 271, 1, 0, 0, 0, 0, 0), "acct": (163, 89, b"/tmp/acct"),
+  "syslog": (103, 116, 10, 0, 0), "vhangup": (153, 58),
+  "pidfd_getfd": (438, 438, 3, 0, 0), "ioctl(TIOCSTI)": (16, 29, 0, 0x5412, b"x"),
+  "ioctl(TIOCSTI, high bits)": (16, 29, 0, 0x100005412, b"x"),
   "ioctl(TIOCLINUX)": (16, 29, 0, 0x541c, b"x"), "socket(vsock)": (41, 198, 40, 1, 0),
 }
 "#;
@@ -135,14 +149,16 @@ fn the_host_is_not_reachable_by_a_process_s_root_or_by_two_chroots() {
 canary = {canary:?}
 for pid in [p for p in os.listdir("/proc") if p.isdigit()]:
     for way in ("root", "cwd"):
-        print(pid, way, "seen" if os.path.exists("/proc/%s/%s%s" % (pid, way, canary)) else "hidden")
+        seen = os.path.exists("/proc/%s/%s%s" % (pid, way, canary))
+        print(pid, way, "seen" if seen else "hidden")
 # The usual escape: a descriptor of the old root, a chroot below, then up from the descriptor.
 old = os.open("/", os.O_RDONLY)
 os.mkdir("/tmp/jail"); os.chroot("/tmp/jail"); os.fchdir(old)
 for _ in range(64): os.chdir("..")
 os.chroot(".")
 print("chroot", "seen" if os.path.exists(canary) else "hidden")
-print("top", " ".join(sorted(os.listdir("/"))), "hidden" if os.path.isdir("/osimg-buildroot") or os.path.isdir("/buildroot") else "seen")
+inside = os.path.isdir("/osimg-buildroot") or os.path.isdir("/buildroot")
+print("top", " ".join(sorted(os.listdir("/"))), "hidden" if inside else "seen")
 "#
     ));
     assert_all(&lines, &["hidden"], 6);
@@ -157,7 +173,8 @@ fn pid_1_and_its_socket_to_the_supervisor_are_out_of_reach() {
     let workdir = Workdir::new();
     let lines = workdir.probe(
         r#"
-for path, flags in (("/proc/1/mem", os.O_RDWR), ("/proc/1/fd/0", os.O_RDWR), ("/proc/1/environ", os.O_RDONLY), ("/proc/1/maps", os.O_RDONLY)):
+for path, flags in (("/proc/1/mem", os.O_RDWR), ("/proc/1/fd/0", os.O_RDWR),
+                    ("/proc/1/environ", os.O_RDONLY), ("/proc/1/maps", os.O_RDONLY)):
     print(path, attempt(lambda: os.open(path, flags)))
 print("fd", attempt(lambda: os.readlink("/proc/1/fd/0")))
 print("root", attempt(lambda: os.listdir("/proc/1/root")))

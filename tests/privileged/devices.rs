@@ -16,11 +16,14 @@ fn dev_holds_exactly_the_named_nodes_and_they_work() {
         r#"
 for name in sorted(os.listdir("/dev")):
     s = os.lstat("/dev/" + name)
-    what = os.readlink("/dev/" + name) if stat.S_ISLNK(s.st_mode) else "%d:%d" % (os.major(s.st_rdev), os.minor(s.st_rdev)) if stat.S_ISCHR(s.st_mode) else "directory" if stat.S_ISDIR(s.st_mode) else "?"
+    what = (os.readlink("/dev/" + name) if stat.S_ISLNK(s.st_mode)
+            else "%d:%d" % (os.major(s.st_rdev), os.minor(s.st_rdev)) if stat.S_ISCHR(s.st_mode)
+            else "directory" if stat.S_ISDIR(s.st_mode) else "?")
     print(name, what)
 open("/dev/null", "w").write("gone")
 print(open("/dev/zero", "rb").read(2) == b"\0\0", len(open("/dev/urandom", "rb").read(8)))
-print(attempt(lambda: os.write(os.open("/dev/full", os.O_WRONLY), b"x")), attempt(lambda: os.open("/dev/tty", os.O_RDWR)))
+print(attempt(lambda: os.write(os.open("/dev/full", os.O_WRONLY), b"x")),
+      attempt(lambda: os.open("/dev/tty", os.O_RDWR)))
 master, slave = os.openpty()
 print(os.ttyname(slave), sorted(os.listdir("/dev/pts")))
 "#,
@@ -82,25 +85,33 @@ fn files_of_the_host_in_proc_and_sys_cannot_be_written() {
     }
     let lines = Workdir::new().probe(
         r#"
-hidden = ("kcore", "keys", "key-users", "timer_list", "sysrq-trigger", "kmsg", "kpagecount", "kpageflags", "kpagecgroup")
+hidden = ("kcore", "keys", "key-users", "timer_list", "sysrq-trigger", "kmsg",
+          "kpagecount", "kpageflags", "kpagecgroup")
 for name in hidden:
     if os.path.exists("/proc/" + name):
         s = os.stat("/proc/" + name)
-        print("hidden", name, "EROFS" if stat.S_ISCHR(s.st_mode) and s.st_rdev == os.makedev(1, 3) else "REAL")
-for path in ("/proc/sys/kernel/sysrq", "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname", "/proc/sys/vm/drop_caches", "/proc/sys/net/ipv4/ip_forward",
-             "/proc/irq/default_smp_affinity", "/proc/mtrr", "/proc/dynamic_debug/control", "/proc/pressure/cpu", "/sys/power/state",
-             "/sys/kernel/mm/transparent_hugepage/enabled", "/sys/module/printk/parameters/time", "/sys/kernel/uevent_helper", "/proc/sys/kernel/pid_max"):
+        null = stat.S_ISCHR(s.st_mode) and s.st_rdev == os.makedev(1, 3)
+        print("hidden", name, "EROFS" if null else "REAL")
+for path in ("/proc/sys/kernel/sysrq", "/proc/sys/kernel/core_pattern",
+             "/proc/sys/kernel/hostname", "/proc/sys/vm/drop_caches",
+             "/proc/sys/net/ipv4/ip_forward", "/proc/irq/default_smp_affinity",
+             "/proc/mtrr", "/proc/dynamic_debug/control", "/proc/pressure/cpu",
+             "/sys/power/state", "/sys/kernel/mm/transparent_hugepage/enabled",
+             "/sys/module/printk/parameters/time", "/sys/kernel/uevent_helper",
+             "/proc/sys/kernel/pid_max"):
     if os.path.exists(path):
         print(path, attempt(lambda: os.open(path, os.O_WRONLY)))
         print(path, "chmod", attempt(lambda: os.chmod(path, 0o600)))
 # Every other file of /proc, which belongs to no process: none may be writable.
 for top, directories, files in os.walk("/proc"):
     if top == "/proc":
-        directories[:] = [f for f in directories if not f.isdigit() and f not in ("self", "thread-self")]
+        own = ("self", "thread-self")
+        directories[:] = [f for f in directories if not f.isdigit() and f not in own]
     for name in files:
         path = os.path.join(top, name)
         s = os.lstat(path)
-        if stat.S_ISREG(s.st_mode) and s.st_mode & 0o222 and attempt(lambda: os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))) == "DONE":
+        write = lambda: os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        if stat.S_ISREG(s.st_mode) and s.st_mode & 0o222 and attempt(write) == "DONE":
             print(path, "WRITABLE")
 "#,
     );

@@ -17,7 +17,10 @@ fn the_environment_is_exactly_the_plan_s() {
     let workdir = Workdir::new();
     // Cargo has set dozens of variables for this test; one of ours is a canary.
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
-    let mut plan = workdir.python("print(sorted(os.environ.items()))\nprint(open('/proc/self/environ').read().replace('\\0', ';'))");
+    let mut plan = workdir.python(
+        "print(sorted(os.environ.items()))\n\
+        print(open('/proc/self/environ').read().replace('\\0', ';'))",
+    );
     plan.command.env = vec![("ONLY".into(), "this = one".into())];
     let ended = run(&plan, seconds(60));
     assert!(ended.outcome.expect("the sandbox runs").success());
@@ -62,7 +65,8 @@ fn without_network_there_is_only_the_loopback_interface() {
     }
     let lines = Workdir::new().probe(
         r#"
-print(sorted(os.listdir("/sys/class/net")), [l.split(":")[0].strip() for l in open("/proc/net/dev") if ":" in l])
+print(sorted(os.listdir("/sys/class/net")),
+      [l.split(":")[0].strip() for l in open("/proc/net/dev") if ":" in l])
 for address in (("127.0.0.1", 80), ("192.0.2.1", 80)):
     print(attempt(lambda: socket.create_connection(address, 1)))
 print(os.path.exists("/etc/resolv.conf"))
@@ -81,7 +85,9 @@ fn with_the_host_s_network_the_files_for_name_resolution_exist() {
     let port = server.local_addr().expect("address").port();
     let workdir = Workdir::new();
     let script = format!(
-        "for name in ('resolv.conf', 'hosts'): print(os.path.exists('/etc/' + name), attempt(lambda: os.open('/etc/' + name, os.O_WRONLY)))\nprint(socket.create_connection(('localhost', {port}), 5).recv(5))"
+        "for name in ('resolv.conf', 'hosts'): print(os.path.exists('/etc/' + name), \
+        attempt(lambda: os.open('/etc/' + name, os.O_WRONLY)))\n\
+        print(socket.create_connection(('localhost', {port}), 5).recv(5))"
     );
     let mut plan = workdir.python(&script);
     plan.network = Network::Host;
@@ -128,7 +134,8 @@ fn few_descriptors_a_removed_directory_closed_streams_and_limits_do_no_harm() {
         ("all closed", "os.closerange(0, 3)"),
         (
             "ignored signals",
-            "import signal\nfor n in (signal.SIGCHLD, signal.SIGPIPE): signal.signal(n, signal.SIG_IGN)",
+            "import signal\nfor n in (signal.SIGCHLD, signal.SIGPIPE): signal.signal(n, \
+            signal.SIG_IGN)",
         ),
         ("umask 077", "os.umask(0o077)"),
     ];

@@ -13,7 +13,8 @@ const SHOW: &str = "find . -printf '%y %m %U:%G %n %T@ %p %l\\n' | sort; find . 
                     | sort; find . ! -type l | sort | xargs -d '\\n' getfacl -n; find . -type f | \
                     sort | xargs -d '\\n' getcap; find . | sort | xargs -d '\\n' getfattr -h -d \
                     -m - ; find . -type f | sort | xargs -d '\\n' sha256sum";
-const FILL: &str = "mkdir -p usr/deep etc && chmod 2751 usr/deep && echo x > usr/one && ln usr/one usr/deep/two \
+const FILL: &str = "mkdir -p usr/deep etc && chmod 2751 usr/deep && echo x > usr/one && ln usr/one \
+    usr/deep/two \
      && cp usr/one usr/capable && setcap cap_net_raw=ep usr/capable && cp usr/one usr/setuid && \
      chown 901:902 usr/setuid && chmod 6755 usr/setuid && ln -s /no/such/place etc/dangling && \
      mkfifo etc/fifo && truncate -s 64M usr/sparse && echo end >> usr/sparse && echo x > \

@@ -94,7 +94,8 @@ fn a_user_with_subordinate_ids_builds_the_same_tarball_as_root() {
 }
 
 /// Every way in which a scriptlet can change the owner of a file, and what it sees afterwards.
-const GIVEAWAYS: &str = "set -e\nbusybox mkdir -p /var/lib/all/real /var/lib/all/moved; cd /var/lib/all; busybox ln \
+const GIVEAWAYS: &str = "set -e\nbusybox mkdir -p /var/lib/all/real /var/lib/all/moved; cd \
+    /var/lib/all; busybox ln \
      -s real via; busybox ln -s /var/lib/all/real /var/lib/abs\nfor name in one two three four \
      five six setuid; do echo $name > real/$name; done\nbusybox chown 901 via/one; busybox chown \
      :902 /var/lib/abs/two; busybox chown -h 903:904 via; busybox chown 905:906 \
@@ -120,7 +121,7 @@ const CUSTOMISED: &str = r#"
 name = "operators"
 [[customizations.user]]
 name = "jane"
-key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK3A/4lLrCf3XK+T6o1hgWKYrafEvHol2VPeQUMMUAHy jane@example.org"
+key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK3A/4lLrCf3XK+T6o1hgWKYrafEvHol2VPeQUMMUAHy jane@a.b"
 groups = ["operators", "app"]
 [[customizations.files]]
 path = "/etc/owned"

@@ -30,7 +30,9 @@ def case(name):
         try:
             f(); made.append(name)
         except OSError as e:
-            skipped.append((name, errno.errorcode.get(e.errno, str(e.errno)), (e.strerror or "")[:60]))
+            skipped.append(
+                (name, errno.errorcode.get(e.errno, str(e.errno)), (e.strerror or "")[:60])
+            )
         return f
     return deco
 
@@ -75,7 +77,11 @@ def _(): reg(p("types", "regular"), b"hello\n")
 def _(): reg(p("types", "empty"), b"")
 @case("types/exactly-512,10240")
 def _():
-    reg(p("types", "s512"), b"a" * 512); reg(p("types", "s10240"), b"b" * 10240); reg(p("types", "s1"), b"c")
+    reg(p("types", "s512"), b"a" * 512)
+    reg(p("types", "s10240"), b"b" * 10240)
+    reg(p("types", "s1"), b"c")
+
+
 @case("types/emptydir")
 def _(): d("types", "emptydir")
 @case("types/symlinks")
@@ -95,7 +101,11 @@ def _(): os.mkfifo(p("types", "fifo"), 0o640)
 @case("types/socket")
 def _(): sock(p("types", "socket"))
 @case("types/dev-null")
-def _(): os.mknod(p("types", "null"), stat.S_IFCHR | 0o666, os.makedev(1, 3)); os.chmod(p("types", "null"), 0o666)
+def _():
+    os.mknod(p("types", "null"), stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.chmod(p("types", "null"), 0o666)
+
+
 @case("types/blk-big-minor")
 def _(): os.mknod(p("types", "blk"), stat.S_IFBLK | 0o660, os.makedev(259, 1048575))
 @case("types/chr-big-major-minor")
@@ -123,21 +133,36 @@ d("owners")
 for u in (0, 1, 1000, 65534, 65535, 65536, 262143, 2097151, 2097152, 2**31 - 1, 2**31, 4294967294):
     @case("owners/uid-%d" % u)
     def _(u=u):
-        for k, mk in (("f", lambda x: reg(x)), ("d", lambda x: os.mkdir(x)), ("l", lambda x: os.symlink(b"t", x))):
-            x = p("owners", "%s%d" % (k, u)); mk(x); os.chown(x, u, 4294967294 - u if u > 2 else u, follow_symlinks=False)
+        for k, mk in (
+            ("f", lambda x: reg(x)),
+            ("d", lambda x: os.mkdir(x)),
+            ("l", lambda x: os.symlink(b"t", x)),
+        ):
+            x = p("owners", "%s%d" % (k, u))
+            mk(x)
+            os.chown(x, u, 4294967294 - u if u > 2 else u, follow_symlinks=False)
+
+
 @case("owners/name-not-matching-number")  # uid 13=proxy here, 13 elsewhere means another user
 def _(): x = reg(p("owners", "uid13gid33")); os.chown(x, 13, 33)
 
 # ---------------------------------------------------------------- names
 d("names")
 odd = {
-    "space": b"a b", "trail-space": b"a ", "lead-space": b" a", "newline": b"a\nb", "tab": b"a\tb", "cr": b"a\rb",
-    "backslash": b"a\\b", "octal-like": b"a\\012b", "quote": b"a\"b'c`d", "glob": b"*?[a]", "dash": b"-rf", "dots": b"...",
-    "dotdot-pfx": b"..foo", "colon": b"host:file", "at": b"@archive", "eq": b"a=b", "pct": b"a%b%3D%25", "hash": b"#x",
-    "ctrl": b"a\x01\x1b[31m\x7f", "latin1": b"caf\xe9", "ff-fe": b"\xff\xfe", "trunc-utf8": b"x\xe2\x82", "surrogate": b"\xed\xa0\x80",
-    "overlong": b"\xc0\xaf", "nfc": "caf\u00e9".encode(), "nfd": "cafe\u0301".encode(), "emoji": "\U0001f4a9".encode(),
-    "bom": b"\xef\xbb\xbfbom", "case-A": b"CaSe", "case-a": b"case", "pax-global": b"pax_global_header", "paxheaders": b"PaxHeaders.0",
-    "longlink": b"@LongLink", "sparse0": b"GNUSparseFile.0", "comment": b";semi", "n100": b"n" * 100, "n101": b"n" * 101, "n255": b"n" * 255,
+    "space": b"a b", "trail-space": b"a ", "lead-space": b" a", "newline": b"a\nb", "tab": b"a\tb",
+    "cr": b"a\rb",
+    "backslash": b"a\\b", "octal-like": b"a\\012b", "quote": b"a\"b'c`d", "glob": b"*?[a]",
+    "dash": b"-rf", "dots": b"...",
+    "dotdot-pfx": b"..foo", "colon": b"host:file", "at": b"@archive", "eq": b"a=b",
+    "pct": b"a%b%3D%25", "hash": b"#x",
+    "ctrl": b"a\x01\x1b[31m\x7f", "latin1": b"caf\xe9", "ff-fe": b"\xff\xfe",
+    "trunc-utf8": b"x\xe2\x82", "surrogate": b"\xed\xa0\x80",
+    "overlong": b"\xc0\xaf", "nfc": "caf\u00e9".encode(), "nfd": "cafe\u0301".encode(),
+    "emoji": "\U0001f4a9".encode(),
+    "bom": b"\xef\xbb\xbfbom", "case-A": b"CaSe", "case-a": b"case",
+    "pax-global": b"pax_global_header", "paxheaders": b"PaxHeaders.0",
+    "longlink": b"@LongLink", "sparse0": b"GNUSparseFile.0", "comment": b";semi",
+    "n100": b"n" * 100, "n101": b"n" * 101, "n255": b"n" * 255,
     "n155": b"p" * 155, "trailing-dot": b"foo.",
 }
 for k, v in odd.items():
@@ -159,15 +184,27 @@ def _():
         rest = total - pre
         dn = min(rest // 2, 150); fn = rest - dn - 1
         if fn > 0:
-            x = base + b"/" + b"d" * dn; os.makedirs(x, exist_ok=True); reg(x + b"/" + b"f" * fn, b"%d" % total)
+            x = base + b"/" + b"d" * dn
+            os.makedirs(x, exist_ok=True)
+            reg(x + b"/" + b"f" * fn, b"%d" % total)
+
+
 if A.deep:
     @case("names/path-over-PATH_MAX")
     def _():
         fd = os.open(d("names", "deep"), os.O_RDONLY | os.O_DIRECTORY)
         for i in range(24):
             nm = b"%02d" % i + b"z" * 198
-            os.mkdir(nm, dir_fd=fd); nfd = os.open(nm, os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd); os.close(fd); fd = nfd
-        f = os.open(b"leaf", os.O_CREAT | os.O_WRONLY, 0o644, dir_fd=fd); os.write(f, b"deep leaf\n"); os.close(f); os.close(fd)
+            os.mkdir(nm, dir_fd=fd)
+            nfd = os.open(nm, os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+            os.close(fd)
+            fd = nfd
+        f = os.open(b"leaf", os.O_CREAT | os.O_WRONLY, 0o644, dir_fd=fd)
+        os.write(f, b"deep leaf\n")
+        os.close(f)
+        os.close(fd)
+
+
 @case("names/path-1000..4000")
 def _():
     x = d("names", "long")
@@ -178,40 +215,64 @@ def _():
 # ---------------------------------------------------------------- times
 d("times")
 G = 10**9
-for k, t in {"zero": 0, "ns1": 1, "ns999999999": 1700000000 * G + 999999999, "ns100": 1700000000 * G + 100,
-             "ns-trailing0": 1700000000 * G + 120000000, "neg-half": -G - G // 2, "neg-ns1": -1, "neg-whole": -86400 * G,
-             "y1901": -(2**31) * G, "y2038-1": (2**31 - 1) * G, "y2038": 2**31 * G, "y2106": 2**32 * G + 7,
-             "oct11-1": (8**11 - 1) * G + 5, "oct11": 8**11 * G + 5, "y2446": 15032385535 * G}.items():
+for k, t in {"zero": 0, "ns1": 1, "ns999999999": 1700000000 * G + 999999999,
+             "ns100": 1700000000 * G + 100,
+             "ns-trailing0": 1700000000 * G + 120000000, "neg-half": -G - G // 2, "neg-ns1": -1,
+             "neg-whole": -86400 * G,
+             "y1901": -(2**31) * G, "y2038-1": (2**31 - 1) * G, "y2038": 2**31 * G,
+             "y2106": 2**32 * G + 7,
+             "oct11-1": (8**11 - 1) * G + 5, "oct11": 8**11 * G + 5,
+             "y2446": 15032385535 * G}.items():
     @case("times/" + k)
     def _(k=k, t=t):
         for kind in "fld":
             x = p("times", kind + "-" + k)
-            {"f": lambda: reg(x), "l": lambda: os.symlink(b"t", x), "d": lambda: (os.mkdir(x), reg(x + b"/child"))}[kind]()
+            {
+                "f": lambda: reg(x),
+                "l": lambda: os.symlink(b"t", x),
+                "d": lambda: (os.mkdir(x), reg(x + b"/child")),
+            }[kind]()
             late.append(lambda x=x, t=t: ns(x, t))
             if kind == "f":
                 ns(x, t)
-                if os.lstat(x).st_mtime_ns != t: raise OSError(errno.ERANGE, "clamped to %d" % os.lstat(x).st_mtime_ns)
+                if os.lstat(x).st_mtime_ns != t:
+                    raise OSError(errno.ERANGE, "clamped to %d" % os.lstat(x).st_mtime_ns)
+
 
 # ---------------------------------------------------------------- hard links
 d("links", "b"); d("links", "a")
 @case("links/pair")
 def _(): x = reg(p("links", "a", "1"), b"pair"); os.link(x, p("links", "b", "2"))
-@case("links/triple-order")   # last name in sort order was made first
-def _(): x = reg(p("links", "z"), b"triple"); os.link(x, p("links", "m")); os.link(x, p("links", "a", "c"))
+@case("links/triple-order")  # last name in sort order was made first
+def _():
+    x = reg(p("links", "z"), b"triple")
+    os.link(x, p("links", "m"))
+    os.link(x, p("links", "a", "c"))
+
+
 @case("links/empty")
 def _(): x = reg(p("links", "e1"), b""); os.link(x, p("links", "e2"))
 @case("links/symlink")
-def _(): os.symlink(b"tgt", p("links", "s1")); os.link(p("links", "s1"), p("links", "s2"), follow_symlinks=False)
+def _():
+    os.symlink(b"tgt", p("links", "s1"))
+    os.link(p("links", "s1"), p("links", "s2"), follow_symlinks=False)
+
+
 @case("links/fifo")
 def _(): os.mkfifo(p("links", "p1")); os.link(p("links", "p1"), p("links", "p2"))
 @case("links/chr")
-def _(): os.mknod(p("links", "c1"), stat.S_IFCHR | 0o600, os.makedev(5, 0)); os.link(p("links", "c1"), p("links", "c2"))
+def _():
+    os.mknod(p("links", "c1"), stat.S_IFCHR | 0o600, os.makedev(5, 0))
+    os.link(p("links", "c1"), p("links", "c2"))
+
+
 @case("links/socket")
 def _(): sock(p("links", "k1")); os.link(p("links", "k1"), p("links", "k2"))
 @case("links/setuid-cap-selinux")
 def _():
     x = reg(p("links", "su1"), b"su"); os.link(x, p("links", "su2")); os.chmod(x, 0o4755)
-    sx(x, "security.selinux", SEL % b"su_exec_t" + b"\0"); sx(x, "security.capability", struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0))
+    sx(x, "security.selinux", SEL % b"su_exec_t" + b"\0")
+    sx(x, "security.capability", struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0))
     sx(x, "user.note", b"linked")
 @case("links/long-first-name")
 def _(): x = reg(p("links", b"A" * 250), b"long"); os.link(x, p("links", "y-short"))
@@ -219,9 +280,18 @@ def _(): x = reg(p("links", b"A" * 250), b"long"); os.link(x, p("links", "y-shor
 def _(): x = reg(p("links", b"B\xff\n"), b"odd"); os.link(x, p("links", "y-odd"))
 @case("links/acl")
 def _():
-    x = reg(p("links", "acl1"), b"acl"); os.link(x, p("links", "acl2")); subprocess.run([b"setfacl", b"-m", b"u:1234:r", x], check=True)
+    x = reg(p("links", "acl1"), b"acl")
+    os.link(x, p("links", "acl2"))
+    subprocess.run([b"setfacl", b"-m", b"u:1234:r", x], check=True)
+
+
 @case("links/mtime-neg")
-def _(): x = reg(p("links", "mt1"), b"mt"); os.link(x, p("links", "mt2")); late.append(lambda: ns(x, -1))
+def _():
+    x = reg(p("links", "mt1"), b"mt")
+    os.link(x, p("links", "mt2"))
+    late.append(lambda: ns(x, -1))
+
+
 @case("links/nlink2-other-name-outside-tree")
 def _():
     out = os.path.dirname(ROOT) + b"/.outside-" + os.path.basename(ROOT)
@@ -254,13 +324,29 @@ def _(): sparse(p("sparse", b"S" * 200), 1 * M, [(0, D4)])
 def _(): sparse(p("sparse", b"S\xff"), 1 * M, [(0, D4)])
 @case("sparse/hardlinked+xattr")
 def _():
-    x = p("sparse", "hx"); sparse(x, 2 * M, [(M, D4)]); os.link(x, p("sparse", "hx2")); sx(x, "security.selinux", SEL % b"var_t" + b"\0"); sx(x, "user.s", b"1")
+    x = p("sparse", "hx")
+    sparse(x, 2 * M, [(M, D4)])
+    os.link(x, p("sparse", "hx2"))
+    sx(x, "security.selinux", SEL % b"var_t" + b"\0")
+    sx(x, "user.s", b"1")
+
+
 @case("sparse/acl-mode")
 def _():
-    x = p("sparse", "sacl"); sparse(x, 2 * M, [(M, D4)]); os.chmod(x, 0o640); subprocess.run([b"setfacl", b"-m", b"u:7:rw", x], check=True)
+    x = p("sparse", "sacl")
+    sparse(x, 2 * M, [(M, D4)])
+    os.chmod(x, 0o640)
+    subprocess.run([b"setfacl", b"-m", b"u:7:rw", x], check=True)
+
+
 @case("sparse/fallocated-unwritten")
 def _():
-    x = p("sparse", "falloc"); fd = os.open(x, os.O_CREAT | os.O_RDWR, 0o644); os.posix_fallocate(fd, 0, M); os.close(fd)
+    x = p("sparse", "falloc")
+    fd = os.open(x, os.O_CREAT | os.O_RDWR, 0o644)
+    os.posix_fallocate(fd, 0, M)
+    os.close(fd)
+
+
 @case("sparse/dense-zeros")
 def _(): reg(p("sparse", "densezero"), b"\0" * M)
 @case("sparse/lastlog-like-1GiB")
@@ -277,27 +363,45 @@ if not A.no_big:
 d("xattr")
 def xf(name): return reg(p("xattr", name), b"x")
 for k, n, v in [
-    ("empty", b"user.empty", b""), ("nul", b"user.nul", b"a\0b\0"), ("only-nul", b"user.n", b"\0"), ("newline", b"user.nl", b"a\nb\n"),
-    ("eq", b"user.eq", b"k=v=w"), ("pax-injection", b"user.inj", b"x\n20 path=../../evil\n"), ("binary", b"user.bin", bytes(range(256))),
-    ("name-eq", b"user.a=b", b"v"), ("name-pct", b"user.a%b", b"v"), ("name-pct3D", b"user.a%3Db", b"v"), ("name-pct25", b"user.a%25b", b"v"),
-    ("name-space", b"user.a b", b"v"), ("name-newline", b"user.a\nb", b"v"), ("name-utf8", "user.\u00e9".encode(), b"v"), ("name-nonutf8", b"user.\xff\xfe", b"v"),
-    ("name-250", b"user." + b"n" * 250, b"v"), ("val-3k", b"user.v3k", b"V" * 3000), ("val-64k", b"user.v64k", b"V" * 65536),
-    ("trusted", b"trusted.foo", b"t\0"), ("ovl-opaque", b"trusted.overlay.opaque", b"y"), ("ovl-metacopy", b"trusted.overlay.metacopy", b""),
-    ("ovl-redirect", b"trusted.overlay.redirect", b"/a/b"), ("ovl-origin", b"trusted.overlay.origin", bytes([0, 0xfb, 0x1d, 0, 1]) + bytes(16)),
-    ("ima", b"security.ima", b"\x03\x02\x04" + bytes(range(64))), ("evm", b"security.evm", b"\x05\x02" + bytes(range(200, 240))),
-    ("smack", b"security.SMACK64", b"_"), ("sec-foo", b"security.foo", b"bar"), ("apparmor", b"security.apparmor", b"a"),
-    ("sel-nul", b"security.selinux", SEL % b"etc_t" + b"\0"), ("sel-nonul", b"security.selinux", SEL % b"etc_t"),
-    ("sel-mls-cats", b"security.selinux", b"system_u:object_r:svirt_image_t:s0:c1,c2.c99\0"), ("sel-unknown", b"security.selinux", b"foo_u:bar_r:no_such_t:s0\0"),
+    ("empty", b"user.empty", b""), ("nul", b"user.nul", b"a\0b\0"), ("only-nul", b"user.n", b"\0"),
+    ("newline", b"user.nl", b"a\nb\n"),
+    ("eq", b"user.eq", b"k=v=w"), ("pax-injection", b"user.inj", b"x\n20 path=../../evil\n"),
+    ("binary", b"user.bin", bytes(range(256))),
+    ("name-eq", b"user.a=b", b"v"), ("name-pct", b"user.a%b", b"v"),
+    ("name-pct3D", b"user.a%3Db", b"v"), ("name-pct25", b"user.a%25b", b"v"),
+    ("name-space", b"user.a b", b"v"), ("name-newline", b"user.a\nb", b"v"),
+    ("name-utf8", "user.\u00e9".encode(), b"v"), ("name-nonutf8", b"user.\xff\xfe", b"v"),
+    ("name-250", b"user." + b"n" * 250, b"v"), ("val-3k", b"user.v3k", b"V" * 3000),
+    ("val-64k", b"user.v64k", b"V" * 65536),
+    ("trusted", b"trusted.foo", b"t\0"), ("ovl-opaque", b"trusted.overlay.opaque", b"y"),
+    ("ovl-metacopy", b"trusted.overlay.metacopy", b""),
+    ("ovl-redirect", b"trusted.overlay.redirect", b"/a/b"),
+    ("ovl-origin", b"trusted.overlay.origin", bytes([0, 0xfb, 0x1d, 0, 1]) + bytes(16)),
+    ("ima", b"security.ima", b"\x03\x02\x04" + bytes(range(64))),
+    ("evm", b"security.evm", b"\x05\x02" + bytes(range(200, 240))),
+    ("smack", b"security.SMACK64", b"_"), ("sec-foo", b"security.foo", b"bar"),
+    ("apparmor", b"security.apparmor", b"a"),
+    ("sel-nul", b"security.selinux", SEL % b"etc_t" + b"\0"),
+    ("sel-nonul", b"security.selinux", SEL % b"etc_t"),
+    ("sel-mls-cats", b"security.selinux", b"system_u:object_r:svirt_image_t:s0:c1,c2.c99\0"),
+    ("sel-unknown", b"security.selinux", b"foo_u:bar_r:no_such_t:s0\0"),
     ("cap-v2", b"security.capability", struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0)),
     ("cap-v2-inh", b"security.capability", struct.pack("<IIIII", 0x02000000, 0x3000, 0x3000, 0, 0)),
-    ("cap-v3-root0", b"security.capability", struct.pack("<IIIIII", 0x03000001, 1 << 10, 0, 0, 0, 0)),
+    ("cap-v3-root0", b"security.capability",
+    struct.pack("<IIIIII", 0x03000001, 1 << 10, 0, 0, 0, 0)),
 ]:
     @case("xattr/" + k)
     def _(k=k, n=n, v=v): sx(xf(k), n, v)
 @case("xattr/cap+suid+owner")   # chown clears caps and suid: order matters
 def _():
-    x = xf("capsuid"); os.chown(x, 81, 81); os.chmod(x, 0o4750); sx(x, "security.capability", struct.pack("<IIIII", 0x02000001, 1 << 7, 0, 0, 0))
-    sx(x, "security.selinux", SEL % b"ping_exec_t" + b"\0"); sx(x, "security.ima", b"\x03\x02\x04" + bytes(70))
+    x = xf("capsuid")
+    os.chown(x, 81, 81)
+    os.chmod(x, 0o4750)
+    sx(x, "security.capability", struct.pack("<IIIII", 0x02000001, 1 << 7, 0, 0, 0))
+    sx(x, "security.selinux", SEL % b"ping_exec_t" + b"\0")
+    sx(x, "security.ima", b"\x03\x02\x04" + bytes(70))
+
+
 @case("xattr/many-60")
 def _():
     x = xf("many")
@@ -306,11 +410,18 @@ for k in ("dir", "symlink", "fifo", "socket", "chr", "blk"):
     @case("xattr/selinux-on-" + k)
     def _(k=k):
         x = p("xattr", "on-" + k)
-        {"dir": lambda: os.mkdir(x), "symlink": lambda: os.symlink(b"t", x), "fifo": lambda: os.mkfifo(x), "socket": lambda: sock(x),
-         "chr": lambda: os.mknod(x, stat.S_IFCHR | 0o600, os.makedev(1, 5)), "blk": lambda: os.mknod(x, stat.S_IFBLK | 0o600, os.makedev(7, 0))}[k]()
+        {"dir": lambda: os.mkdir(x), "symlink": lambda: os.symlink(b"t", x),
+         "fifo": lambda: os.mkfifo(x), "socket": lambda: sock(x),
+         "chr": lambda: os.mknod(x, stat.S_IFCHR | 0o600, os.makedev(1, 5)),
+         "blk": lambda: os.mknod(x, stat.S_IFBLK | 0o600, os.makedev(7, 0))}[k]()
         sx(x, "security.selinux", SEL % b"tmp_t" + b"\0"); sx(x, "trusted.t", k.encode())
 @case("xattr/dangling-symlink-selinux")
-def _(): x = p("xattr", "dangl"); os.symlink(b"/no/such", x); sx(x, "security.selinux", SEL % b"bin_t" + b"\0")
+def _():
+    x = p("xattr", "dangl")
+    os.symlink(b"/no/such", x)
+    sx(x, "security.selinux", SEL % b"bin_t" + b"\0")
+
+
 @case("xattr/opaque-dir")
 def _(): x = d("xattr", "opaquedir"); sx(x, "trusted.overlay.opaque", b"y"); reg(x + b"/c")
 @case("xattr/readonly-0400-file-user-xattr")
@@ -330,7 +441,11 @@ def _(): x = reg(p("acl", "known")); facl("-m", "u:13:rw,g:33:r", x)
 @case("acl/uid-over-2^31")
 def _(): x = reg(p("acl", "biguid")); facl("-m", "u:4000000000:r", x)
 @case("acl/40-entries")
-def _(): x = reg(p("acl", "forty")); facl("-m", ",".join("u:%d:r" % (3000 + i) for i in range(40)), x)
+def _():
+    x = reg(p("acl", "forty"))
+    facl("-m", ",".join("u:%d:r" % (3000 + i) for i in range(40)), x)
+
+
 @case("acl/mode-000")
 def _(): x = reg(p("acl", "m000")); os.chmod(x, 0); facl("-m", "u:1:r", x)
 @case("acl/setuid+acl")
@@ -340,20 +455,48 @@ def _():
     x = d("acl", "defonly"); facl("-d", "-m", "u:1234:rwx", x)
 @case("acl/default-dir-children-without-acl")   # children must NOT inherit at extraction
 def _():
-    x = d("acl", "defdir"); reg(x + b"/plain"); os.mkdir(x + b"/sub"); reg(x + b"/sub/plain2"); os.mkfifo(x + b"/fifo"); os.symlink(b"plain", x + b"/sl")
+    x = d("acl", "defdir")
+    reg(x + b"/plain")
+    os.mkdir(x + b"/sub")
+    reg(x + b"/sub/plain2")
+    os.mkfifo(x + b"/fifo")
+    os.symlink(b"plain", x + b"/sl")
     facl("-m", "u:55:rwx", x); facl("-d", "-m", "u:1234:rwx,g::-,o::-", x)
 @case("acl/default-dir-child-with-own")
 def _():
-    x = d("acl", "defdir2"); y = reg(x + b"/own"); facl("-m", "g:7:r", y); facl("-d", "-m", "u:1:rwx", x)
+    x = d("acl", "defdir2")
+    y = reg(x + b"/own")
+    facl("-m", "g:7:r", y)
+    facl("-d", "-m", "u:1:rwx", x)
+
+
 @case("acl/setgid-dir")
-def _(): x = d("acl", "sgid"); os.chown(x, 0, 100); facl("-m", "g:100:rwx", x); facl("-d", "-m", "g:100:rwx", x); os.chmod(x, 0o2770)
+def _():
+    x = d("acl", "sgid")
+    os.chown(x, 0, 100)
+    facl("-m", "g:100:rwx", x)
+    facl("-d", "-m", "g:100:rwx", x)
+    os.chmod(x, 0o2770)
+
+
 @case("acl/journal-like")  # /var/log/journal: g:adm, g:wheel + defaults + selinux
 def _():
-    x = d("acl", "journal"); os.chown(x, 0, 190); facl("-m", "g:4:r-x,g:10:r-x", x); facl("-d", "-m", "g:4:r-x,g:10:r-x", x); os.chmod(x, 0o2755); sx(x, "security.selinux", SEL % b"var_log_t" + b"\0")
+    x = d("acl", "journal")
+    os.chown(x, 0, 190)
+    facl("-m", "g:4:r-x,g:10:r-x", x)
+    facl("-d", "-m", "g:4:r-x,g:10:r-x", x)
+    os.chmod(x, 0o2755)
+    sx(x, "security.selinux", SEL % b"var_log_t" + b"\0")
+
+
 @case("acl/fifo")
 def _(): x = p("acl", "fifo"); os.mkfifo(x); facl("-m", "u:9:rw", x)
 @case("acl/chr")
-def _(): x = p("acl", "chr"); os.mknod(x, stat.S_IFCHR | 0o600, os.makedev(1, 9)); facl("-m", "u:9:rw", x)
+def _():
+    x = p("acl", "chr")
+    os.mknod(x, stat.S_IFCHR | 0o600, os.makedev(1, 9))
+    facl("-m", "u:9:rw", x)
+
 
 # ---------------------------------------------------------------- directories
 @case("dirs/3000-entries")
@@ -374,7 +517,10 @@ def settimes(fd, rel, t=1600000000 * G):
         if stat.S_ISDIR(st.st_mode):
             c = os.open(os.fsencode(e), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
             settimes(c, rel + b"/" + os.fsencode(e)); os.close(c)
-            if not rel.startswith(b"/times"): os.utime(os.fsencode(e), ns=(t, t + len(rel)), dir_fd=fd)
+            if not rel.startswith(b"/times"):
+                os.utime(os.fsencode(e), ns=(t, t + len(rel)), dir_fd=fd)
+
+
 rfd = os.open(ROOT, os.O_RDONLY | os.O_DIRECTORY)
 settimes(rfd, b"")
 os.utime(ROOT, ns=(1500000000 * G, 1500000000 * G + 123456789))

@@ -184,10 +184,13 @@ impl Api {
         let scope = if auth["system_scope"].is_string() {
             serde_json::json!({ "system": { "all": true } })
         } else {
-            serde_json::json!({ "project": { "name": auth["project_name"], "domain": { "name": "Default" } } })
+            serde_json::json!({ "project": { "name": auth["project_name"],
+                "domain": { "name": "Default" } } })
         };
-        let body = serde_json::json!({ "auth": { "identity": { "methods": ["password"], "password": { "user": {
-            "name": auth["username"], "domain": { "name": "Default" }, "password": auth["password"] } } }, "scope": scope } });
+        let body = serde_json::json!({ "auth": { "identity": { "methods": ["password"],
+            "password": { "user": {
+            "name": auth["username"], "domain": { "name": "Default" },
+            "password": auth["password"] } } }, "scope": scope } });
         let url = format!("{}/auth/tokens", auth["auth_url"].as_str().expect("a URL"));
         let mut answer = agent
             .post(&url)

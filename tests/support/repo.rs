@@ -585,7 +585,8 @@ pub fn bomb(directory: &Path, kind: &str, head: &str) {
     };
     let other = if kind == "primary" { String::new() } else { entry("primary", &primary) };
     let text = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><repomd xmlns=\"http://linux.duke.edu/metadata/repo\"><revision>1</revision>{other}{}</repomd>",
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><repomd xmlns=\"http://linux.duke.edu/metadata/\
+        repo\"><revision>1</revision>{other}{}</repomd>",
         entry(kind, "bomb.xml.gz")
     );
     fs::write(data.join("repomd.xml"), text).unwrap();

@@ -19,8 +19,21 @@ import sys
 import tempfile
 
 # Options without effect for osimg: it keeps all attributes and detects holes anyway.
-EXPRESSED = {"--xattrs", "--acls", "--selinux", "--sparse", "--posix", "--format=posix", "--format=pax", "--sparse-version=1.0", "--sort=name",
-             "--numeric-owner", "--preserve-permissions", "--hole-detection=raw", "--hole-detection=seek"}
+EXPRESSED = {
+    "--xattrs",
+    "--acls",
+    "--selinux",
+    "--sparse",
+    "--posix",
+    "--format=posix",
+    "--format=pax",
+    "--sparse-version=1.0",
+    "--sort=name",
+    "--numeric-owner",
+    "--preserve-permissions",
+    "--hole-detection=raw",
+    "--hole-detection=seek",
+}
 
 
 class GnuOnly(Exception):
@@ -39,8 +52,14 @@ def creation(argv):
     bundled = len(first) > 0 and not first.startswith("-")
     # Find out whether it creates an archive before reasons why osimg cannot.
     clusters = [w for w in words if re.fullmatch(r"-[A-Za-z]+", w)]
-    if not any("c" in re.split("[CfTXgKNVbLFI]", w, maxsplit=1)[0] or (bundled and w == words[0] and "c" in w) for w in clusters) \
-            and "--create" not in words:
+    if (
+        not any(
+            "c" in re.split("[CfTXgKNVbLFI]", w, maxsplit=1)[0]
+            or (bundled and w == words[0] and "c" in w)
+            for w in clusters
+        )
+        and "--create" not in words
+    ):
         return None
     archive, directory, names, record = None, ".", [], 10240
     style = (os.environ.get("TAR_OPTIONS") or "").split()
@@ -76,7 +95,11 @@ def creation(argv):
                     continue
                 if letter in "fCHb":
                     # In a bundle without a dash the values follow as separate words.
-                    value, letters = (queue.pop(0), letters) if not letters or (bundled and word == words[0]) else (letters, "")
+                    value, letters = (
+                        (queue.pop(0), letters)
+                        if not letters or (bundled and word == words[0])
+                        else (letters, "")
+                    )
                     if letter == "f":
                         archive = value
                     elif letter == "H":
@@ -92,7 +115,13 @@ def creation(argv):
         else:
             names.append(word)
     # Test groups about the limits of a format expect these calls to be refused.
-    if format == "v7" or format == "ustar" and any(len(name) > 99 for name in names) or format == "gnu" and "--acls" in words:
+    if (
+        format == "v7"
+        or format == "ustar"
+        and any(len(name) > 99 for name in names)
+        or format == "gnu"
+        and "--acls" in words
+    ):
         raise GnuOnly("format " + format)
     if archive is None or archive == "/dev/null" or ":" in archive:
         raise GnuOnly("archive " + str(archive))
@@ -107,7 +136,9 @@ def creation(argv):
     plain = [os.fsencode(name.rstrip("/")) for name in names]
     if len(set(plain)) != len(plain):
         raise GnuOnly("a name twice")
-    if plain != sorted(plain) and any(has_links(os.path.join(os.fsencode(directory), name)) for name in plain):
+    if plain != sorted(plain) and any(
+        has_links(os.path.join(os.fsencode(directory), name)) for name in plain
+    ):
         raise GnuOnly("hard links in another order than that of the bytes")
     if os.path.realpath(archive).startswith(os.path.realpath(directory) + "/") and names == ["."]:
         raise GnuOnly("an archive inside the tree")
@@ -119,7 +150,10 @@ def has_links(path):
     def more(path):
         about = os.lstat(path)
         return about.st_nlink > 1 and not stat.S_ISDIR(about.st_mode)
-    return more(path) or any(more(os.path.join(top, file)) for top, _, files in os.walk(path) for file in files)
+
+    return more(path) or any(
+        more(os.path.join(top, file)) for top, _, files in os.walk(path) for file in files
+    )
 
 
 def rewritten(data, names):
@@ -153,11 +187,17 @@ def rewritten(data, names):
             at += 512 + (size + 511) // 512 * 512
         header = bytearray(data[at:at + 512])
         kind = header[156:157]
-        size = int(records[b"size"]) if b"size" in records else int(text(header[124:136]) or b"0", 8)
+        size = (
+            int(records[b"size"]) if b"size" in records else int(text(header[124:136]) or b"0", 8)
+        )
         body = at + 512
         at = body + (size + 511) // 512 * 512
         prefix, short = text(header[345:500]), text(header[0:100])
-        name = records.get(b"GNU.sparse.name") or records.get(b"path") or (prefix + b"/" + short if prefix else short)
+        name = (
+            records.get(b"GNU.sparse.name")
+            or records.get(b"path")
+            or (prefix + b"/" + short if prefix else short)
+        )
         if names == [b"."]:
             yield from pieces(data, begin, at)
             continue
@@ -200,11 +240,13 @@ def summed(header):
 
 
 def packed(directory, names):
-    """The parts of the archive that `osimg pack` makes of the names, in byte order, without the end.
+    """The parts of the archive that `osimg pack` makes of the names, in byte order, without end.
 
     Exits with osimg's exit code if it fails.
     """
-    with tempfile.TemporaryDirectory(prefix="stage-", dir=os.environ["SHIM_STAGE"], ignore_cleanup_errors=True) as stage:
+    with tempfile.TemporaryDirectory(
+        prefix="stage-", dir=os.environ["SHIM_STAGE"], ignore_cleanup_errors=True
+    ) as stage:
         tree, made = directory, os.path.join(stage, "made.tar")
         if names != [b"."]:
             tree = os.path.join(stage, "tree")
@@ -212,8 +254,22 @@ def packed(directory, names):
             for name in names:
                 target = os.path.join(os.fsencode(tree), name)
                 os.makedirs(os.path.dirname(target), exist_ok=True)
-                subprocess.run(["cp", "-al", "--", os.path.join(os.fsencode(directory), name), target], check=True)
-        command = [os.environ["SHIM_OSIMG"], "pack", "-q", "--selinux", "from-tree", "--level", "fast", tree, "-o", made]
+                subprocess.run(
+                    ["cp", "-al", "--", os.path.join(os.fsencode(directory), name), target],
+                    check=True,
+                )
+        command = [
+            os.environ["SHIM_OSIMG"],
+            "pack",
+            "-q",
+            "--selinux",
+            "from-tree",
+            "--level",
+            "fast",
+            tree,
+            "-o",
+            made,
+        ]
         code = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
         if code != 0:
             sys.exit(code)

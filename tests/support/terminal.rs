@@ -82,7 +82,8 @@ pub fn is_harmless(bytes: &[u8], own: bool, what: &str) {
     }
     let bad = |c: char| {
         (c.is_control() && c != '\n' && c != '\t')
-            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
+            || matches!(c, '\u{2060}'..='\u{2069}' | '\u{feff}')
     };
     if let Some(at) = rest.find(bad) {
         let around: String = rest[at..].chars().take(60).collect();

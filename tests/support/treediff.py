@@ -11,7 +11,10 @@ Fields to ignore: mode uid gid size content target rdev sparse link mtime dirmti
 """
 import argparse, collections, errno, hashlib, json, os, stat, struct, sys
 ap = argparse.ArgumentParser()
-ap.add_argument("a"); ap.add_argument("b"); ap.add_argument("--ignore", default=""); ap.add_argument("--json", action="store_true")
+ap.add_argument("a")
+ap.add_argument("b")
+ap.add_argument("--ignore", default="")
+ap.add_argument("--json", action="store_true")
 O = ap.parse_args(); IGN = set(O.ignore.split(",")) - {""}
 BLK = 4096
 ZERO = b"\0" * BLK
@@ -52,13 +55,28 @@ def xattrs(dirfd, name):
         except OSError as e: out[nb] = b"!errno %d" % e.errno
     return out
 
-TYPES = {stat.S_IFREG: "reg", stat.S_IFDIR: "dir", stat.S_IFLNK: "sym", stat.S_IFIFO: "fifo", stat.S_IFSOCK: "sock", stat.S_IFCHR: "chr", stat.S_IFBLK: "blk"}
+TYPES = {
+    stat.S_IFREG: "reg",
+    stat.S_IFDIR: "dir",
+    stat.S_IFLNK: "sym",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "sock",
+    stat.S_IFCHR: "chr",
+    stat.S_IFBLK: "blk",
+}
+
 
 def scan(root):
     ents, links = {}, collections.defaultdict(list)
     def one(dirfd, name, rel, st):
         t = TYPES[stat.S_IFMT(st.st_mode)]
-        e = {"type": t, "mode": "%04o" % stat.S_IMODE(st.st_mode), "uid": st.st_uid, "gid": st.st_gid, "mtime": st.st_mtime_ns}
+        e = {
+            "type": t,
+            "mode": "%04o" % stat.S_IMODE(st.st_mode),
+            "uid": st.st_uid,
+            "gid": st.st_gid,
+            "mtime": st.st_mtime_ns,
+        }
         if t == "sym": e["target"] = os.readlink(name, dir_fd=dirfd)
         if t in ("chr", "blk"): e["rdev"] = "%d:%d" % (os.major(st.st_rdev), os.minor(st.st_rdev))
         e["xattr"] = xattrs(dirfd, name)
@@ -93,16 +111,34 @@ def scan(root):
     return ents
 
 def show(v):
-    if isinstance(v, bytes): return v[:60].decode("utf-8", "backslashreplace").encode("unicode_escape").decode() + ("...(%d bytes)" % len(v) if len(v) > 60 else "")
-    if isinstance(v, list): return "[" + ",".join(show(x) if isinstance(x, bytes) else str(x) for x in v[:4]) + (",...%d" % len(v) if len(v) > 4 else "") + "]"
+    if isinstance(v, bytes):
+        return v[:60].decode("utf-8", "backslashreplace").encode("unicode_escape").decode() + (
+            "...(%d bytes)" % len(v) if len(v) > 60 else ""
+        )
+    if isinstance(v, list):
+        return (
+            "["
+            + ",".join(show(x) if isinstance(x, bytes) else str(x) for x in v[:4])
+            + (",...%d" % len(v) if len(v) > 4 else "")
+            + "]"
+        )
     return str(v)
 NF = collections.Counter(); bad = False
 def diff(rel, field, a, b):
     global bad; bad = True
     NF[field] += 1
-    if O.json: print(json.dumps({"path": rel.decode("latin1"), "field": field, "a": show(a), "b": show(b)}))
+    if O.json:
+        print(
+            json.dumps({"path": rel.decode("latin1"), "field": field, "a": show(a), "b": show(b)})
+        )
     else:
-        pth = show(rel) if len(rel) < 120 else rel[:50].decode("utf-8", "backslashreplace") + "..(%d).." % len(rel) + rel[-30:].decode("utf-8", "backslashreplace")
+        pth = (
+            show(rel)
+            if len(rel) < 120
+            else rel[:50].decode("utf-8", "backslashreplace")
+            + "..(%d).." % len(rel)
+            + rel[-30:].decode("utf-8", "backslashreplace")
+        )
         print("%-9s %s: %s -> %s" % (field, pth, show(a), show(b)))
 try: ea, eb = scan(os.fsencode(O.a)), scan(os.fsencode(O.b))
 except OSError as e: print("treediff: %s" % e, file=sys.stderr); sys.exit(2)
@@ -117,13 +153,36 @@ for rel in sorted(set(ea) | set(eb)):
     for f in ("mode", "uid", "gid", "size", "content", "target", "rdev", "sparse", "link"):
         if f in IGN: continue
         if x.get(f) != y.get(f): diff(rel, f, x.get(f), y.get(f))
-    if x["mtime"] != y["mtime"] and "mtime" not in IGN and not (x["type"] == "dir" and "dirmtime" in IGN):
+    if (
+        x["mtime"] != y["mtime"]
+        and "mtime" not in IGN
+        and not (x["type"] == "dir" and "dirmtime" in IGN)
+    ):
         diff(rel, "mtime", x["mtime"], y["mtime"])
     for n in sorted(set(x["xattr"]) | set(y["xattr"]), key=str):
         va, vb = x["xattr"].get(n), y["xattr"].get(n)
         if va == vb: continue
         nn = n if isinstance(n, bytes) else str(n).encode()
-        fam = {b"security.selinux": "selinux", b"security.capability": "caps", b"system.posix_acl_access": "acl", b"system.posix_acl_default": "dacl"}.get(nn) or "x:" + nn.split(b".")[0].decode("latin1")
-        diff(rel, fam, nn + b"=" + (va if va is not None else b"(none)"), vb if vb is not None else b"(none)")
-print("treediff: %d entries / %d entries, %d differences: %s" % (len(ea), len(eb), sum(NF.values()), ", ".join("%s %d" % kv for kv in sorted(NF.items())) or "none"), file=sys.stderr)
+        fam = {
+            b"security.selinux": "selinux",
+            b"security.capability": "caps",
+            b"system.posix_acl_access": "acl",
+            b"system.posix_acl_default": "dacl",
+        }.get(nn) or "x:" + nn.split(b".")[0].decode("latin1")
+        diff(
+            rel,
+            fam,
+            nn + b"=" + (va if va is not None else b"(none)"),
+            vb if vb is not None else b"(none)",
+        )
+print(
+    "treediff: %d entries / %d entries, %d differences: %s"
+    % (
+        len(ea),
+        len(eb),
+        sum(NF.values()),
+        ", ".join("%s %d" % kv for kv in sorted(NF.items())) or "none",
+    ),
+    file=sys.stderr,
+)
 sys.exit(1 if bad else 0)

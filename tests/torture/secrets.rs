@@ -282,8 +282,9 @@ fn a_password_that_a_service_repeats_is_not_printed() {
     let clouds = stage.path().join("clouds.yaml").display().to_string();
     let config = stage.write(
         "config.json",
-        serde_json::json!({ "auths": { format!("127.0.0.1:{port}"): { "username": "ann", "password": format!("{CANARY}-docker") } } })
-            .to_string(),
+        serde_json::json!({ "auths": { format!("127.0.0.1:{port}"): { "username": "ann",
+            "password": format!("{CANARY}-docker") } } })
+        .to_string(),
     );
     let config = config.display().to_string();
     for words in [

@@ -473,7 +473,8 @@ const CASES: [Case; 47] = [
         40,
         "capabilities and ids from outside the map",
         &[
-            "archive/failures.rs: a_capability_of_a_container_is_packed_as_it_is_unless_an_image_is_built",
+            "archive/failures.rs: \
+            a_capability_of_a_container_is_packed_as_it_is_unless_an_image_is_built",
             "rootless/main.rs: a_user_with_subordinate_ids_builds_the_same_tarball_as_root",
         ],
         Whole,

@@ -59,7 +59,8 @@ const CHANGES: &[(&[&str], &str)] = &[
     (&["rpmdb"], "truncate -s 8192 var/lib/rpm/rpmdb.sqlite"),
     (
         &["rpmdb-unread"],
-        r"rm var/lib/rpm/*; printf '\0\0\0\0\0\0\0\0\1\0\0\0\141\25\6\0junk' > var/lib/rpm/Packages; l var/lib/rpm/Packages",
+        r"rm var/lib/rpm/*; cd var/lib/rpm
+        printf '\0\0\0\0\0\0\0\0\1\0\0\0\141\25\6\0junk' > Packages; l Packages; cd -",
     ),
     (
         &["rpmdb-unread"],

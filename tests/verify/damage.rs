@@ -130,7 +130,8 @@ with gzip.open(sys.argv[1], 'wb', 1) as g, tarfile.open(fileobj=g, mode='w', \
                    format=tarfile.PAX_FORMAT) as t:
     for n in range(1200):
         m = tarfile.TarInfo('./%d' % n)
-        m.pax_headers = {'SCHILY.xattr.user.%d' % k: '%d %d ' % (n, k) + 'x' * 65000 for k in range(16)}
+        value = lambda k: '%d %d ' % (n, k) + 'x' * 65000
+        m.pax_headers = {'SCHILY.xattr.user.%d' % k: value(k) for k in range(16)}
         t.addfile(m)";
     let made = Command::new("python3").args(["-c", program]).arg(&tarball.path).status().unwrap();
     assert!(made.success());

@@ -20,27 +20,33 @@ pub const TGZ: &str = "$TAR -czf $O .";
 const TREE: &str = r#"
 umask 022
 chmod 755 .
-mkdir -p dev proc sys run tmp var/tmp boot/efi/EFI/tiny boot/grub2 etc/selinux/targeted/contexts/files etc/selinux/targeted/policy
-mkdir -p usr/bin usr/sbin usr/lib/modules/6.1 usr/lib/grub/i386-pc root home var/lib/systemd var/lib/rpm etc/ssh var/cache/dnf
+mkdir -p dev proc sys run tmp var/tmp boot/efi/EFI/tiny boot/grub2
+mkdir -p etc/selinux/targeted/contexts/files etc/selinux/targeted/policy
+mkdir -p usr/bin usr/sbin usr/lib/modules/6.1 usr/lib/grub/i386-pc root home
+mkdir -p var/lib/systemd var/lib/rpm etc/ssh var/cache/dnf
 mkdir -p etc/pki/tls/certs opt boot/loader
 ln -s usr/bin bin; ln -s usr/sbin sbin
 chmod 1777 tmp var/tmp; chmod 700 boot/efi root
-for p in sh bash systemd-machine-id-setup kernel-install dracut grub2-editenv efibootmgr locale curl chmod base64 dirname mkdir cloud-init; do
+for p in sh bash systemd-machine-id-setup kernel-install dracut grub2-editenv efibootmgr \
+    locale curl chmod base64 dirname mkdir cloud-init; do
     echo '#!/bin/sh' > usr/bin/$p; chmod 755 usr/bin/$p
 done
-for p in depmod grub2-mkconfig grub2-set-default gen_grub_cfgstub useradd chpasswd lvm mkfs.xfs mkfs.ext4 mkfs.vfat grub2-install setfiles; do
+for p in depmod grub2-mkconfig grub2-set-default gen_grub_cfgstub useradd chpasswd lvm \
+    mkfs.xfs mkfs.ext4 mkfs.vfat grub2-install setfiles; do
     echo '#!/bin/sh' > usr/sbin/$p; chmod 755 usr/sbin/$p
 done
 ln -s setfiles usr/sbin/restorecon
-echo kernel > boot/vmlinuz-6.1; echo kernel > usr/lib/modules/6.1/vmlinuz; echo > usr/lib/modules/6.1/modules.dep
+echo kernel > boot/vmlinuz-6.1; echo kernel > usr/lib/modules/6.1/vmlinuz
+echo > usr/lib/modules/6.1/modules.dep
 echo shim > boot/efi/EFI/tiny/shimx64.efi; echo grub > boot/efi/EFI/tiny/grubx64.efi
 echo > usr/lib/grub/i386-pc/modinfo.sh
 printf 'ID=tiny\nVERSION_ID="9"\n' > etc/os-release
-printf 'root:x:0:0:root:/root:/bin/sh\nbin:x:1:1:bin:/bin:/sbin/nologin\napp:x:998:997:app:/:/sbin/nologin\n' > etc/passwd
+printf 'root:x:0:0:root:/root:/bin/sh\nbin:x:1:1:bin:/bin:/sbin/nologin\n' > etc/passwd
+echo 'app:x:998:997:app:/:/sbin/nologin' >> etc/passwd
 printf 'root:x:0:\nbin:x:1:\napp:x:997:\n' > etc/group
 printf 'SELINUX=enforcing\nSELINUXTYPE=targeted\n' > etc/selinux/config
-printf '/.*\tsystem_u:object_r:usr_t:s0\n/etc(/.*)?\tsystem_u:object_r:etc_t:s0\n/proc(/.*)?\t<<none>>\n' \
-    > etc/selinux/targeted/contexts/files/file_contexts
+printf '%s\t%s\n' '/.*' system_u:object_r:usr_t:s0 '/etc(/.*)?' system_u:object_r:etc_t:s0 \
+    '/proc(/.*)?' '<<none>>' > etc/selinux/targeted/contexts/files/file_contexts
 echo policy > etc/selinux/targeted/policy/policy.33
 echo certificates > etc/pki/tls/certs/ca-bundle.crt
 : > etc/machine-id; : > etc/resolv.conf; echo localhost > etc/hostname; echo 127.0.0.1 > etc/hosts
@@ -53,7 +59,8 @@ find etc | while read -r f; do l "$f" etc_t; done
 "#;
 
 /// The functions of every script.
-const FUNCTIONS: &str = r#"l() { setfattr -h -n security.selinux -v "system_u:object_r:${2:-usr_t}:s0" "$1"; }
+const FUNCTIONS: &str = r#"
+l() { setfattr -h -n security.selinux -v "system_u:object_r:${2:-usr_t}:s0" "$1"; }
 "#;
 
 /// Runs a shell script in a directory, with T and O in its environment.

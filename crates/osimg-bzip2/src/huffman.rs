@@ -105,10 +105,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_code_is_complete_and_prefix_free(counts in proptest::collection::vec(0..1000_u32, 2..ALPHABET)) {
+        fn every_code_is_complete_and_prefix_free(
+            counts in proptest::collection::vec(0..1000_u32, 2..ALPHABET),
+        ) {
             let lengths = lengths_for(&counts);
             prop_assert!(lengths.iter().all(|length| (1..=17).contains(length)));
-            prop_assert_eq!(lengths.iter().map(|length| 1_u64 << (20 - length)).sum::<u64>(), 1 << 20);
+            let used: u64 = lengths.iter().map(|length| 1_u64 << (20 - length)).sum();
+            prop_assert_eq!(used, 1 << 20);
             let codes = codes(&lengths);
             prop_assert!(codes.iter().all(|(code, length)| u64::from(*code) < 1 << length));
         }

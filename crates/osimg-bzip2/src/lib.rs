@@ -249,13 +249,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_block_round_trips(block in proptest::collection::vec((any::<u8>(), 1..700_usize), 0..200), level in 1..=9_u32) {
-            let block: Vec<u8> = block.iter().flat_map(|(byte, count)| std::iter::repeat_n(*byte, *count)).collect();
+        fn any_block_round_trips(
+            runs in proptest::collection::vec((any::<u8>(), 1..700_usize), 0..200),
+            level in 1..=9_u32,
+        ) {
+            let block: Vec<u8> =
+                runs.iter().flat_map(|(byte, count)| std::iter::repeat_n(*byte, *count)).collect();
             check(level, &block);
         }
 
         #[test]
-        fn blocks_of_few_distinct_bytes_round_trip(block in proptest::collection::vec(0..3_u8, 0..3000), times in 1..30_usize) {
+        fn blocks_of_few_distinct_bytes_round_trip(
+            block in proptest::collection::vec(0..3_u8, 0..3000),
+            times in 1..30_usize,
+        ) {
             check(9, &block.repeat(times));
         }
     }

@@ -66,8 +66,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn decoding_gives_the_bytes_that_were_consumed(plain in proptest::collection::vec((0..3_u8, 1..600_usize), 0..12), limit in 5..500_usize) {
-            let plain: Vec<u8> = plain.iter().flat_map(|(byte, count)| std::iter::repeat_n(*byte, *count)).collect();
+        fn decoding_gives_the_bytes_that_were_consumed(
+            runs in proptest::collection::vec((0..3_u8, 1..600_usize), 0..12),
+            limit in 5..500_usize,
+        ) {
+            let plain: Vec<u8> =
+                runs.iter().flat_map(|(byte, count)| std::iter::repeat_n(*byte, *count)).collect();
             let mut packed = Vec::new();
             let taken = pack(&plain, limit, &mut packed);
             prop_assert!(packed.len() <= limit);

@@ -322,12 +322,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_block_is_sorted_like_its_rotations(block in proptest::collection::vec(0..4_u8, 1..400), times in 1..4_usize) {
+        fn any_block_is_sorted_like_its_rotations(
+            block in proptest::collection::vec(0..4_u8, 1..400),
+            times in 1..4_usize,
+        ) {
             check(&block.repeat(times));
         }
 
         #[test]
-        fn bytes_of_all_values_are_sorted_like_their_rotations(block in proptest::collection::vec(any::<u8>(), 1..400)) {
+        fn bytes_of_all_values_are_sorted_like_their_rotations(
+            block in proptest::collection::vec(any::<u8>(), 1..400),
+        ) {
             check(&block);
         }
     }

@@ -3,7 +3,10 @@
 /// Whether a release, as uname(2) has it, is at least this one.
 pub(crate) fn is_at_least(release: &str, least: (u32, u32)) -> bool {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
-    matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= least)
+    matches!(
+        (numbers.next(), numbers.next()),
+        (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= least
+    )
 }
 
 #[cfg(test)]

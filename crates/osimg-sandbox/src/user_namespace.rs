@@ -381,7 +381,8 @@ fn apparmor(doing: &str) -> Error {
 }
 
 /// How to allow osimg to act in user namespaces where AppArmor restricts them.
-pub const APPARMOR_FIX: &str = "give osimg a profile: echo 'abi <abi/4.0>, include <tunables/global> profile osimg \
+pub const APPARMOR_FIX: &str = "give osimg a profile: echo 'abi <abi/4.0>, include \
+    <tunables/global> profile osimg \
      /usr/**/osimg flags=(unconfined) { userns, }' | sudo tee /etc/apparmor.d/osimg && sudo \
      apparmor_parser -r /etc/apparmor.d/osimg; or allow all: sudo sysctl \
      kernel.apparmor_restrict_unprivileged_userns=0; or run osimg with sudo";

@@ -96,7 +96,10 @@ pub enum Reason {
         range: std::ops::RangeInclusive<u32>,
     },
     /// One job needs more memory than the caller allows.
-    #[error("one job needs {} MiB of memory, and {} MiB are allowed", needed.div_ceil(1 << 20), allowed >> 20)]
+    #[error(
+        "one job needs {} MiB of memory, and {} MiB are allowed",
+        needed.div_ceil(1 << 20), allowed >> 20
+    )]
     Memory {
         /// Bytes that one job needs.
         needed: u64,
@@ -104,7 +107,10 @@ pub enum Reason {
         allowed: u64,
     },
     /// One job needs more memory than the control group of this process has.
-    #[error("one job needs {} MiB of memory, and this control group has {} MiB", needed.div_ceil(1 << 20), allowed >> 20)]
+    #[error(
+        "one job needs {} MiB of memory, and this control group has {} MiB",
+        needed.div_ceil(1 << 20), allowed >> 20
+    )]
     GroupMemory {
         /// Bytes that one job needs.
         needed: u64,

@@ -102,9 +102,10 @@ mod tests {
             b"boot/vmlinuz",
             First { name: b"./boot/vmlinuz".to_vec(), label: None },
         );
-        assert!(
-            matches!(links.find(1, 2, b"boot/second"), Link::PointsTo(first) if first.name == b"./boot/vmlinuz")
-        );
+        assert!(matches!(
+            links.find(1, 2, b"boot/second"),
+            Link::PointsTo(first) if first.name == b"./boot/vmlinuz"
+        ));
         assert!(matches!(links.find(1, 2, b"usr/lib/vmlinuz"), Link::Repeats));
         links.remember(
             1,
@@ -112,9 +113,10 @@ mod tests {
             b"usr/lib/vmlinuz",
             First { name: b"./usr/lib/vmlinuz".to_vec(), label: None },
         );
-        assert!(
-            matches!(links.find(1, 2, b"usr/third"), Link::PointsTo(first) if first.name == b"./usr/lib/vmlinuz")
-        );
+        assert!(matches!(
+            links.find(1, 2, b"usr/third"),
+            Link::PointsTo(first) if first.name == b"./usr/lib/vmlinuz"
+        ));
         assert!(matches!(links.find(1, 3, b"usr/other"), Link::Carries));
     }
 }

@@ -39,8 +39,14 @@ prop_compose! {
         content in vec(any::<u8>(), 0..2000),
         (seconds, nanoseconds) in (-1_i64 << 40..1_i64 << 40, 0_u32..1_000_000_000),
         device in (0_u64..4096, 0_u64..1 << 20),
-        xattrs in btree_map(vec(1_u8..=255, 1..20).prop_map(|n| [b"user.".as_slice(), &n].concat()), vec(any::<u8>(), 1..200), 0..4),
-        acl in proptest::option::of("user::rw-,user:[0-9]{1,9}:r--,group::r--,mask::r--,other::---"),
+        xattrs in btree_map(
+            vec(1_u8..=255, 1..20).prop_map(|n| [b"user.".as_slice(), &n].concat()),
+            vec(any::<u8>(), 1..200),
+            0..4,
+        ),
+        acl in proptest::option::of(
+            "user::rw-,user:[0-9]{1,9}:r--,group::r--,mask::r--,other::---",
+        ),
         label in proptest::option::of("[a-z_]{1,9}:object_r:[a-z_]{1,9}:s0"),
         hole in proptest::option::of(1_u64..1 << 40),
     ) -> (Entry, Vec<u8>) {

@@ -11,7 +11,8 @@ use crate::loopback::Registry;
 use crate::support::{require_root, skip};
 
 /// The checks that fail for an image without a kernel, a boot loader and most tools.
-const SMALL_LACKS: &str = "kernel efi-loader program-systemd-machine-id-setup program-kernel-install program-dracut \
+const SMALL_LACKS: &str = "kernel efi-loader program-systemd-machine-id-setup \
+    program-kernel-install program-dracut \
      program-depmod program-grub2-mkconfig program-grub2-set-default program-grub2-editenv \
      program-efibootmgr program-gen_grub_cfgstub program-locale program-useradd program-chpasswd";
 

@@ -104,15 +104,18 @@ impl Lab {
             _ => ("osimg-system", "ironic"),
         };
         let api = Api::login(self.servers, cloud);
-        let mut body = json!({ "driver": "manual-management", "management_interface": "noop", "power_interface": "fake", "name": name,
-            "deploy_interface": "direct", "boot_interface": "ipxe", "properties": { "cpu_arch": arch } });
+        let mut body = json!({ "driver": "manual-management", "management_interface": "noop",
+            "power_interface": "fake", "name": name,
+            "deploy_interface": "direct", "boot_interface": "ipxe",
+            "properties": { "cpu_arch": arch } });
         if cloud != owner {
             body["owner"] = json!(Api::login(self.servers, owner).project);
         }
         let (status, made) = api.call("POST", "baremetal", "/v1/nodes", Some(&body));
         assert_eq!(status, 201, "{made}");
         let uuid = made["uuid"].as_str().unwrap().to_owned();
-        let port = json!({ "node_uuid": uuid, "address": format!("52:54:00:00:{:02x}:{:02x}", number / 256, number % 256) });
+        let port = json!({ "node_uuid": uuid,
+            "address": format!("52:54:00:00:{:02x}:{:02x}", number / 256, number % 256) });
         assert_eq!(api.call("POST", "baremetal", "/v1/ports", Some(&port)).0, 201);
         let node = TestNode {
             name,
@@ -227,7 +230,9 @@ impl TestNode {
     pub fn prepare(&self) {
         self.patch(&json!([
             { "op": "add", "path": "/deploy_interface", "value": "anaconda" },
-            { "op": "add", "path": "/driver_info", "value": { "deploy_kernel": "http://127.0.0.1/unused", "deploy_ramdisk": "http://127.0.0.1/unused" } },
+            { "op": "add", "path": "/driver_info",
+                "value": { "deploy_kernel": "http://127.0.0.1/unused",
+                    "deploy_ramdisk": "http://127.0.0.1/unused" } },
         ]));
     }
 

@@ -6,7 +6,8 @@ use serde_json::json;
 use super::lab::{Files, Lab, deploy, messages, sha256, start};
 use crate::servers::Api;
 
-pub const TREEINFO: &str = "[header]\ntype = productmd.treeinfo\nversion = 1.2\n[release]\nname = Demo\nshort = \
+pub const TREEINFO: &str = "[header]\ntype = productmd.treeinfo\nversion = 1.2\n[release]\n\
+    name = Demo\nshort = \
      Demo\nversion = 1\n[tree]\narch = x86_64\nbuild_timestamp = 1700000000\nplatforms = \
      x86_64\nvariants = OS\n[images-x86_64]\nkernel = images/pxeboot/vmlinuz\ninitrd = \
      images/pxeboot/initrd.img\n[stage2]\nmainimage = images/install.img\n[variant-OS]\nid = \

@@ -85,7 +85,10 @@ fn only_a_node_of_the_image_s_architecture_accepts_the_image() {
 fn a_node_of_another_consumer_or_lessee_is_refused_and_an_own_node_is_accepted_again() {
     let Some(lab) = Lab::open() else { return };
     let image = image(&lab, "consumers", "x86_64");
-    let set = |field: &str, value: &str| json!([{ "op": "add", "path": format!("/{field}"), "value": value }]);
+    let set = |field: &str, value: &str| {
+        json!([{ "op": "add", "path": format!("/{field}"),
+        "value": value }])
+    };
     let other = Api::login(lab.servers, "osimg-other").project;
     for (field, value, parts) in [
         ("instance_uuid", FOREIGN, vec![FOREIGN, "of another consumer", "--instance-uuid"]),
@@ -149,8 +152,13 @@ fn an_attempt_keeps_nothing_of_an_earlier_one_and_an_active_node_is_not_touched(
         "stage2",
         "deploy_key",
     ];
-    let patch: Vec<Value> =
-        left.iter().map(|key| json!({ "op": "add", "path": format!("/instance_info/{key}"), "value": "H4sIleft" })).collect();
+    let patch: Vec<Value> = left
+        .iter()
+        .map(|key| {
+            json!({ "op": "add", "path": format!("/instance_info/{key}"),
+            "value": "H4sIleft" })
+        })
+        .collect();
     node.patch(&json!(patch));
     ends(&apply(&lab, &second, &[&node], &[]), 0, &[(&node, "valid")], &[]);
     let after = node.show();

@@ -204,7 +204,10 @@ fn an_image_that_ironic_cannot_deploy_is_refused_before_any_node_is_touched() {
     let other = lab.publish("osimg", &Files::new(".tgz"), "other", &[]);
     let foreign = other["kickstart"]["id"].as_str().unwrap().to_owned();
     let before = node.show();
-    let set = |property: &str, value: &str| json!([{ "op": "replace", "path": format!("/{property}"), "value": value }]);
+    let set = |property: &str, value: &str| {
+        json!([{ "op": "replace",
+        "path": format!("/{property}"), "value": value }])
+    };
     let cases = [
         (
             set("disk_file_extension", ".TGZ"),
@@ -223,9 +226,11 @@ fn an_image_that_ironic_cannot_deploy_is_refused_before_any_node_is_touched() {
         ),
         // Kernel and second stage are swapped.
         (
-            json!([{ "op": "replace", "path": "/kernel_id", "value": piece("stage2") }, { "op": "replace", "path": "/stage2_id", "value": piece("kernel") }]),
+            json!([{ "op": "replace", "path": "/kernel_id", "value": piece("stage2") },
+                { "op": "replace", "path": "/stage2_id", "value": piece("kernel") }]),
             vec!["the kernel", "is the wrong file", "the stage2", "in the right order"],
-            json!([{ "op": "replace", "path": "/kernel_id", "value": piece("kernel") }, { "op": "replace", "path": "/stage2_id", "value": piece("stage2") }]),
+            json!([{ "op": "replace", "path": "/kernel_id", "value": piece("kernel") },
+                { "op": "replace", "path": "/stage2_id", "value": piece("stage2") }]),
         ),
         (
             json!([{ "op": "remove", "path": "/stage2_id" }]),
@@ -377,7 +382,8 @@ fn error_messages_of_ironic_are_explained() {
             "kernel_append_params",
         ),
         (
-            json!({ "image_source": image, "root_gb": 10, "ks_template": references["tarball"]["id"] }),
+            json!({ "image_source": image, "root_gb": 10,
+                "ks_template": references["tarball"]["id"] }),
             "template",
         ),
     ];
@@ -386,7 +392,9 @@ fn error_messages_of_ironic_are_explained() {
         let kernel = references["kernel"]["id"].clone();
         node.patch(&json!([
             { "op": "add", "path": "/deploy_interface", "value": "anaconda" },
-            { "op": "add", "path": "/driver_info", "value": { "deploy_kernel": kernel, "deploy_ramdisk": references["ramdisk"]["id"] } },
+            { "op": "add", "path": "/driver_info",
+                "value": { "deploy_kernel": kernel,
+                    "deploy_ramdisk": references["ramdisk"]["id"] } },
             { "op": "add", "path": "/instance_info", "value": info },
         ]));
         let _alone = node.start_without_osimg();

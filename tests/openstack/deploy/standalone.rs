@@ -27,7 +27,8 @@ fn a_standalone_ironic_needs_only_its_address() {
     let Some(servers) = Servers::shared(EVERYTHING) else { return };
     let directory = crate::directory();
     let path = clouds(servers, directory.path(), "osimg-noauth", |cloud| {
-        *cloud = json!({ "auth_type": "none", "auth": { "endpoint": cloud["baremetal_endpoint_override"] } });
+        *cloud = json!({ "auth_type": "none",
+            "auth": { "endpoint": cloud["baremetal_endpoint_override"] } });
     });
     assert_eq!(finding(servers, &path, "osimg-noauth", "bare metal service")["works"], true);
 }

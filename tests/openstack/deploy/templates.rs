@@ -48,10 +48,12 @@ for path in sys.argv[1:]:
             for kind in ('tarball', 'tree'):
                 handler = makeVersion(version)
                 try:
-                    KickstartParser(handler, followIncludes=False).readKickstartFromString(answer[kind])
+                    parser = KickstartParser(handler, followIncludes=False)
+                    parser.readKickstartFromString(answer[kind])
                 except KickstartError as e:
                     answer['kickstart'] = str(e)
-                answer[version + kind] = [handler.liveimg.url, handler.liveimg.checksum, handler.url.url]
+                liveimg = handler.liveimg
+                answer[version + kind] = [liveimg.url, liveimg.checksum, handler.url.url]
     except Exception as e:
         answer['error'] = '%s: %s' % (type(e).__name__, e)
     answers.append(answer)
