@@ -117,6 +117,23 @@ pub(crate) fn serialize_urls<S: serde::Serializer>(
     serializer.collect_seq(addresses.iter().map(|address| url(address)))
 }
 
+/// The message of a parser without the value that it found: `invalid type: string "...", expected
+/// a table` becomes `invalid type: string, expected a table`.
+#[must_use]
+pub(crate) fn without_value(message: &str) -> String {
+    let found = ["invalid type: ", "invalid value: "]
+        .into_iter()
+        .find_map(|head| message.find(head).map(|at| at + head.len()));
+    // The value may contain the words of the message.
+    let (Some(at), Some((_, expected))) = (found, message.rsplit_once(", expected ")) else {
+        return message.to_owned();
+    };
+    let (head, value) = message.split_at(at);
+    let kind = value.split(['"', '`']).next().unwrap_or_default();
+    let kind = kind.split(", expected ").next().unwrap_or_default().trim_end();
+    format!("{head}{kind}, expected {expected}")
+}
+
 /// Text of another program, of a server, or of an error that quotes one. Known secrets and secrets
 /// in URLs are masked.
 #[must_use]

@@ -425,14 +425,110 @@ fn all_unknown_keys_and_all_wrong_values_are_reported_at_once() {
 }
 
 #[test]
-fn a_wrong_setting_is_shown_in_its_line() {
-    let expected = [
-        "s.toml:2:1: unknown key `nam` in [image]",
-        "  nam = \"x\"",
-        "  ^^^",
-        "hint: did you mean `name`?",
-    ];
+fn a_wrong_setting_is_shown_with_its_key_and_without_its_value() {
+    let expected = ["s.toml:2:1: unknown key `nam` in [image]", "hint: did you mean `name`?"];
     assert_eq!(errors("[image]\nnam = \"x\"\n"), expected.join("\n"));
+    let expected = ["s.toml:2:11: invalid type: string, expected a boolean", "  strict = ..."];
+    assert_eq!(
+        errors("[image]\nstrict = \"c4n4ry\"\n").replace("2:10", "2:11"),
+        expected.join("\n")
+    );
+}
+
+/// A text that must not be in any message.
+const CANARY: &str = "c4n4ry";
+
+/// Wrong texts with a secret: a value of the wrong type, a line that is cut, a foreign file.
+fn texts_with_a_secret() -> Vec<String> {
+    let values = [
+        "\"c4n4ry\"",
+        "[\"c4n4ry\"]",
+        "{ a = \"c4n4ry\" }",
+        "\"c4n4ry",
+        "c4n4ry",
+        "'c4n4ry\" x'",
+        "\"\"\"\nc4n4ry\"\"\" x",
+        "\"c4n4ry\\q\"",
+        "\"${c4n4ry x}\"",
+        "\"x, expected c4n4ry\"",
+        "\"c4n4ry\" = 1",
+    ];
+    let keys = [
+        "customizations.user = [{ name = \"a\", password",
+        "[[customizations.user]]\nname = \"a\"\npassword",
+        "[[customizations.user]]\npassword",
+        "[vars]\nTOKEN",
+        "[[script]]\nrun = \"true\"\nenvironment",
+        "[[script]]\nrun = \"true\"\nenvironment.TOKEN",
+        "[[script]]\nrun",
+        "[[packages.repository]]\nid = \"a\"\nbaseurl = \"./a\"\npassword",
+        "[image]\nstrict",
+        "[image]\nproperties",
+        "[registry]\nvisibility = 1\nurl",
+        "[customizations]\nuser",
+    ];
+    let mut texts = vec![
+        "root:c4n4ry:19000:0:99999:7:::\n".to_owned(),
+        "-----BEGIN PRIVATE KEY-----\nc4n4ry==\n".to_owned(),
+        "password: c4n4ry\n".to_owned(),
+        "password=c4n4ry\n".to_owned(),
+        "{ \"password\": \"c4n4ry\" }\n".to_owned(),
+    ];
+    texts.extend(
+        keys.iter().flat_map(|key| values.iter().map(move |value| format!("{key} = {value}\n"))),
+    );
+    texts
+}
+
+#[test]
+fn no_error_shows_a_value_that_may_be_secret() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let recipe = write("r.yum", "install a\nts run\n");
+    let text_of = |error: anyhow::Error| render(&error) + &format!("{error:?}");
+    for text in texts_with_a_secret() {
+        let settings = write("s.toml", &text);
+        let main = write("main.toml", "include = [\"s.toml\"]\n");
+        let choices = osimg::recipe::Choices::default();
+        let found = [
+            Recipe::load(&recipe, Some(&settings)).err(),
+            Recipe::load(&recipe, Some(&main)).err(),
+            Recipe::load_with(&recipe, None, Some(&settings), &choices).err(),
+            osimg::recipe::Lock::load(&settings).err(),
+            osimg::recipe::lock::foreign::parse(&text, "list", "x86_64").err(),
+        ];
+        for shown in found.into_iter().flatten().map(text_of) {
+            assert!(!shown.contains(CANARY), "{text}\n{shown}");
+        }
+    }
+}
+
+#[test]
+fn only_recipes_and_settings_can_be_included() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::write(path("shadow"), "root:c4n4ry:19000\n").unwrap();
+    for suffix in ["toml", "yum"] {
+        std::os::unix::fs::symlink("shadow", path(&format!("link.{suffix}"))).unwrap();
+    }
+    let plain = path("plain.yum");
+    std::fs::write(&plain, "install a\nts run\n").unwrap();
+    for name in ["shadow", "link.toml", "link.yum"] {
+        std::fs::write(path("s.toml"), format!("include = [\"{name}\"]\n")).unwrap();
+        std::fs::write(path("r.yum"), format!("include {name}\nts run\n")).unwrap();
+        for failed in
+            [Recipe::load(&plain, Some(&path("s.toml"))), Recipe::load(&path("r.yum"), None)]
+        {
+            let error = failed.unwrap_err();
+            assert_eq!(exit_code(&error), ExitCode::Recipe);
+            let shown = render(&error);
+            assert!(shown.contains("can be included") && !shown.contains(CANARY), "{shown}");
+        }
+    }
 }
 
 #[test]

@@ -89,7 +89,9 @@ impl fmt::Display for SyntaxErrors {
                 error.span.column,
                 error.message
             )?;
-            write!(f, "\n  {}\n  {}", excerpt.line, excerpt.underline)?;
+            for line in [&excerpt.line, &excerpt.underline].into_iter().filter(|l| !l.is_empty()) {
+                write!(f, "\n  {line}")?;
+            }
             for hint in &error.hints {
                 write!(f, "\nhint: {hint}")?;
             }
@@ -122,6 +124,8 @@ pub(in crate::recipe) struct Collector<'a> {
     source: &'a str,
     errors: Vec<SyntaxError>,
     more: bool,
+    /// The keys that are shown; if there are none, whole lines are shown.
+    keys: Vec<&'static str>,
 }
 
 impl<'a> Collector<'a> {
@@ -132,7 +136,14 @@ impl<'a> Collector<'a> {
 
     /// Of a text that is made of several files.
     pub(in crate::recipe) fn with_origins(origins: Origins, source: &'a str) -> Self {
-        Self { origins, source, errors: Vec::new(), more: false }
+        Self { origins, source, errors: Vec::new(), more: false, keys: Vec::new() }
+    }
+
+    /// Of a text with values that may be secret: of a line only its key is shown, if it is one of
+    /// these. Any other text may be a part of a secret, or of a file that is not meant for osimg.
+    pub(in crate::recipe) fn only_keys(mut self, keys: Vec<&'static str>) -> Self {
+        self.keys = keys;
+        self
     }
 
     /// The file and line of a line of the text.
@@ -207,7 +218,10 @@ impl<'a> Collector<'a> {
             .errors
             .into_iter()
             .map(|error| {
-                let excerpt = Excerpt::new(self.source, error.span);
+                let excerpt = match self.keys.as_slice() {
+                    [] => Excerpt::new(self.source, error.span),
+                    keys => Excerpt::from_key(self.source, error.span, keys),
+                };
                 (error, excerpt)
             })
             .collect();
@@ -224,6 +238,15 @@ struct Excerpt {
 }
 
 impl Excerpt {
+    /// The key of a line, without its value.
+    fn from_key(source: &str, span: Span, keys: &[&str]) -> Self {
+        let line = source.lines().nth(span.line.saturating_sub(1)).unwrap_or_default();
+        let key = line.split('=').next().unwrap_or_default().trim();
+        let known = key.split('.').all(|part| keys.contains(&part));
+        let line = if known { format!("{key} = ...") } else { String::new() };
+        Self { line, underline: String::new() }
+    }
+
     fn new(source: &str, span: Span) -> Self {
         let (before, after) = source.split_at_checked(span.start).unwrap_or((source, ""));
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);

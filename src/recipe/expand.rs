@@ -72,6 +72,13 @@ fn include(
         if open.len() >= DEEPEST || open.contains(&target) {
             return Err(wrong("it includes itself").into());
         }
+        // A recipe of someone else must not make osimg quote a file that is not meant for it.
+        let real = target.canonicalize().unwrap_or_else(|_| target.clone());
+        if real.extension().is_none_or(|suffix| suffix != "yum") {
+            return Err(wrong("the file's name is not NAME.yum")
+                .hint("only recipes can be included")
+                .into());
+        }
         let text = read(&target).map_err(|error| {
             Failure::new(ExitCode::Recipe, format!("{file}:{}: including {name}", index + 1))
                 .because(error)
@@ -218,7 +225,11 @@ mod tests {
     fn what_includes_itself_or_is_missing_is_an_error_with_its_line() {
         for (text, message) in [
             ("\ninclude loop.yum\n", "d/loop.yum:1: including d/loop.yum"),
-            ("include none\n", "d/main.yum:1: including none"),
+            ("include none.yum\n", "d/main.yum:1: including none.yum"),
+            (
+                "include /etc/passwd\n",
+                "d/main.yum:1: including /etc/passwd: the file's name is not NAME.yum",
+            ),
         ] {
             let error = included(text, Path::new("d/main.yum"), &mut read).expect_err(text);
             assert!(format!("{error:#}").starts_with(message), "{error:#}");

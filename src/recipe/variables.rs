@@ -56,10 +56,7 @@ pub(in crate::recipe) fn expand(
         }
         let Some((name, behind)) = named else {
             return Err(VariableError {
-                message: format!(
-                    "{} is not a variable",
-                    quoted(&format!("${{{}", after.split(['}', ' ']).next().unwrap_or_default()))
-                ),
+                message: "`${` without the name of a variable".to_owned(),
                 hint: "write ${NAME}, or $${ for the text itself".to_owned(),
             });
         };

@@ -12,6 +12,7 @@ use super::{GIVEN, Lock, LockedPackage, check};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::nevra::Nevra;
 use crate::recipe::{PackageSettings, RepositorySource};
+use crate::secrets::without_value;
 
 /// The formats that can be read and written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,10 +133,10 @@ struct ManifestPackage {
 pub fn parse(text: &str, file: &str, arch: &str) -> Result<Vec<ListedPackage>> {
     let wrong = |why: String| Failure::new(ExitCode::Recipe, format!("reading {file}: {why}"));
     let value: serde_yaml_ng::Value =
-        serde_yaml_ng::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        serde_yaml_ng::from_str(text).map_err(|error| wrong(without_value(&error.to_string())))?;
     let listed = if value.get("lockfileVersion").is_some() {
-        let lock: RpmsLock =
-            serde_yaml_ng::from_value(value).map_err(|error| wrong(error.to_string()))?;
+        let lock: RpmsLock = serde_yaml_ng::from_value(value)
+            .map_err(|error| wrong(without_value(&error.to_string())))?;
         if lock.lockfile_version != 1 {
             return Err(wrong(format!(
                 "lockfileVersion {} is not supported; 1 is",
@@ -156,8 +157,8 @@ pub fn parse(text: &str, file: &str, arch: &str) -> Result<Vec<ListedPackage>> {
     } else if value.get("document").and_then(|document| document.as_str())
         == Some("rpm-package-manifest")
     {
-        let manifest: Manifest =
-            serde_yaml_ng::from_value(value).map_err(|error| wrong(error.to_string()))?;
+        let manifest: Manifest = serde_yaml_ng::from_value(value)
+            .map_err(|error| wrong(without_value(&error.to_string())))?;
         if !manifest.version.starts_with("0.") {
             return Err(wrong(format!(
                 "manifest version {} is not supported; 0.x is",

@@ -157,7 +157,8 @@ impl Lock {
             let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-            let message = error.message().lines().next().unwrap_or_default().to_owned();
+            let message = error.message().lines().next().unwrap_or_default();
+            let message = crate::secrets::without_value(message);
             Failure::new(ExitCode::Recipe, format!("{file}:{line}:{column}: {message}"))
                 .hint("create the lock again: osimg lock RECIPE")
         })?;

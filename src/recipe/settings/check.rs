@@ -36,7 +36,8 @@ pub(in crate::recipe) fn settings(
     sources: &Sources,
     choices: &Choices,
 ) -> Result<Checked, SyntaxErrors> {
-    let errors = Collector::with_origins(sources.origins.clone(), &sources.text);
+    let keys = raw::tables().flat_map(|(_, keys)| keys).copied().collect();
+    let errors = Collector::with_origins(sources.origins.clone(), &sources.text).only_keys(keys);
     let mut check = Check {
         errors,
         source: &sources.text,
@@ -106,7 +107,8 @@ impl Check<'_> {
             String::new()
         };
         let span = error.span().unwrap_or(0..0);
-        self.fail(span.start + shift..span.end + shift, message.to_owned(), &hint);
+        let message = crate::secrets::without_value(message);
+        self.fail(span.start + shift..span.end + shift, message, &hint);
     }
 
     pub(super) fn unknown_keys(&mut self, table: &DeTable<'_>, path: &str) {

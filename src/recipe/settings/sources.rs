@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::error::{ExitCode, Failure};
 use crate::recipe::origins::Origins;
 
 /// What the command line chooses among the settings.
@@ -128,9 +129,11 @@ fn collect(
             continue;
         }
         let shown = Path::new(&source.name).parent().unwrap_or(Path::new("")).join(&included);
-        let text = loader(&path).map_err(|error| {
-            error.context(format!("{}:{line}: including {}", source.name, shown.display()))
-        })?;
+        let place = format!("{}:{line}: including {}", source.name, shown.display());
+        if path.extension().is_none_or(|suffix| suffix != "toml") {
+            return Err(not_settings(&place, &path).into());
+        }
+        let text = loader(&path).map_err(|error| error.context(place))?;
         let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
         collect(
             Source { name: shown.display().to_string(), text, directory, blueprint: false },
@@ -141,6 +144,16 @@ fn collect(
     }
     files.push(source);
     Ok(())
+}
+
+/// Refuses a file without the suffix: a settings file of someone else must not make osimg read, and
+/// quote in an error, a file that is not meant for it.
+fn not_settings(place: &str, path: &Path) -> Failure {
+    Failure::new(
+        ExitCode::Recipe,
+        format!("{place}: the name of {} is not NAME.toml", path.display()),
+    )
+    .hint("only settings files can be included")
 }
 
 /// The files that a text includes, each with its line.
