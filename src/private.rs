@@ -7,15 +7,12 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io::ErrorKind;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{ExitCode, Failure, Result};
-use crate::openat::openat2;
+use crate::openat::{DESCRIPTORS, fd_path, openat2};
 
-/// The path of this process's descriptors.
-const DESCRIPTORS: &str = "/proc/self/fd";
 /// The directory with the running builds' views of the package cache.
 pub(crate) const VIEWS: &str = "views";
 /// The directory of boot pieces in a cache.
@@ -95,11 +92,6 @@ pub(crate) fn open_directory(path: &Path) -> Result<File> {
         }
         opened => opened.with_context(|| format!("opening the cache {}", path.display())),
     }
-}
-
-/// The path of an open directory through its descriptor.
-pub(crate) fn fd_path(directory: &File) -> PathBuf {
-    Path::new(DESCRIPTORS).join(directory.as_raw_fd().to_string())
 }
 
 /// The real path for a path through a descriptor, for messages.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Modules that handle only text and files. Every other module may use them.
-const ANYWHERE: &[&str] = &["files", "naming", "secrets", "text"];
+const ANYWHERE: &[&str] = &["files", "naming", "openat", "secrets", "text"];
 
 /// Every module of the crate with the modules that it may use. Later steps may use the results of
 /// earlier ones.
@@ -20,7 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("nevra", &[]),
     ("openat", &[]),
     ("files", &[]),
-    ("private", &["error", "openat", "process"]),
+    ("private", &["error", "process"]),
     ("openpgp", &[]),
     ("pem", &[]),
     ("rpmheader", &["error", "openpgp"]),
@@ -36,7 +36,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "recipe",
             "sandbox",
             "nevra",
-            "openat",
             "private",
             "http",
             "calendar",
@@ -45,8 +44,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("customise", &["error", "report", "process", "recipe", "sandbox", "pem", "calendar"]),
-    ("finish", &["error", "recipe", "sandbox", "openat"]),
-    ("selinux", &["error", "openat"]),
+    ("finish", &["error", "recipe", "sandbox"]),
+    ("selinux", &["error"]),
     ("archive", &["error", "process", "calendar"]),
     ("contents", &["error", "archive", "openpgp", "rpmheader"]),
     ("verify", &["error", "report", "finish", "selinux", "archive", "contents", "http"]),
@@ -60,7 +59,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "registry",
         &[
-            "openat",
             "private",
             "error",
             "recipe",
@@ -94,7 +92,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sbom", &["error", "recipe", "set", "calendar", "nevra", "percent"]),
     ("inspect", &["error", "report", "archive", "contents", "sbom", "nevra"]),
     ("diff", &["error", "report", "contents", "inspect"]),
-    ("workdir", &["error", "report", "process", "sandbox", "openat"]),
+    ("workdir", &["error", "report", "process", "sandbox"]),
     (
         "build",
         &[
@@ -313,6 +311,18 @@ fn percent_encoding_is_implemented_once() {
             "{}",
             file.display()
         );
+    }
+}
+
+#[test]
+fn paths_of_descriptors_are_composed_in_one_place() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for directory in ["src", "crates/osimg-sandbox/src"] {
+        for file in sources(&top.join(directory)) {
+            let text = std::fs::read_to_string(&file).expect("a source");
+            let composed = text.contains("/proc/self/fd/{");
+            assert!(!composed, "{}: use osimg_sandbox::openat::fd_path", file.display());
+        }
     }
 }
 

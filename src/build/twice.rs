@@ -3,7 +3,6 @@
 use anyhow::Context;
 use nix::sys::stat::{Mode, umask};
 use std::num::NonZeroUsize;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +11,7 @@ use super::{Options, build};
 use crate::archive;
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
+use crate::openat::fd_path;
 use crate::packages::{self, FilledRoot};
 use crate::process;
 use crate::recipe::{Recipe, Transaction};
@@ -174,7 +174,7 @@ pub(super) fn judge(
     let open =
         |path: &Path| files::open(path).with_context(|| format!("opening {}", path.display()));
     // Opened again: the sink's own place is at its end.
-    let again = open(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())))?;
+    let again = open(&fd_path(file))?;
     let findings = |text: String| Failure::new(ExitCode::Findings, text);
     let Some(difference) = archive::first_difference(open(&reference.file)?, again)
         .context("comparing the two builds")?

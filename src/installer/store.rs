@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::openat::fd_path;
 use crate::private::{self, PIECES};
 use crate::set::Piece;
 
@@ -34,7 +35,7 @@ impl Store {
             format!("making the cache of boot pieces {}", shown.display()),
             "name another place with --cache",
         )?;
-        let directory = private::fd_path(&pieces);
+        let directory = fd_path(&pieces);
         let store = Self { directory, shown, pieces };
         store.sweep();
         Ok(store)

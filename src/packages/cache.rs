@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use super::digest;
 use super::events::TransactionPlan;
 use crate::error::{Result, exit_code};
+use crate::openat::fd_path;
 use crate::private::{self, VIEWS, display_path};
 use crate::report::Report;
 use crate::sandbox::{Access, Mount, remove_tree};
@@ -84,9 +85,9 @@ impl Cache {
     /// If the directory cannot be written, or other users can write there.
     pub fn open(path: &Path, programs: Programs) -> Result<Self> {
         let directory = private::make(path)?;
-        let shared = private::fd_path(&directory);
+        let shared = fd_path(&directory);
         let open_views = private::make_below(&directory, VIEWS)?;
-        let views = private::fd_path(&open_views);
+        let views = fd_path(&open_views);
         // Before it is locked, a new view must not look like one that a killed build left behind.
         let _making = lock_file(&views.join(LOCK), None)?;
         sweep(&open_views);
@@ -281,7 +282,7 @@ pub(super) fn entries(directory: &Path) -> Result<Vec<fs::DirEntry>> {
 
 /// The mount for an open directory.
 fn opened(directory: &File, target: PathBuf, access: Access) -> Result<Mount> {
-    let source = fs::read_link(private::fd_path(directory)).context("finding the package cache")?;
+    let source = fs::read_link(fd_path(directory)).context("finding the package cache")?;
     let meta = directory.metadata().with_context(|| format!("examining {}", source.display()))?;
     Ok(Mount::Opened { source, target, access, inode: (meta.dev(), meta.ino()) })
 }

@@ -14,7 +14,8 @@ use std::time::{Duration, SystemTime};
 
 use super::cache::{PACKAGES, entries, lock, sweep};
 use crate::error::Result;
-use crate::private::{self, VIEWS, display_path, fd_path};
+use crate::openat::fd_path;
+use crate::private::{self, VIEWS, display_path};
 use crate::report::Report;
 use crate::sandbox::remove_tree;
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
-use crate::openat::OpenDirectory;
+use crate::openat::{OpenDirectory, directory_at};
 use crate::sandbox::{end_processes_in, remove_content};
 
 /// How the names of workdirs begin.
@@ -101,8 +101,7 @@ impl OwnDirectory {
     }
 
     fn directory(&self) -> Result<std::os::fd::OwnedFd> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        Ok(nix::fcntl::openat(&*self.lock, ".", flags, Mode::empty())?)
+        Ok(directory_at(&*self.lock, ".")?)
     }
 
     fn create(&self, name: &str) -> Result<File> {
@@ -147,8 +146,7 @@ pub(super) fn swapped(path: &Path) -> Failure {
 
 /// Whether the path is a workdir that osimg made for this user; links are not followed.
 pub(crate) fn is_own(path: &Path) -> bool {
-    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let Ok(directory) = nix::fcntl::open(path, flags, Mode::empty()) else { return false };
+    let Ok(directory) = directory_at(nix::fcntl::AT_FDCWD, path) else { return false };
     fstat(&directory).is_ok_and(|found| found.st_uid == nix::unistd::geteuid().as_raw())
         && is_marked(&directory)
 }

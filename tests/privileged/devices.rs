@@ -121,7 +121,8 @@ for top, directories, files in os.walk("/proc"):
 /// Finds a block device, an id or hardware of the machine, in any place and by any name.
 const SEARCH: &str = r#"
 print("command line", "HIDDEN" if open("/proc/cmdline").read() == "ro\n" else "SEEN")
-for path in ("/sys/firmware", "/sys/block", "/sys/class/block", "/sys/class/dmi", "/sys/class/nvme", "/sys/dev/block", "/sys/devices/virtual/dmi"):
+for path in ("/sys/firmware", "/sys/block", "/sys/class/block", "/sys/class/dmi",
+             "/sys/class/nvme", "/sys/dev/block", "/sys/devices/virtual/dmi"):
     print(path, "SEEN" if os.path.isdir(path) and os.listdir(path) else "HIDDEN")
 for top, directories, files in os.walk("/sys/devices"):
     for name in files:

@@ -3,7 +3,7 @@
 //!
 //! The steps of the format (<https://github.com/dsnet/compress/blob/master/doc/bzip2-format.pdf>)
 //! are one module each: [`runs`], [`sort`], [`ranks`], [`tables`] of [`huffman`] codes.
-#![warn(unreachable_pub)]
+#![warn(unreachable_pub, clippy::missing_errors_doc)]
 #![doc = include_str!("../README.md")]
 #![allow(
     rustdoc::private_intra_doc_links,

@@ -7,17 +7,15 @@ use nix::sys::stat::SFlag;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use crate::openat::openat2;
+use crate::openat::{DIRECTORY, openat2};
 
 /// Opens a directory below `at`; no link and no mount is crossed.
 pub(super) fn open_directory(at: &impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW)
-        .resolve(
-            ResolveFlag::RESOLVE_BENEATH
-                | ResolveFlag::RESOLVE_NO_SYMLINKS
-                | ResolveFlag::RESOLVE_NO_XDEV,
-        );
+    let how = OpenHow::new().flags(DIRECTORY | OFlag::O_NOFOLLOW).resolve(
+        ResolveFlag::RESOLVE_BENEATH
+            | ResolveFlag::RESOLVE_NO_SYMLINKS
+            | ResolveFlag::RESOLVE_NO_XDEV,
+    );
     openat2(at.as_fd(), path, how)
 }
 

@@ -1,4 +1,4 @@
-#![warn(unreachable_pub)]
+#![warn(unreachable_pub, clippy::missing_errors_doc)]
 #![doc = include_str!("../README.md")]
 //! # How it works
 //!

@@ -1,21 +1,23 @@
 //! A plan's mounts inside the private namespace, and the pivot into them.
 
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags};
 use nix::sys::stat::{Mode, fstat, major, minor, stat};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use super::isolation::{Isolation, is_forbidden};
 use super::kernel_files::{
     COMMAND_LINE, NODES, PROC_COMMAND_LINE, PROC_HIDDEN, SYS_PARTLY_HIDDEN, is_hidden_sys,
 };
 use super::plan::{API_FILE_SYSTEMS, Access, BUILD_ROOT, Devices, Mount, Network, Plan, View};
-use super::remove::mounts_below;
 use super::root::InstallRoot;
 use super::user_namespace::Ids;
 use crate::error::{Context, Result, invalid};
+use crate::openat::fd_path;
+use calls::{bind, mount, mount_on, rbind, rbind_on, restrict, restrict_all, tmpfs};
+
+mod calls;
 
 /// Modes and bounds of the tmpfs mounts: together they stay below the machine's memory.
 const RUN_OPTIONS: &str = "mode=0755,size=10%";
@@ -205,7 +207,7 @@ fn private_dev(at: &OwnedFd, path: &Path, nodes: &[(&str, OwnedFd)]) -> Result<(
     for (name, fd) in nodes {
         let target = path.join(name);
         std::fs::write(&target, "").with_context(|| format!("creating {}", target.display()))?;
-        bind_device(&descriptor(fd), &target)?;
+        bind_device(&fd_path(fd), &target)?;
     }
     for (name, points_to) in [
         ("fd", "/proc/self/fd"),
@@ -266,7 +268,7 @@ fn mask_proc(proc: &Path, null: &OwnedFd, run: &Path) -> Result<()> {
             continue;
         }
         if PROC_HIDDEN.iter().any(|hidden| name == *hidden) {
-            bind_device(&descriptor(null), &target)?;
+            bind_device(&fd_path(null), &target)?;
         } else {
             let source = if name == PROC_COMMAND_LINE { run.join(name) } else { target.clone() };
             if source != target {
@@ -373,101 +375,6 @@ fn pivot(new: &Path) -> Result<()> {
         nix::mount::umount2(".", MntFlags::MNT_DETACH).context("letting go of the host's root")?;
     }
     std::env::set_current_dir("/").context("entering the sandbox's root")
-}
-
-fn mount(
-    source: Option<&str>,
-    target: &Path,
-    kind: Option<&str>,
-    flags: MsFlags,
-    data: Option<&str>,
-) -> Result<(), Errno> {
-    #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
-    nix::mount::mount(source, target, kind, flags, data)
-}
-
-/// Mounts on an open directory: its name cannot be swapped in the meantime.
-fn mount_on(
-    at: &OwnedFd,
-    kind: Option<&str>,
-    flags: MsFlags,
-    data: Option<&str>,
-) -> Result<(), Errno> {
-    mount(kind, &descriptor(at), kind, flags, data)
-}
-
-fn bind(source: &Path, target: &Path) -> Result<(), Errno> {
-    bind_with(source, target, MsFlags::MS_BIND)
-}
-
-fn rbind(source: &Path, target: &Path) -> Result<()> {
-    bind_with(source, target, MsFlags::MS_BIND | MsFlags::MS_REC)
-        .with_context(|| format!("binding {}", target.display()))
-}
-
-fn rbind_on(source: &Path, at: &OwnedFd) -> Result<(), Errno> {
-    bind_with(source, &descriptor(at), MsFlags::MS_BIND | MsFlags::MS_REC)
-}
-
-fn bind_with(source: &Path, target: &Path, flags: MsFlags) -> Result<(), Errno> {
-    #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
-    let bind = |flags| nix::mount::mount(Some(source), target, None::<&str>, flags, None::<&str>);
-    match bind(flags) {
-        // In a user namespace what the host mounted over other mounts cannot be bound without them:
-        // it would show what they hide.
-        Err(Errno::EINVAL) if !flags.contains(MsFlags::MS_REC) => bind(flags | MsFlags::MS_REC),
-        other => other,
-    }
-}
-
-/// Adds restrictions to a bind mount and keeps those that it has: a user namespace may not take
-/// away what the host set.
-fn restrict(target: &Path, flags: MsFlags) -> Result<(), Errno> {
-    use nix::sys::statvfs::{FsFlags, statvfs};
-    let has = statvfs(target)?.flags();
-    let mut flags = flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
-    for (found, flag) in [
-        (FsFlags::ST_RDONLY, MsFlags::MS_RDONLY),
-        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
-        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
-        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
-    ] {
-        if has.contains(found) {
-            flags |= flag;
-        }
-    }
-    mount(None, target, None, flags, None)
-}
-
-/// Restricts a bind mount and every mount that came below it.
-fn restrict_all(target: &Path, flags: MsFlags) -> Result<()> {
-    restrict(target, flags)?;
-    for below in mounts_below(target)? {
-        match restrict(&below, flags) {
-            Ok(()) => {}
-            // Another mount hides it: no path leads there.
-            Err(Errno::EINVAL | Errno::ENOENT) => {}
-            Err(error) => {
-                return Err(error).with_context(|| format!("restricting {}", below.display()));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn tmpfs(target: &Path, mode: u32, bytes: &str) -> Result<()> {
-    mount(
-        Some("tmpfs"),
-        target,
-        Some("tmpfs"),
-        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
-        Some(&format!("mode={mode:04o},size={bytes}")),
-    )
-    .with_context(|| format!("mounting a tmpfs on {}", target.display()))
-}
-
-fn descriptor(fd: &impl AsFd) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()))
 }
 
 fn directory(path: &Path) -> Result<()> {

@@ -38,6 +38,36 @@ pub fn openat2(
     Err(Errno::EAGAIN)
 }
 
+/// The directory of this process's descriptors.
+pub const DESCRIPTORS: &str = "/proc/self/fd";
+
+/// The path of an open file through its descriptor, for calls that need a path. It is valid in this
+/// process only, and while the file is open. The kernel resolves no name on the way, so no other
+/// process can redirect it.
+///
+/// ```
+/// let file = std::fs::File::open("/etc")?;
+/// let path = osimg_sandbox::openat::fd_path(&file);
+/// assert_eq!(path.canonicalize()?, std::path::Path::new("/etc"));
+/// # Ok::<_, std::io::Error>(())
+/// ```
+pub fn fd_path(file: &impl AsFd) -> PathBuf {
+    Path::new(DESCRIPTORS).join(file.as_fd().as_raw_fd().to_string())
+}
+
+/// Opens the directory `path` for reading. If the last component is a symbolic link, the call
+/// fails. A relative path begins at `at`.
+///
+/// # Errors
+/// As openat(2); `ENOTDIR` for a link.
+pub fn directory_at(at: impl AsFd, path: &(impl NixPath + ?Sized)) -> nix::Result<OwnedFd> {
+    openat(at, path, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty())
+}
+
+/// The flags of a directory that is read.
+pub(crate) const DIRECTORY: OFlag =
+    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+
 /// An open directory. Every name in it is accessed through its descriptor. Another process that
 /// moves the directory, or replaces it by a link, cannot redirect us. A name is a single path
 /// component. A link with that name is never followed.
@@ -49,10 +79,12 @@ pub struct OpenDirectory {
 
 impl OpenDirectory {
     /// Opens a directory; links that lead to it are followed.
+    ///
+    /// # Errors
+    /// If it is not a directory or cannot be opened.
     pub fn open(path: &Path) -> Result<Self> {
         let path = path.canonicalize()?;
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let fd = nix::fcntl::open(&path, flags, Mode::empty())?;
+        let fd = nix::fcntl::open(&path, DIRECTORY, Mode::empty())?;
         Ok(Self { path, fd: Arc::new(fd) })
     }
 
@@ -63,13 +95,15 @@ impl OpenDirectory {
 
     /// The path of the descriptor in /proc, for calls that need a path.
     pub fn through(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_raw_fd()))
+        fd_path(&self.fd)
     }
 
     /// Its names, sorted.
+    ///
+    /// # Errors
+    /// If it cannot be read.
     pub fn names(&self) -> Result<Vec<OsString>> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let mut directory = nix::dir::Dir::openat(&*self.fd, ".", flags, Mode::empty())?;
+        let mut directory = nix::dir::Dir::openat(&*self.fd, ".", DIRECTORY, Mode::empty())?;
         let mut names = Vec::new();
         for entry in directory.iter() {
             let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
@@ -82,6 +116,9 @@ impl OpenDirectory {
     }
 
     /// The status of a name; `None` if the name does not exist.
+    ///
+    /// # Errors
+    /// If the name is not a single component (`InvalidInput`), or the system call fails.
     pub fn stat(&self, name: &str) -> Result<Option<FileStat>> {
         match fstatat(&*self.fd, single(name)?, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
@@ -101,23 +138,34 @@ impl OpenDirectory {
     }
 
     /// Opens a regular file for reading.
+    ///
+    /// # Errors
+    /// If it is not a regular file, is a link, or cannot be opened.
     pub fn open_file(&self, name: &str) -> Result<File> {
         self.regular(name, OFlag::O_RDONLY, Mode::empty())
     }
 
     /// Opens a directory.
+    ///
+    /// # Errors
+    /// If it is not a directory, is a link (`NotADirectory`), or cannot be opened.
     pub fn open_directory(&self, name: &str) -> Result<File> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        Ok(File::from(openat(&*self.fd, single(name)?, flags, Mode::empty())?))
+        Ok(File::from(directory_at(&*self.fd, single(name)?)?))
     }
 
     /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// If it is not empty, is not a directory, or cannot be removed.
     pub fn remove_directory(&self, name: &str) -> Result<()> {
         Ok(unlinkat(&*self.fd, single(name)?, UnlinkatFlags::RemoveDir)?)
     }
 
     /// Opens a file for a lock, and creates it if it is missing. It must not have a second hard
     /// link: that could be a file of another user.
+    ///
+    /// # Errors
+    /// If it is not a regular file, is a link, has a second hard link, or cannot be opened.
     pub fn open_lock(&self, name: &str) -> Result<File> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT;
         let file = self.regular(name, flags, Mode::from_bits_truncate(0o644))?;
@@ -141,6 +189,9 @@ impl OpenDirectory {
     }
 
     /// Creates a new file.
+    ///
+    /// # Errors
+    /// If the name exists already, or the file cannot be created.
     pub fn create_new(&self, name: &str) -> Result<File> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(0o644);
@@ -148,6 +199,9 @@ impl OpenDirectory {
     }
 
     /// Creates a file without a name; `None` if the file system does not support that.
+    ///
+    /// # Errors
+    /// If the file cannot be created for another reason.
     pub fn create_nameless(&self) -> Result<Option<File>> {
         let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
         match openat(&*self.fd, ".", flags, Mode::from_bits_truncate(0o644)) {
@@ -158,22 +212,33 @@ impl OpenDirectory {
     }
 
     /// Gives an unnamed file a name.
+    ///
+    /// # Errors
+    /// If the name exists already, or the directory is on another file system.
     pub fn name_file(&self, file: &File, name: &str) -> Result<()> {
-        let own = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        Ok(linkat(AT_FDCWD, &own, &*self.fd, single(name)?, AtFlags::AT_SYMLINK_FOLLOW)?)
+        Ok(linkat(AT_FDCWD, &fd_path(file), &*self.fd, single(name)?, AtFlags::AT_SYMLINK_FOLLOW)?)
     }
 
     /// Creates a symbolic link.
+    ///
+    /// # Errors
+    /// If the name exists already, or the link cannot be created.
     pub fn symlink(&self, points_to: &str, name: &str) -> Result<()> {
         Ok(symlinkat(points_to, &*self.fd, single(name)?)?)
     }
 
     /// Renames within the directory, and replaces an existing file of the new name.
+    ///
+    /// # Errors
+    /// If `from` does not exist, `to` is a directory, or the names cannot be changed.
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
         Ok(renameat(&*self.fd, single(from)?, &*self.fd, single(to)?)?)
     }
 
     /// Removes a name that is not a directory; returns false if it did not exist.
+    ///
+    /// # Errors
+    /// If it is a directory or cannot be removed.
     pub fn remove(&self, name: &str) -> Result<bool> {
         match unlinkat(&*self.fd, single(name)?, UnlinkatFlags::NoRemoveDir) {
             Ok(()) => Ok(true),
@@ -183,6 +248,9 @@ impl OpenDirectory {
     }
 
     /// Makes its entries durable (fsync).
+    ///
+    /// # Errors
+    /// If the file system reports an input/output error.
     pub fn sync(&self) -> Result<()> {
         Ok(nix::unistd::fsync(&*self.fd)?)
     }

@@ -2,15 +2,16 @@
 //! can never be emptied.
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag};
+use nix::fcntl::AtFlags;
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::OsString;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::directories::{is, list, open_directory};
 use crate::error::{Context, Error, ErrorKind, Result, invalid};
+use crate::openat::{DIRECTORY, directory_at, fd_path};
 
 /// Removes the directory `path` with all it holds.
 ///
@@ -25,11 +26,7 @@ pub fn remove_tree(path: &Path) -> Result<()> {
     let name = path
         .file_name()
         .with_context(|| format!("removing {}: it does not name a directory", path.display()))?;
-    let fd = match nix::fcntl::open(
-        parent,
-        OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
-        Mode::empty(),
-    ) {
+    let fd = match nix::fcntl::open(parent, DIRECTORY, Mode::empty()) {
         Ok(fd) => fd,
         Err(Errno::ENOENT) => return Ok(()),
         Err(error) => return Err(error).with_context(|| format!("opening {}", parent.display())),
@@ -49,7 +46,7 @@ pub fn remove_content(directory: &impl AsFd, last: &str, shown: &Path) -> Result
     let removing = || format!("removing {}", shown.display());
     let own = directory.as_fd().try_clone_to_owned().with_context(removing)?;
     // The path that it has now.
-    refuse_mount(&PathBuf::from(format!("/proc/self/fd/{}", own.as_raw_fd())), shown)?;
+    refuse_mount(&fd_path(&own), shown)?;
     // A descriptor with its own position, so that nothing is missed.
     let listed =
         open_below(&own, Path::new(".")).and_then(|fd| Ok(list(fd)?)).with_context(removing)?;
@@ -145,8 +142,7 @@ impl Level {
     /// Opens this directory from the one below it. If that was moved in the meantime, nothing more
     /// is touched.
     fn climb(&self, below: &OwnedFd) -> Result<OwnedFd> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        let above = nix::fcntl::openat(below, "..", flags, Mode::empty())
+        let above = directory_at(below, "..")
             .with_context(|| format!("opening {}", self.name.display()))?;
         if inode(&above)? != self.inode {
             return Err(invalid(format!(

@@ -2,7 +2,7 @@
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag};
 use nix::sys::stat::Mode;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::plan::{Access, Devices, HOSTNAME, Mount, Network, Owners, Plan, Terminal, View};
 use crate::command::{CommandLine, find_program};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::openat::openat2;
+use crate::openat::{fd_path, openat2};
 
 /// The files of a tree that its programs need, besides its /usr.
 const FILES: [&str; 12] = [
@@ -98,7 +98,7 @@ impl ToolRoot {
             .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         let found = openat2(fd.as_fd(), path.trim_start_matches('/'), how).ok()?;
-        let real = std::fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd())).ok()?;
+        let real = std::fs::read_link(fd_path(&found)).ok()?;
         real.starts_with(&self.path).then_some(real)
     }
 

@@ -15,6 +15,11 @@ use std::process::Stdio;
 use crate::command::find_program;
 use crate::error::{Context, Error, ErrorKind, Result, invalid};
 
+mod subordinate;
+
+pub use subordinate::SubordinateIds;
+use subordinate::{Extent, words};
+
 /// The ids that this process can give to files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ids {
@@ -32,13 +37,6 @@ const FIRST_NAMESPACE: &str = "user:[4026531837]";
 
 /// Images use so many ids: the last one, 65534, is that of `nobody`.
 pub const USUAL_IDS: u64 = 65_536;
-
-/// One line of /etc/subuid, or of a map: ids from `first`, so many of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Extent {
-    first: u64,
-    count: u64,
-}
 
 impl Ids {
     /// The ids of this process, from the kernel's table of its user namespace.
@@ -138,72 +136,6 @@ enum MapWriter<'a> {
     Child,
     /// This process: the kernel allows everyone a single id.
     Itself,
-}
-
-/// The subordinate ids of the caller.
-#[derive(Debug)]
-pub struct SubordinateIds {
-    uid: Uid,
-    gid: Gid,
-    uids: Vec<Extent>,
-    gids: Vec<Extent>,
-}
-
-impl SubordinateIds {
-    /// The user's rows of /etc/subuid and /etc/subgid; `None` when there are none, or newuidmap is
-    /// not there.
-    ///
-    /// # Errors
-    /// When the files are there and cannot be read.
-    pub fn find(uid: Uid, gid: Gid) -> Result<Option<Self>> {
-        if find_program("newuidmap").is_none() || find_program("newgidmap").is_none() {
-            return Ok(None);
-        }
-        // A user may have no name.
-        let name = nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);
-        let of = |path: &str| -> Result<Vec<Extent>> {
-            match std::fs::read_to_string(path) {
-                Ok(text) => Ok(extents(&text, name.as_deref(), uid)),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-                Err(error) => Err(error).with_context(|| format!("reading {path}")),
-            }
-        };
-        let (uids, gids) = (of("/etc/subuid")?, of("/etc/subgid")?);
-        Ok((!uids.is_empty() && !gids.is_empty()).then_some(Self { uid, gid, uids, gids }))
-    }
-
-    /// How many ids there will be, the caller's own among them.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        let sum = |extents: &[Extent]| 1 + extents.iter().map(|extent| extent.count).sum::<u64>();
-        sum(&self.uids).min(sum(&self.gids))
-    }
-}
-
-/// The rows of a subordinate id file that belong to the user, by name or number; see subuid(5).
-fn extents(text: &str, name: Option<&str>, uid: Uid) -> Vec<Extent> {
-    let number = uid.to_string();
-    text.lines()
-        .filter_map(|line| {
-            let mut fields = line.trim().split(':');
-            let owner = fields.next()?;
-            let extent =
-                Extent { first: fields.next()?.parse().ok()?, count: fields.next()?.parse().ok()? };
-            (extent.count > 0 && (Some(owner) == name || owner == number)).then_some(extent)
-        })
-        .collect()
-}
-
-/// The words after the process id for newuidmap: the caller is 0, its subordinate ids follow from
-/// 1.
-fn words(own: u32, extents: &[Extent]) -> Vec<String> {
-    let mut words = vec!["0".to_owned(), own.to_string(), "1".to_owned()];
-    let mut next = 1;
-    for extent in extents {
-        words.extend([next, extent.first, extent.count].map(|n| n.to_string()));
-        next += extent.count;
-    }
-    words
 }
 
 /// Leaves the host's user namespace.
@@ -382,7 +314,7 @@ fn apparmor(doing: &str) -> Error {
 
 /// How to allow osimg to act in user namespaces where AppArmor restricts them.
 pub const APPARMOR_FIX: &str = "give osimg a profile: echo 'abi <abi/4.0>, include \
-    <tunables/global> profile osimg \
+     <tunables/global> profile osimg \
      /usr/**/osimg flags=(unconfined) { userns, }' | sudo tee /etc/apparmor.d/osimg && sudo \
      apparmor_parser -r /etc/apparmor.d/osimg; or allow all: sudo sysctl \
      kernel.apparmor_restrict_unprivileged_userns=0; or run osimg with sudo";
@@ -413,18 +345,5 @@ mod tests {
         ] {
             assert_eq!(Ids::from_map(map), ids, "{map}");
         }
-    }
-
-    #[test]
-    fn subordinate_ids_are_found_by_name_and_by_number() {
-        let text = "root:1:2\nann:100000:65536\n1001:500000:10\nbad:x:y\nann:0:0\nann:300000:5\n";
-        let uid = Uid::from_raw(1001);
-        let found = extents(text, Some("ann"), uid);
-        assert_eq!(
-            found.iter().map(|e| (e.first, e.count)).collect::<Vec<_>>(),
-            [(100_000, 65_536), (500_000, 10), (300_000, 5)]
-        );
-        assert_eq!(words(1001, &found[..2]).join(" "), "0 1001 1 1 100000 65536 65537 500000 10");
-        assert_eq!(extents(text, None, Uid::from_raw(7)), []);
     }
 }

@@ -2,16 +2,16 @@
 //! with osimg.
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags};
 use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 use serde::Serialize;
 use std::cell::Cell;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Result};
+use crate::openat::{directory_at, fd_path};
 
 /// What holds the install root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -70,18 +70,11 @@ pub fn pin(directory: &impl AsFd) -> Option<PathBuf> {
         Ok(()) | Err(Errno::EEXIST) => {}
         Err(_) => return None,
     }
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let place = nix::fcntl::open(PIN, flags, Mode::empty()).ok()?;
-    let path = |fd: BorrowedFd<'_>| format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let (source, target) = (path(directory.as_fd()), path(place.as_fd()));
+    let place = directory_at(nix::fcntl::AT_FDCWD, PIN).ok()?;
+    let (source, target) = (fd_path(directory), fd_path(&place));
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox's workspace")]
-    let mounted = nix::mount::mount(
-        Some(source.as_str()),
-        target.as_str(),
-        None::<&str>,
-        MsFlags::MS_BIND,
-        None::<&str>,
-    );
+    let mounted =
+        nix::mount::mount(Some(&source), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>);
     PINNED.set(mounted.is_ok());
     mounted.is_ok().then(|| PathBuf::from(PIN))
 }

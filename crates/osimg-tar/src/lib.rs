@@ -6,7 +6,7 @@
 //! puts all that on the [`tape`], which cuts it into blocks for each output ([`cutter`]). The
 //! [`pool`]'s threads pack the blocks ([`compress`]: [`gzip`], [`bzip2`], [`xz`]; [`probe`]), and
 //! each [`sink`] joins, hashes and writes them.
-#![warn(unreachable_pub)]
+#![warn(unreachable_pub, clippy::missing_errors_doc)]
 #![doc = include_str!("../README.md")]
 #![allow(
     rustdoc::private_intra_doc_links,

@@ -60,7 +60,7 @@ pub(super) fn lock_file(path: &Path, waiting: Option<(&Report, &Path)>) -> Resul
 
 /// Removes the views of killed builds. Failures are ignored: they must not prevent a build.
 pub(in crate::packages) fn sweep(views: &File) {
-    let path = private::fd_path(views);
+    let path = crate::openat::fd_path(views);
     for entry in fs::read_dir(&path).into_iter().flatten().filter_map(Result::ok) {
         let Ok(Some(view)) = private::directory(views, Path::new(&entry.file_name())) else {
             continue;

@@ -1,8 +1,7 @@
 //! The new directory of an image: filled out of sight, then put in its place by one rename.
 
 use anyhow::Context;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, renameat2};
-use nix::sys::stat::Mode;
+use nix::fcntl::{AT_FDCWD, AtFlags, RenameFlags, renameat2};
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -10,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::WebTree;
 use crate::error::{ExitCode, Failure, Result};
+use crate::openat::{directory_at, fd_path};
 use crate::private;
 use crate::process;
 use crate::registry::directory::sync;
@@ -45,14 +45,13 @@ pub(super) struct Stage {
 impl Stage {
     /// The path through the descriptor.
     pub(super) fn path(&self) -> PathBuf {
-        private::fd_path(&self.open).join(".")
+        fd_path(&self.open).join(".")
     }
 }
 
 /// Opens a directory of this user's; links are not followed.
 fn own_directory(path: &Path) -> Result<File> {
-    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let open = File::from(nix::fcntl::open(path, flags, Mode::empty())?);
+    let open = File::from(directory_at(AT_FDCWD, path)?);
     let found = open.metadata()?;
     let own = found.uid() == nix::unistd::geteuid().as_raw() && found.mode() & 0o077 == 0;
     anyhow::ensure!(own, "another user replaced it");
@@ -158,14 +157,8 @@ pub(super) fn reuse(home: &Path, id: &str, to: &Path) -> Result<()> {
         .hint("see who else can write to this directory; remove the version, and publish it again")
         .into());
     };
-    nix::unistd::linkat(
-        AT_FDCWD,
-        &private::fd_path(&file),
-        AT_FDCWD,
-        to,
-        AtFlags::AT_SYMLINK_FOLLOW,
-    )
-    .with_context(doing)
+    nix::unistd::linkat(AT_FDCWD, &fd_path(&file), AT_FDCWD, to, AtFlags::AT_SYMLINK_FOLLOW)
+        .with_context(doing)
 }
 
 pub(super) fn hard_link(from: &Path, to: &Path) -> Result<()> {

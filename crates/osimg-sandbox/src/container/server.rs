@@ -10,20 +10,25 @@ use nix::libc;
 use nix::sys::stat::{Mode, SFlag, fstat, major, minor};
 use nix::unistd::{AccessFlags, Pid};
 use std::ffi::OsString;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::calls::{Flags, Links, Request};
 use super::changes::{change, is_change, refused};
-use super::places::{ENOUGH, Place, SHOWN_OF_OTHERS, is_magic, is_own_file, may_be_one, place};
-use crate::descendants::{descendants, thread_group};
+use super::places::{ENOUGH, Place, is_magic, is_own_file, may_be_one, place};
+use crate::descendants::thread_group;
 use crate::directories::is;
 use crate::error::{Context, Result, invalid};
-use crate::kernel_files::{COMMAND_LINE, NODES, PROC_COMMAND_LINE, PROC_HIDDEN, is_hidden_sys};
+use crate::kernel_files::{COMMAND_LINE, NODES};
 use crate::notify::{Answer, Call, bytes_of, statfs, statx};
-use crate::openat::openat2;
+use crate::openat::{fd_path, openat2};
 use crate::process_memory::{read, start, text, write};
+use located::Located;
+use signals::signal;
+
+mod located;
+mod signals;
 
 /// What a run without namespaces may see.
 #[derive(Debug)]
@@ -154,7 +159,7 @@ impl Server {
                 Located::Process(pid, rest)
                     if *pid == caller.process && rest.starts_with("fd/") && is_own_file(rest) =>
                 {
-                    change(&through(&self.reach(&file, true)?), request, caller.thread, argument)
+                    change(&fd_path(&self.reach(&file, true)?), request, caller.thread, argument)
                 }
                 _ => Ok(refused(request)),
             };
@@ -184,7 +189,7 @@ impl Server {
                 if mode.contains(AccessFlags::W_OK) && file.is_read_only() {
                     return Err(Errno::EROFS);
                 }
-                nix::unistd::access(&through(&self.reach(&file, true)?), mode)
+                nix::unistd::access(&fd_path(&self.reach(&file, true)?), mode)
                     .map(|()| Answer::Value(0))
             }
             Request::ReadLink { to, size, .. } => {
@@ -192,106 +197,6 @@ impl Server {
             }
             Request::Link => self.link(caller, &file, argument),
             _ => Ok(Answer::Continue),
-        }
-    }
-
-    /// Where a place is for us; `None` when the kernel may answer by itself.
-    fn locate(&self, caller: &Caller, place: Place) -> nix::Result<Option<Located>> {
-        Ok(Some(match place {
-            Place::Device(name) => {
-                let node =
-                    self.nodes.iter().find(|(node, _)| *node == name).ok_or(Errno::ENOENT)?;
-                Located::Node(node.1.try_clone().map_err(|_| Errno::EMFILE)?)
-            }
-            Place::Own(rest) => Located::Process(caller.process, rest),
-            Place::OwnThread(rest) => {
-                Located::Process(caller.process, format!("task/{}/{rest}", caller.thread))
-            }
-            Place::Other(pid, rest) if pid == caller.process.as_raw() => {
-                Located::Process(caller.process, rest)
-            }
-            Place::Other(pid, rest) => {
-                if !SHOWN_OF_OTHERS.contains(&rest.as_str())
-                    || !descendants().iter().any(|process| process.pid == pid)
-                {
-                    return Err(Errno::ENOENT);
-                }
-                Located::Process(Pid::from_raw(pid), rest)
-            }
-            Place::Kernel(rest) if PROC_HIDDEN.contains(&rest.as_str()) => {
-                return self.locate(caller, Place::Device("null"));
-            }
-            Place::Kernel(rest) if rest == PROC_COMMAND_LINE => {
-                Located::CommandLine(self.command_line.try_clone().map_err(|_| Errno::EMFILE)?)
-            }
-            // The container's network is not the run's.
-            Place::Kernel(rest) if rest.split('/').next() == Some("net") => {
-                return Err(Errno::ENOENT);
-            }
-            Place::Kernel(rest) => Located::Proc(rest),
-            Place::Sys(rest) if is_hidden_sys(&rest) => return Err(Errno::ENOENT),
-            Place::Sys(rest) if self.sys.is_some() => Located::Sys(rest),
-            Place::Sys(_) | Place::RpmConfiguration(_) => return Ok(None),
-        }))
-    }
-
-    /// Opens a place without a right to read or write.
-    fn reach(&self, file: &Located, follow: bool) -> nix::Result<OwnedFd> {
-        let last = if follow { OFlag::empty() } else { OFlag::O_NOFOLLOW };
-        self.open_at(file, OFlag::O_PATH | last)
-    }
-
-    /// Opens a place; no link leads out of it but those by magic that the place itself is.
-    fn open_at(&self, file: &Located, flags: OFlag) -> nix::Result<OwnedFd> {
-        let below = |directory: &OwnedFd, rest: &str, resolve| {
-            let rest = if rest.is_empty() { "." } else { rest };
-            openat2(
-                directory,
-                rest,
-                OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve),
-            )
-        };
-        let beneath = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-        match file {
-            Located::Node(node) | Located::CommandLine(node) if flags.contains(OFlag::O_PATH) => {
-                node.try_clone().map_err(|_| Errno::EMFILE)
-            }
-            Located::Node(node) | Located::CommandLine(node) => {
-                open(&through(node), flags | OFlag::O_CLOEXEC, Mode::empty())
-            }
-            Located::Process(pid, rest) if is_magic(rest) => openat(
-                &self.proc,
-                format!("{pid}/{rest}").as_str(),
-                flags | OFlag::O_CLOEXEC,
-                Mode::empty(),
-            ),
-            Located::Process(pid, rest) => below(
-                &self.proc,
-                &format!("{pid}/{rest}"),
-                beneath | ResolveFlag::RESOLVE_NO_SYMLINKS,
-            ),
-            Located::Proc(rest) => below(&self.proc, rest, beneath),
-            Located::Sys(rest) => self
-                .open_sys(self.sys.as_ref().ok_or(Errno::ENOENT)?, |sys| below(sys, rest, beneath)),
-            Located::Configuration(path) => open(path, flags | OFlag::O_CLOEXEC, Mode::empty()),
-        }
-    }
-
-    /// Opens a file of sysfs, unless a link in its path leads to one that is hidden.
-    fn open_sys(
-        &self,
-        sys: &OwnedFd,
-        open: impl FnOnce(&OwnedFd) -> nix::Result<OwnedFd>,
-    ) -> nix::Result<OwnedFd> {
-        let path = |file: &OwnedFd| {
-            readlinkat(&self.proc, format!("self/fd/{}", file.as_raw_fd()).as_str())
-                .map(|path| path.to_string_lossy().into_owned())
-        };
-        let opened = open(sys)?;
-        let (top, found) = (path(sys)?, path(&opened)?);
-        match found.strip_prefix(&top) {
-            Some(rest) if !is_hidden_sys(rest) => Ok(opened),
-            _ => Err(Errno::ENOENT),
         }
     }
 
@@ -442,29 +347,6 @@ fn command_line() -> Result<OwnedFd> {
     Ok(file)
 }
 
-/// A place as this process reaches it.
-enum Located {
-    Node(OwnedFd),
-    Process(Pid, String),
-    Proc(String),
-    Sys(String),
-    Configuration(PathBuf),
-    CommandLine(OwnedFd),
-}
-
-impl Located {
-    /// Whether it may only be read: what is not of the process itself, and no device, is the
-    /// container's.
-    fn is_read_only(&self) -> bool {
-        !matches!(self, Self::Node(_) | Self::Process(..))
-    }
-}
-
-/// A path of this process that leads to what a descriptor is of.
-fn through(descriptor: &impl AsFd) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", descriptor.as_fd().as_raw_fd()))
-}
-
 /// A path without that of the process's root in front.
 fn inside(path: &OsString, root: &OsString) -> OsString {
     match path.as_bytes().strip_prefix(root.as_bytes()) {
@@ -479,27 +361,6 @@ fn inside(path: &OsString, root: &OsString) -> OsString {
 /// Writes a result into the process.
 fn put(caller: &Caller, address: u64, bytes: &[u8], value: i64) -> nix::Result<Answer> {
     if write(caller.thread, address, bytes) { Ok(Answer::Value(value)) } else { Err(Errno::EFAULT) }
-}
-
-/// Signals go to processes of the run only.
-fn signal(thread: Pid, to: i32) -> Answer {
-    let run = descendants();
-    // A group is the run's if the process that leads it is.
-    let is_group = |number: i32| run.iter().any(|process| process.pid == number);
-    let is_process = |number: i32| run.iter().any(|process| process.has_thread(number));
-    let allowed = match to {
-        // Its own group; that of a command at the user's terminal has other processes too.
-        0 => {
-            let own = thread_group(thread)
-                .and_then(|own| run.iter().find(|process| process.pid == own.as_raw()));
-            own.is_some_and(|own| is_group(own.group))
-        }
-        // All processes that it may signal: that would be all of the container.
-        -1 => return Answer::Error(Errno::EPERM),
-        1.. => is_process(to),
-        _ => to.checked_neg().is_some_and(is_group),
-    };
-    if allowed { Answer::Continue } else { Answer::Error(Errno::ESRCH) }
 }
 
 #[cfg(test)]
@@ -517,23 +378,5 @@ mod tests {
         ] {
             assert_eq!(inside(&path.into(), &root.into()), OsString::from(seen));
         }
-    }
-
-    #[test]
-    fn signals_reach_no_process_outside_of_the_run() {
-        let thread = nix::unistd::gettid();
-        assert!(matches!(signal(thread, 1), Answer::Error(Errno::ESRCH)));
-        assert!(matches!(signal(thread, -1), Answer::Error(Errno::EPERM)));
-        assert!(matches!(signal(thread, i32::MIN), Answer::Error(Errno::ESRCH)));
-        assert!(matches!(
-            signal(thread, std::process::id().cast_signed()),
-            Answer::Error(Errno::ESRCH)
-        ));
-        #[expect(clippy::disallowed_methods, reason = "a test starts a process")]
-        let mut child = std::process::Command::new("sleep").arg("100").spawn().expect("sleep");
-        let allowed = signal(thread, child.id().cast_signed());
-        child.kill().expect("killed");
-        child.wait().expect("waited for");
-        assert!(matches!(allowed, Answer::Continue));
     }
 }
