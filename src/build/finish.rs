@@ -16,11 +16,9 @@ impl Build<'_> {
         let settings = &self.recipe.settings.finish;
         initramfs::remove_drop_in(root)?;
         machine_id::apply(root, settings.machine_id)?;
-        let removed = leftovers::remove(
-            root,
-            &filled.dbpath,
-            &crate::customise::placed(&self.recipe.settings.customizations),
-        )?;
+        let mut wanted = crate::customise::placed(&self.recipe.settings.customizations);
+        wanted.extend(filled.packaged_temporary.iter().cloned());
+        let removed = leftovers::remove(root, &filled.dbpath, &wanted)?;
         step.finish(&format!("{} leftovers removed", removed.len()));
         Ok(removed)
     }

@@ -65,7 +65,7 @@ pub(crate) const SEEDS: [Identity; 3] = [
 ];
 
 /// All others.
-pub(crate) const IDENTITIES: [Identity; 45] = [
+pub(crate) const IDENTITIES: [Identity; 51] = [
     identity(
         "var/lib/systemd/credential.secret",
         Always,
@@ -197,6 +197,15 @@ pub(crate) const IDENTITIES: [Identity; 45] = [
         "a subscription's private key",
     ),
     identity("var/lib/rhsm/facts/*", Always, "subscription-manager", "facts of the build machine"),
+    identity("var/log/rhsm/*", Always, "subscription-manager", "log of the build machine"),
+    // subscription-manager writes it for the registered machine.
+    identity(
+        "etc/yum.repos.d/redhat.repo",
+        Always,
+        "subscription-manager",
+        "repositories of one machine's subscription",
+    ),
+    identity("var/lib/insights/*", Always, "insights-client", "results of the build machine"),
     identity("etc/insights-client/machine-id", Always, "insights-client", "the id of one machine"),
     identity(
         "etc/insights-client/.registered",
@@ -234,6 +243,15 @@ pub(crate) const IDENTITIES: [Identity; 45] = [
         "corosync",
         "a secret; correct only if all nodes form one cluster",
     ),
+    // Only its scriptlet makes them.
+    identity(
+        "etc/pki/tls/private/postfix.key",
+        Never,
+        "postfix",
+        "a private key that all nodes would share",
+    ),
+    identity("root/anaconda-ks.cfg", Never, "anaconda", "an installation, with its passwords"),
+    identity("root/original-ks.cfg", Never, "anaconda", "an installation, with its passwords"),
     identity("etc/krb5.keytab", Never, "krb5", "keys of one host"),
     identity("var/lib/sss/secrets/*", Always, "sssd-common", "secrets of the build machine"),
     identity("var/lib/sss/db/*", Always, "sssd-common", "accounts cached on the build machine"),
@@ -266,12 +284,12 @@ impl Identity {
     }
 }
 
-/// Removes the files that a node recreates by itself, except those from the settings. Returns the
+/// Removes the files that a node recreates by itself, except those of `wanted`. Returns the
 /// removed paths.
 ///
 /// # Errors
 /// If something cannot be read or removed.
-pub(super) fn remove(root: &InstallRoot, placed: &[String]) -> Result<Vec<PathBuf>> {
+pub(super) fn remove(root: &InstallRoot, wanted: &[String]) -> Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
     for row in SEEDS.iter().chain(&IDENTITIES).chain([&SSH_HOST_KEYS]) {
         let recreated = match row.recreated {
@@ -285,7 +303,7 @@ pub(super) fn remove(root: &InstallRoot, placed: &[String]) -> Result<Vec<PathBu
         let directory = Path::new(row.place().0);
         for name in root.names(directory)? {
             let path = directory.join(&name);
-            if placed.iter().any(|file| Path::new(file.trim_start_matches('/')).starts_with(&path))
+            if wanted.iter().any(|file| Path::new(file.trim_start_matches('/')).starts_with(&path))
             {
                 continue;
             }

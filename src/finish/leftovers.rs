@@ -8,7 +8,8 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::sandbox::{InstallRoot, Kind};
 
 /// Files and directories to remove, with the reason.
-const REMOVED: [(&str, &str); 15] = [
+const REMOVED: [(&str, &str); 16] = [
+    ("boot/grub2/grub.cfg.new", "left by a grub2-mkconfig that failed"),
     ("var/log/dnf.log", "log of the build"),
     ("var/log/dnf.librepo.log", "log of the build"),
     ("var/log/dnf.rpm.log", "log of the build"),
@@ -26,8 +27,9 @@ const REMOVED: [(&str, &str); 15] = [
     ("usr/lib/sysimage/libdnf5/transaction_history.sqlite-wal", "times of the build"),
 ];
 
-/// Directories that are emptied but kept, because a package may own them. Caches and histories of
-/// package managers contain the build host's repositories, times and random ids.
+/// Directories that are emptied but kept, because a package may own them. What packages have below
+/// them stays. Caches and histories of package managers contain the build host's repositories,
+/// times and random ids.
 const EMPTIED: [&str; 10] = [
     "tmp",
     "var/tmp",
@@ -54,11 +56,12 @@ const RPMDB_SIDE_FILES: [&str; 6] = [
     ".migratedb",
 ];
 
-/// Removes all leftovers, except identities that come from the settings. Returns the removed paths.
+/// Removes all leftovers, except those of `wanted`: paths of the settings, and of packages below
+/// directories for temporary files. Returns the removed paths.
 ///
 /// # Errors
 /// If something cannot be removed, or the rpmdb was not closed properly.
-pub(crate) fn remove(root: &InstallRoot, dbpath: &str, placed: &[String]) -> Result<Vec<String>> {
+pub(crate) fn remove(root: &InstallRoot, dbpath: &str, wanted: &[String]) -> Result<Vec<String>> {
     let mut removed = Vec::new();
     for (path, _reason) in REMOVED {
         if root.remove(Path::new(path))? {
@@ -66,21 +69,37 @@ pub(crate) fn remove(root: &InstallRoot, dbpath: &str, placed: &[String]) -> Res
         }
     }
     for directory in EMPTIED {
-        for name in root.names(Path::new(directory))? {
-            let path = Path::new(directory).join(name);
-            if root.remove(&path)? {
-                removed.push(format!("/{}", path.display()));
-            }
-        }
+        empty(root, Path::new(directory), wanted, &mut removed)?;
     }
     // It is identical for every build, and an image with dnf 5 needs it.
     if !has_dnf5(root)? && root.remove(Path::new(DNF5_STATE))? {
         removed.push(format!("/{DNF5_STATE}"));
     }
-    let identities = identities::remove(root, placed)?;
+    let identities = identities::remove(root, wanted)?;
     removed.extend(identities.iter().map(|path| format!("/{}", path.display())));
     rpmdb(root, Path::new(dbpath), &mut removed)?;
     Ok(removed)
+}
+
+fn empty(
+    root: &InstallRoot,
+    directory: &Path,
+    wanted: &[String],
+    removed: &mut Vec<String>,
+) -> Result<()> {
+    for name in root.names(directory)? {
+        let path = directory.join(name);
+        let is_wanted =
+            |wanted: &String| Path::new(wanted.trim_start_matches('/')).starts_with(&path);
+        if !wanted.iter().any(is_wanted) {
+            if root.remove(&path)? {
+                removed.push(format!("/{}", path.display()));
+            }
+        } else if root.kind(&path)? == Some(Kind::Directory) {
+            empty(root, &path, wanted, removed)?;
+        }
+    }
+    Ok(())
 }
 
 fn has_dnf5(root: &InstallRoot) -> Result<bool> {
@@ -149,6 +168,21 @@ mod tests {
         assert!(!dir.path().join("usr/lib/sysimage/libdnf5").exists());
         std::fs::write(dir.path().join("var/lib/rpm/rpmdb.sqlite-wal"), "pending").expect("wal");
         assert!(remove(&root, "/var/lib/rpm", &[]).is_err());
+    }
+
+    #[test]
+    fn directories_of_packages_below_emptied_directories_stay_empty() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        for path in ["var/tmp/packaged/deep/left", "var/tmp/other/left", "tmp/left"] {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().expect("parent")).expect("directory");
+            std::fs::write(path, "x").expect("file");
+        }
+        let root = InstallRoot::open(dir.path()).expect("root");
+        let wanted = ["/var/tmp/packaged".to_owned(), "/var/tmp/packaged/deep".to_owned()];
+        let removed = remove(&root, "/var/lib/rpm", &wanted).expect("removed");
+        assert_eq!(removed, ["/tmp/left", "/var/tmp/other", "/var/tmp/packaged/deep/left"]);
+        assert!(dir.path().join("var/tmp/packaged/deep").is_dir());
     }
 
     #[test]

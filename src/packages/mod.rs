@@ -80,6 +80,9 @@ pub struct FilledRoot {
     pub dbpath: String,
     /// The timestamp of everything, in seconds since 1970.
     pub source_date_epoch: i64,
+    /// Packaged files and directories in directories for temporary files.
+    #[serde(skip)]
+    pub packaged_temporary: Vec<String>,
     /// The owners of files, if the tree does not have them because the build has a single id.
     #[serde(skip)]
     pub owners: Option<KnownOwners>,
@@ -177,6 +180,7 @@ pub fn fill(
     };
     verdict::judge(&evidence, &root)?;
     let owners = if Ids::current()? == Ids::Single { Some(owners::known(job)?) } else { None };
+    let packaged_temporary = owners::packaged_temporary(job, &root)?;
     step.finish(&format!("{} packages in the rpmdb", installed.len()));
     let rpm = plans.last().map_or("", |plan| plan.rpm.as_str());
     Ok(FilledRoot {
@@ -186,6 +190,7 @@ pub fn fill(
         signers,
         dbpath: job.dbpath.to_owned(),
         source_date_epoch: job.source_date_epoch.unwrap_or(0),
+        packaged_temporary,
         owners,
     })
 }

@@ -2,11 +2,12 @@
 //! otherwise they come from the package headers in the rpmdb.
 
 use std::cell::RefCell;
+use std::path::Path;
 
 use super::{Job, rpm_sandbox};
 use crate::error::Result;
 use crate::process::CommandLine;
-use crate::sandbox::{BUILD_ROOT, Network, Outcome, OwnedFile};
+use crate::sandbox::{BUILD_ROOT, InstallRoot, Network, Outcome, OwnedFile};
 
 /// The known owners in a tree in which all files belong to one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +71,28 @@ pub(super) fn known(job: &Job<'_>) -> Result<KnownOwners> {
          by scriptlets are lost",
     );
     Ok(KnownOwners::Packaged(packaged(job)?))
+}
+
+/// Directories whose files are temporary.
+const TEMPORARY: [&str; 3] = ["tmp", "var/tmp", "run"];
+
+/// The packaged files in directories for temporary files, if these have any files.
+///
+/// # Errors
+/// If the rpmdb cannot be read.
+pub(super) fn packaged_temporary(job: &Job<'_>, root: &InstallRoot) -> Result<Vec<String>> {
+    for directory in TEMPORARY {
+        if !root.names(Path::new(directory))?.is_empty() {
+            let is_temporary = |file: &PackagedFile| {
+                TEMPORARY.iter().any(|directory| {
+                    Path::new(file.path.trim_start_matches('/')).starts_with(directory)
+                })
+            };
+            let files = packaged(job)?.into_iter().filter(is_temporary);
+            return Ok(files.map(|file| file.path).collect());
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// The files that rpm installed with other owners, in the order of installation.

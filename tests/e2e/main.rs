@@ -10,9 +10,9 @@
 mod support;
 
 mod artifacts;
-mod boot_entries;
 mod bounds;
 mod cache;
+mod clones;
 mod customizations;
 mod demo;
 mod hostile;

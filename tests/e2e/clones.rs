@@ -1,5 +1,5 @@
-//! Boot entries and everything else that scriptlets name by the machine-id and the command line:
-//! the same in every build, without traces of the build host.
+//! Traces of a build that all nodes would get: boot entries and everything else that scriptlets
+//! name by the machine-id and the command line, and temporary files.
 
 use crate::stage::{Stage, sh};
 use crate::support::repo::{Package, When};
@@ -75,4 +75,25 @@ fn kernel_arguments_of_the_settings_are_in_the_boot_entries() {
     stage.build("install kernel-core\nts run\n").succeeds();
     let entry = stage.content(&format!("./boot/loader/entries/{ID}-1.conf"));
     assert!(entry.ends_with("options ro console=ttyS0\n"), "{entry}");
+}
+
+#[test]
+fn directories_of_packages_in_var_tmp_stay_and_what_scriptlets_leave_there_does_not() {
+    if !require_root() {
+        return;
+    }
+    let left = "mkdir -p /var/tmp/other; echo x > /var/tmp/other/file; echo x > /var/tmp/tool/file";
+    let stage = Stage::new(|repo| {
+        repo.package(
+            Package::named("tool")
+                .directory("/var/tmp", 0o1777)
+                .directory("/var/tmp/tool", 0o750)
+                .scriptlet(When::Post, left),
+        )
+    });
+    stage.build("install tool\nts run\n").succeeds();
+    let members = stage.members();
+    let found: Vec<&String> =
+        members.iter().filter(|member| member.starts_with("./var/tmp/")).collect();
+    assert_eq!(found, ["./var/tmp/", "./var/tmp/tool/"]);
 }
