@@ -7,7 +7,7 @@ pub(super) const LARGEST: u64 = 16 << 20;
 pub(super) const MOST: u64 = 128 << 20;
 
 /// Files by their whole path.
-const FILES: [&str; 30] = [
+const FILES: [&str; 32] = [
     "etc/os-release",
     "usr/lib/os-release",
     "etc/passwd",
@@ -25,6 +25,8 @@ const FILES: [&str; 30] = [
     "etc/vconsole.conf",
     "etc/selinux/config",
     "etc/default/grub",
+    "boot/grub2/grub.cfg",
+    "boot/grub2/grubenv",
     "etc/kernel/cmdline",
     "etc/sysconfig/kernel",
     "etc/sysconfig/network",

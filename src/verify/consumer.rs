@@ -123,6 +123,8 @@ impl Consumer {
             "member-names-unpacked" if class != Class::Anaconda => None,
             "image-file" if class != Class::Anaconda => None,
             // Anaconda multiplies the size of the tarball, others do not.
+            // It writes the entries itself.
+            "boot-disks" if class == Class::Anaconda => None,
             "size" if class != Class::Anaconda => None,
             // Only they pass --acls.
             "acl-records" if class != Class::Anaconda && self != Self::Proxmox => None,
@@ -130,7 +132,7 @@ impl Consumer {
             "sparse-members" if self == Self::Podman => Some(Error),
             "hard-link-partitions" if matches!(class, Class::Container | Class::Memory) => None,
             "kernel" | "one-kernel" | "kernel-names" | "kernel-modules" | "initramfs"
-            | "efi-loader" | "efi-files" | "bios-loader"
+            | "efi-loader" | "efi-files" | "efi-copies" | "boot-disks" | "bios-loader"
                 if matches!(class, Class::Container | Class::Memory) =>
             {
                 None

@@ -12,9 +12,24 @@ const CHANGES: &[(&[&str], &str)] = &[
     (&["root-member", "unknown-owners"], "chown 4242 ."),
     (&["large-files", "sparse-members"], "truncate -s 2G opt/lastlog; l opt/lastlog"),
     (&["future-times"], "touch -d '+10 days' etc/hosts"),
-    (&["kernel"], "rm boot/vmlinuz-6.1"),
-    (&["kernel"], ": > boot/vmlinuz-6.1"),
-    (&["kernel"], "mv boot/vmlinuz-6.1 boot/vmlinuz-0-rescue-6.1"),
+    (&["kernel", "scriptlet-results"], "rm boot/vmlinuz-6.1"),
+    (&["kernel", "scriptlet-results"], ": > boot/vmlinuz-6.1"),
+    (&["scriptlet-results"], "rm boot/initramfs-6.1.img"),
+    (&["scriptlet-results"], ": > etc/ld.so.cache"),
+    (&["scriptlet-results"], "rm etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"),
+    (&["scriptlet-results"], "rm etc/selinux/targeted/contexts/files/file_contexts.bin"),
+    (&["efi-copies"], "echo newer > usr/lib/efi/shim/15-1/EFI/BOOT/BOOTX64.EFI"),
+    (
+        &["efi-copies"],
+        "cp -a usr/lib/efi/shim/15-1/EFI/BOOT/BOOTX64.EFI \
+      usr/lib/efi/shim/15-1/EFI/BOOT/fbx64.efi",
+    ),
+    (
+        &["rpm-known"],
+        "chown 0:0 usr/libexec/sssd/krb5_child; chmod 750 usr/libexec/sssd/krb5_child",
+    ),
+    (&["rpm-owners"], "chown 0:997 usr/libexec/sssd/krb5_child"),
+    (&["kernel", "scriptlet-results"], "mv boot/vmlinuz-6.1 boot/vmlinuz-0-rescue-6.1"),
     (
         &["one-kernel"],
         "cp -a boot/vmlinuz-6.1 boot/vmlinuz-6.2; cp -a usr/lib/modules/6.1 usr/lib/modules/6.2",
@@ -31,8 +46,15 @@ const CHANGES: &[(&[&str], &str)] = &[
     (&["efi-files"], "ln -s tiny boot/efi/EFI/link; l boot/efi/EFI/link"),
     (&["bios-loader"], "rm -r usr/lib/grub/i386-pc"),
     (&["bios-loader"], "rm usr/sbin/grub2-install"),
-    (&["ca-bundle"], "rm etc/pki/tls/certs/ca-bundle.crt"),
-    (&["ca-bundle"], ": > etc/pki/tls/certs/ca-bundle.crt"),
+    (
+        &["ca-bundle", "scriptlet-results"],
+        "rm etc/pki/tls/certs/ca-bundle.crt etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    ),
+    (
+        &["ca-bundle", "scriptlet-results"],
+        ": > etc/pki/tls/certs/ca-bundle.crt; : > \
+         etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    ),
     (&["program-curl"], "chmod 644 usr/bin/curl"),
     (&["program-curl"], "ln -sf nowhere usr/bin/curl; l usr/bin/curl"),
     (&["os-release", "efi-loader"], "rm etc/os-release"),
@@ -52,7 +74,7 @@ const CHANGES: &[(&[&str], &str)] = &[
     (&["unlabelled"], "setfattr -h -x security.selinux usr/bin/curl"),
     (&["labels"], "l usr/bin/curl bin_t"),
     (&["labels", "foreign-labels"], "l usr/bin/curl container_file_t"),
-    (&["labels-without-policy"], "rm -r etc/selinux"),
+    (&["labels-without-policy", "scriptlet-results"], "rm -r etc/selinux"),
     (&["restorecon"], "rm usr/sbin/restorecon usr/sbin/setfiles"),
     (&["rpmdb"], "rm var/lib/rpm/rpmdb.sqlite"),
     (&["rpmdb"], "head -c 5000 /dev/zero > var/lib/rpm/rpmdb.sqlite"),
@@ -193,7 +215,7 @@ const HARMLESS: &[&str] = &[
 ];
 
 /// Checks that other tests cover: they need a server, a damaged file, or an option.
-const ELSEWHERE: [&str; 10] = [
+const ELSEWHERE: [&str; 11] = [
     "image-file",
     "disk-space",
     "url-status",
@@ -204,6 +226,7 @@ const ELSEWHERE: [&str; 10] = [
     "checksum-file",
     "size",
     "initramfs",
+    "boot-disks",
 ];
 
 fn expected(names: &[&'static str]) -> BTreeSet<&'static str> {
@@ -290,7 +313,7 @@ fn every_missing_program_is_found_by_its_name() {
 #[test]
 fn options_decide_which_checks_run_and_which_findings_count() {
     let Some(tarball) = Tarball::from_change(
-        "rm usr/sbin/gen_grub_cfgstub usr/bin/kernel-install usr/bin/locale",
+        "rm usr/sbin/gen_grub_cfgstub usr/bin/kernel-install usr/bin/locale boot/initramfs-6.1.img",
         TGZ,
     ) else {
         return;
@@ -298,12 +321,20 @@ fn options_decide_which_checks_run_and_which_findings_count() {
     let with = |profile| {
         names(&tarball.verify(&Options { consumers: vec![profile], ..Options::default() }))
     };
-    let newer = expected(&["program-gen_grub_cfgstub", "program-kernel-install", "program-locale"]);
-    assert_eq!(with(Consumer::AnacondaEl8), expected(&["program-kernel-install"]));
+    let newer = expected(&[
+        "program-gen_grub_cfgstub",
+        "program-kernel-install",
+        "program-locale",
+        "scriptlet-results",
+    ]);
+    assert_eq!(
+        with(Consumer::AnacondaEl8),
+        expected(&["program-kernel-install", "scriptlet-results"])
+    );
     for profile in [Consumer::AnacondaEl9, Consumer::AnacondaEl10, Consumer::Fedora] {
         assert_eq!(with(profile), newer);
     }
-    assert_eq!(with(Consumer::Disk), expected(&["initramfs"]));
+    assert_eq!(with(Consumer::Disk), expected(&["initramfs", "scriptlet-results"]));
     let small = Options { smallest_disk: 1000, ..Options::default() };
     let small = names(&tarball.verify(&small));
     assert!(small.contains("size") && small.contains("disk-space"), "{small:?}");
@@ -311,7 +342,7 @@ fn options_decide_which_checks_run_and_which_findings_count() {
     let findings = tarball.verify(&Options { allow, ..Options::default() });
     assert!(
         findings.fit()
-            && findings.findings.len() == 3
+            && findings.findings.len() == 4
             && findings.findings.iter().all(|f| f.allowed),
         "{findings:?}"
     );
@@ -322,6 +353,52 @@ fn options_decide_which_checks_run_and_which_findings_count() {
     );
     std::fs::remove_file(tarball.path.with_extension("tgz.sha256")).unwrap();
     assert!(names(&tarball.verify(&Options::default())).contains("checksum-file"));
+}
+
+#[test]
+fn gen_grub_cfgstub_is_needed_only_where_anaconda_calls_it() {
+    if SOUND.is_none() {
+        return;
+    }
+    for (id, version, needed) in [
+        ("rocky", "9.6", false),
+        ("rocky", "9.7", true),
+        ("centos", "9", true),
+        ("rhel", "10.0", false),
+        ("rhel", "10.1", true),
+        ("fedora", "42", false),
+        ("fedora", "44", true),
+    ] {
+        let change = format!(
+            "rm usr/sbin/gen_grub_cfgstub; printf 'ID={id}\\nVERSION_ID={version}\\n' > \
+             etc/os-release"
+        );
+        let found = names(&Tarball::from_change(&change, TGZ).unwrap().verify(&Options::default()));
+        assert_eq!(found.contains("program-gen_grub_cfgstub"), needed, "{id} {version}: {found:?}");
+    }
+}
+
+#[test]
+fn boot_entries_that_name_disks_are_reported_where_the_consumer_keeps_them() {
+    for text in [
+        "mkdir boot/loader/entries; printf 'title x\\noptions ro root=UUID=1 quiet\\n' > \
+         boot/loader/entries/a.conf",
+        "echo 'kernelopts=root=/dev/vda1 ro' > boot/grub2/grubenv",
+        "echo '  search --no-floppy --fs-uuid --set=root 1-2' > boot/grub2/grub.cfg",
+    ] {
+        let Some(tarball) = Tarball::from_change(text, TGZ) else { return };
+        let with = |consumer| {
+            let options = Options { consumers: vec![consumer], ..Options::default() };
+            names(&tarball.verify(&options)).contains("boot-disks")
+        };
+        assert!(with(Consumer::Disk) && with(Consumer::Maas), "{text}");
+        assert!(!with(Consumer::AnacondaEl9) && !with(Consumer::Podman), "{text}");
+    }
+    let harmless = "mkdir boot/loader/entries; printf 'title x\\noptions ro rootflags=x\\n' > \
+                    boot/loader/entries/a.conf; echo saved_entry=a > boot/grub2/grubenv";
+    let Some(tarball) = Tarball::from_change(harmless, TGZ) else { return };
+    let options = Options { consumers: vec![Consumer::Disk], ..Options::default() };
+    assert!(!names(&tarball.verify(&options)).contains("boot-disks"));
 }
 
 #[test]

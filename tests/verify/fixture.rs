@@ -54,6 +54,12 @@ echo tool > usr/bin/tool; chmod 755 usr/bin/tool; ln -s tool usr/bin/tool-link
 echo ping > usr/bin/ping; chmod 755 usr/bin/ping; setcap cap_net_raw=ep usr/bin/ping
 echo changed by a scriptlet > etc/tool.conf
 mkdir var/lib/tool; chown 998:997 var/lib/tool; chmod 750 var/lib/tool
+mkdir -p usr/libexec/sssd etc/pki/ca-trust/extracted/pem usr/lib/efi/shim/15-1/EFI/BOOT boot/efi/EFI/BOOT
+echo child > usr/libexec/sssd/krb5_child; chown 998:997 usr/libexec/sssd/krb5_child; chmod 750 usr/libexec/sssd/krb5_child
+for f in boot/initramfs-6.1.img etc/selinux/targeted/contexts/files/file_contexts.bin etc/ld.so.cache etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem; do
+    echo made by a scriptlet > $f
+done
+cp boot/efi/EFI/tiny/shimx64.efi boot/efi/EFI/BOOT/BOOTX64.EFI; cp boot/efi/EFI/BOOT/BOOTX64.EFI usr/lib/efi/shim/15-1/EFI/BOOT
 find . -path ./proc -o -print | while read -r f; do l "$f"; done
 find etc | while read -r f; do l "$f" etc_t; done
 "#;
@@ -107,6 +113,24 @@ fn package(directory: &Path) -> PathBuf {
             FileOptions::dir("/bin").mode(FileMode::dir(0o755)).user("root").group("root"),
         )
         .unwrap();
+    builder
+        .with_file_contents(
+            "child\n",
+            FileOptions::new("/usr/libexec/sssd/krb5_child")
+                .mode(FileMode::regular(0o750))
+                .user("app")
+                .group("app"),
+        )
+        .unwrap();
+    for path in [
+        "/boot/vmlinuz-6.1",
+        "/boot/initramfs-6.1.img",
+        "/etc/selinux/targeted/contexts/files/file_contexts.bin",
+        "/etc/ld.so.cache",
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    ] {
+        builder.with_ghost(FileOptions::ghost(path).user("root").group("root")).unwrap();
+    }
     builder.with_file_contents("", file("/run/tool.pid", 0o644)).unwrap();
     let path = directory.join("tool.rpm");
     builder.build().unwrap().write_file(&path).unwrap();

@@ -31,11 +31,12 @@ fn findings_are_reported_with_a_fix_and_by_the_exit_status() {
         "[kernel]",
         "fix: install kernel",
         "warning: there is no program cloud-init",
-        "1 error, 1 warning",
+        "[scriptlet-results]",
+        "2 errors, 1 warning",
     ] {
         assert!(stdout.contains(part), "{part}: {stdout}");
     }
-    let done = osimg(&["verify", "--allow", "kernel", path]);
+    let done = osimg(&["verify", "--allow", "kernel", "--allow", "scriptlet-results", path]);
     assert_eq!(done.status.code(), Some(0), "{}", text(&done.stdout));
     assert!(text(&done.stdout).contains("[kernel, allowed]"));
     let done = osimg(&["-q", "verify", "--json", path]);

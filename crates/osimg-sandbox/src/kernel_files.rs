@@ -10,9 +10,9 @@ pub(crate) const NODES: [(&str, u64, u64); 6] = [
     ("tty", 5, 0),
 ];
 
-/// Files of /proc through which uid 0 could act on the host, or look into its memory, without any
-/// capability; hidden.
-pub(crate) const PROC_HIDDEN: [&str; 13] = [
+/// Files of /proc that show the machine, or through which uid 0 could act on the host, or look into
+/// its memory, without any capability; hidden.
+pub(crate) const PROC_HIDDEN: [&str; 16] = [
     "kcore",
     "keys",
     "key-users",
@@ -27,6 +27,10 @@ pub(crate) const PROC_HIDDEN: [&str; 13] = [
     "kpageflags",
     // The command line again, since Linux 6.9.
     "bootconfig",
+    // Disks of the machine.
+    "partitions",
+    "diskstats",
+    "mdstat",
 ];
 
 /// The host's command line is replaced by [`COMMAND_LINE`]: kernel-install writes it into the boot

@@ -4,6 +4,7 @@ use super::{Check, Hit, Look, about, members, said};
 use crate::contents::{Contents, Kind};
 use crate::verify::Severity::{Error, Warning};
 use crate::verify::image::Image;
+use std::collections::BTreeMap;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -26,6 +27,23 @@ pub(super) const CHECKS: &[Check] = &[
                 .filter(|member| !matches!(member.kind, Kind::File | Kind::Directory));
             members("neither plain files nor directories below /boot/efi", odd)
         }),
+    },
+    Check {
+        name: "efi-copies",
+        severity: Error,
+        why: "the packages have the EFI boot loader in /usr/lib/efi, and a scriptlet copies it to \
+              /boot/efi: without the copy, or with an older one, the firmware starts nothing, or \
+              a loader that Secure Boot has revoked",
+        mend: "build again with -v and look for the messages of the packages shim and grub2-efi",
+        look: Look::Contents(efi_copies),
+    },
+    Check {
+        name: "boot-disks",
+        severity: Warning,
+        why: "the boot entries name disks of another machine: the kernel does not find its root \
+              file system",
+        mend: "remove root=, resume= and rd.* from the entries; osimg build writes none",
+        look: Look::Contents(boot_disks),
     },
     Check {
         name: "bios-loader",
@@ -109,5 +127,57 @@ fn efi_loader(image: &Image<'_>, contents: &Contents) -> Vec<Hit> {
     about(
         "it does not boot by UEFI: missing",
         missing.into_iter().map(|loader| format!("/boot/efi/EFI/{directory}/{loader}x64.efi")),
+    )
+}
+
+/// Files of /usr/lib/efi/PACKAGE/VERSION/EFI without an equal one in /boot/efi/EFI.
+fn efi_copies(image: &Image<'_>, contents: &Contents) -> Vec<Hit> {
+    let mut copies: BTreeMap<String, bool> = BTreeMap::new();
+    for packaged in contents.all_below("usr/lib/efi").filter(|m| m.kind == Kind::File) {
+        let path = String::from_utf8_lossy(&packaged.path).into_owned();
+        let mut parts = path.splitn(6, '/').skip(5);
+        let Some(rest) = parts.next().filter(|rest| rest.starts_with("EFI/")) else { continue };
+        let copy = format!("boot/efi/{rest}");
+        if image.was_removed(copy.as_bytes()) {
+            continue;
+        }
+        let equal = contents.find(&copy).is_some_and(|found| {
+            found.size == packaged.size
+                && (found.sha256.is_none()
+                    || packaged.sha256.is_none()
+                    || found.sha256 == packaged.sha256)
+        });
+        *copies.entry(copy).or_default() |= equal;
+    }
+    let wrong = copies.into_iter().filter(|(_, equal)| !equal).map(|(path, _)| format!("/{path}"));
+    about("missing, or other than in /usr/lib/efi", wrong)
+}
+
+/// Boot entries, and the configuration of GRUB, with the ids of disks.
+fn boot_disks(_: &Image<'_>, contents: &Contents) -> Vec<Hit> {
+    const ARGUMENTS: [&str; 6] =
+        ["root=", "resume=", "rd.lvm.lv=", "rd.luks.uuid=", "rd.md.uuid=", "--fs-uuid"];
+    let named = |text: &[u8]| {
+        let text = String::from_utf8_lossy(text).into_owned();
+        let is_disk = |word: &str| ARGUMENTS.iter().any(|argument| word.starts_with(argument));
+        text.lines().any(|line| {
+            let mut words = line.split_whitespace();
+            words.next().is_some_and(|first| match first {
+                "options" | "linux" | "search" => words.any(is_disk),
+                _ => {
+                    first.strip_prefix("kernelopts=").is_some_and(is_disk) || {
+                        first.starts_with("kernelopts=") && words.any(is_disk)
+                    }
+                }
+            })
+        })
+    };
+    let files = contents.files().iter().filter(|(path, text)| {
+        ["boot/loader/entries/", "boot/grub2/"].iter().any(|b| path.starts_with(b.as_bytes()))
+            && named(text)
+    });
+    about(
+        "with disks of another machine",
+        files.map(|(p, _)| format!("/{}", crate::text::bytes(p))),
     )
 }

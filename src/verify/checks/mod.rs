@@ -11,6 +11,7 @@ mod leftovers;
 mod owners;
 mod packages;
 mod programs;
+mod scriptlets;
 mod selinux;
 mod server;
 mod tree;
@@ -94,6 +95,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Check> {
         tree::CHECKS,
         selinux::CHECKS,
         packages::CHECKS,
+        scriptlets::CHECKS,
         owners::CHECKS,
         leftovers::CHECKS,
         cloud::CHECKS,

@@ -92,6 +92,9 @@ pub(super) const CHECKS: &[Check] = &[
                 };
                 let (user, group) =
                     (name(&image.users, member.uid), name(&image.groups, member.gid));
+                if is_known(KNOWN_OWNERS, file) && member.uid == 0 && member.gid == 0 {
+                    return None;
+                }
                 let wrong = (file.verify & OWNER != 0 && user != file.user)
                     || (file.verify & GROUP != 0 && group != file.group);
                 wrong.then(|| format!("{user}:{group}, not {}:{}", file.user, file.group))
@@ -107,9 +110,24 @@ pub(super) const CHECKS: &[Check] = &[
         look: Look::Contents(|image, contents| {
             told(image, contents, "other modes than their packages gave", |file, member| {
                 let wrong = file.verify & MODE != 0
+                    && !is_known(KNOWN_MODES, file)
                     && member.kind != Kind::Symlink
                     && file.mode & 0o7777 != member.mode;
                 wrong.then(|| format!("{:04o}, not {:04o}", member.mode, file.mode & 0o7777))
+            })
+        }),
+    },
+    Check {
+        name: "rpm-known",
+        severity: Warning,
+        why: "the distribution's own packages cause these differences: they are unpacked before \
+              their user exists, or changed by tools that make images",
+        mend: "rpm --root ROOT --restore PACKAGE, if the node needs them",
+        look: Look::Contents(|image, contents| {
+            told(image, contents, "known differences of modes or owners", |file, member| {
+                let known = (is_known(KNOWN_OWNERS, file) && member.uid == 0 && member.gid == 0)
+                    || (is_known(KNOWN_MODES, file) && file.mode & 0o7777 != member.mode);
+                known.then(String::new)
             })
         }),
     },
@@ -192,6 +210,25 @@ const MODE: u32 = 64;
 const CAPABILITIES: u32 = 256;
 /// `RPMFILE_MISSINGOK`.
 const MAY_BE_MISSING: u32 = 8;
+
+/// Files that root owns in real images of EL 10: sssd-krb5-common is installed before sssd's user.
+const KNOWN_OWNERS: &[&str] = &[
+    "usr/libexec/sssd/krb5_child",
+    "usr/libexec/sssd/ldap_child",
+    "usr/libexec/sssd/proxy_child",
+    "usr/libexec/sssd/selinux_child",
+    "var/lib/sss/keytabs",
+    "var/lib/sss/pubconf/krb5.include.d",
+];
+/// Files with other modes in real images: grub2-mkfont writes the first again, and the second is on
+/// a FAT file system.
+const KNOWN_MODES: &[&str] = &["boot/grub2/fonts/unicode.pf2", "boot/efi/EFI"];
+
+fn is_known(paths: &[&str], file: &PackagedFile) -> bool {
+    let is_root = |name: &str| name == "root";
+    paths.iter().any(|path| path.as_bytes() == file.path)
+        && (paths == KNOWN_MODES || !is_root(&file.user) || !is_root(&file.group))
+}
 
 const LINKS: u32 = 0o120_000;
 const FILES: u32 = 0o100_000;

@@ -32,11 +32,29 @@ impl Program {
     }
 
     pub(super) fn look(&self, image: &Image<'_>) -> Vec<Hit> {
-        if image.has_program(self.name) {
+        let needed = self.name != CFG_STUB || calls_cfg_stub(image);
+        if !needed || image.has_program(self.name) {
             Vec::new()
         } else {
             said(format!("there is no program {}", self.name))
         }
+    }
+}
+
+/// Only Anaconda of newer minor releases calls it. Their images have it.
+const CFG_STUB: &str = "gen_grub_cfgstub";
+
+/// Whether Anaconda of the image's release calls [`CFG_STUB`]: EL since 9.7 and 10.1, Fedora since
+/// 43. CentOS Stream has no minor release and is newer.
+fn calls_cfg_stub(image: &Image<'_>) -> bool {
+    let value = |key: &str| image.os_release.get(key).map_or("", String::as_str);
+    let mut numbers = value("VERSION_ID").split('.').map(str::parse::<u32>);
+    let (major, minor) = (numbers.next(), numbers.next());
+    match (major, minor) {
+        (Some(Ok(major)), _) if value("ID") == "fedora" => major >= 43,
+        (Some(Ok(9)), Some(Ok(minor))) => minor >= 7,
+        (Some(Ok(10)), Some(Ok(minor))) => minor >= 1,
+        _ => true,
     }
 }
 
@@ -73,7 +91,7 @@ programs! {
     "grub2-set-default" Error Anaconda: "Anaconda names the default kernel by it: the installation fails", "install grub2-tools-minimal";
     "grub2-editenv" Error Anaconda: "Anaconda writes the boot loader's environment by it: the installation fails", "install grub2-tools-minimal";
     "efibootmgr" Error Anaconda: "on UEFI Anaconda makes the boot entry by it, in the image: the installation fails", "install efibootmgr";
-    "gen_grub_cfgstub" Error NewerAnaconda: "on UEFI Anaconda writes the first grub.cfg by it: the installation fails", "install grub2-tools";
+    "gen_grub_cfgstub" Error NewerAnaconda: "on UEFI Anaconda writes the first grub.cfg by it: the installation fails", "install grub2-efi-x64 (aarch64: grub2-efi-aa64) of the same release as the installer";
     "locale" Error NewerAnaconda: "Anaconda asks it for the languages there are: the installation fails", "install glibc-common";
     "useradd" Error Anaconda: "Anaconda makes the kickstart's users by it: the installation fails", "install shadow-utils";
     "chpasswd" Error Anaconda: "Anaconda sets the kickstart's passwords by it: nobody can log in", "install shadow-utils";
