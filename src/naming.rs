@@ -19,7 +19,8 @@ pub(crate) const STAGE2: &str = ".stage2.img";
 pub(crate) const KICKSTART: &str = ".ks.cfg";
 
 /// What follows the full name of a file: its checksum files and signatures.
-pub(crate) const CHECKSUMS: [&str; 2] = [".sha256", ".sha512"];
+pub(crate) const SHA256: &str = ".sha256";
+pub(crate) const CHECKSUMS: [&str; 2] = [SHA256, ".sha512"];
 pub(crate) const SIGNATURES: [&str; 2] = [".minisig", ".asc"];
 
 /// The link to the newest version is called as one of this version.
@@ -49,6 +50,11 @@ pub(crate) fn suffixes() -> impl Iterator<Item = String> {
             CHECKSUMS.iter().chain(&SIGNATURES).map(|suffix| format!("{main}{suffix}")).collect();
         std::iter::once(main).chain(beside)
     })
+}
+
+/// Whether the file has this stem and one of the suffixes.
+pub(crate) fn belongs(file: &str, stem: &str) -> bool {
+    file.strip_prefix(stem).is_some_and(|rest| suffixes().any(|suffix| suffix == rest))
 }
 
 /// Checks the beginning of files' names: it must not be that of other files with a meaning.

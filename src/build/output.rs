@@ -16,7 +16,11 @@ const LOCAL: &str = "out";
 /// The output, locked, before any work: a missing directory is found in the first second.
 pub(super) fn stage(recipe: &Recipe, options: &Options, started: SystemTime) -> Result<Staged> {
     match &options.output {
-        Some(file) => Directory::holding(file)?.stage(Names::from_output(file)?),
+        Some(file) => {
+            let staged = Directory::holding(file)?.stage(Names::from_output(file)?)?;
+            staged.check_neighbours()?;
+            Ok(staged)
+        }
         None => {
             let directory = match &options.registry {
                 Address::Directory(directory) => directory.as_path(),

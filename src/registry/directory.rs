@@ -6,6 +6,7 @@
 
 mod entries;
 mod names;
+mod occupied;
 mod pending;
 mod publish;
 mod staged;
@@ -14,8 +15,8 @@ pub(crate) use names::{Image, Names, Numbering};
 pub(super) use publish::{clash, file_of, holds, joined};
 pub(crate) use staged::{Staged, Standing};
 
+use names::{documents, signatures};
 use pending::{Pending, hidden_name};
-use staged::{documents, signatures};
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -32,7 +33,7 @@ use crate::openat::OpenDirectory;
 use crate::process;
 use crate::registry::{Entry, Existing, Registry, Removal};
 use crate::report::Report;
-use crate::set::{EXTENSIONS, LARGEST_MANIFEST, extension_of};
+use crate::set::LARGEST_MANIFEST;
 use crate::set::{PublishedVersion, References, Set, manifest_text};
 
 /// How long another publication of the same image is waited for.
@@ -307,32 +308,6 @@ pub(super) fn link(directory: &OpenDirectory, name: &str, points_to: &str) -> Re
         .with_context(|| format!("linking {name} in {}", directory.path().display()))
 }
 
-/// Points the links to the newest version to this one, and removes those of formats that it does
-/// not have: all of them lead to one version. With `only_if_latest` they change only where they
-/// lead to this version already.
-fn link_latest<'a>(
-    open: &OpenDirectory,
-    latest: &str,
-    stem: &str,
-    files: impl Iterator<Item = &'a str>,
-    only_if_latest: bool,
-) -> Result<()> {
-    let manifest = format!("{stem}.json");
-    let leads = std::fs::read_link(open.through().join(format!("{latest}.json"))).ok();
-    if only_if_latest && leads.is_some_and(|target| target != Path::new(&manifest)) {
-        return Ok(());
-    }
-    let mut links: Vec<(String, String)> = vec![(format!("{latest}.json"), manifest)];
-    links.extend(files.map(|file| (format!("{latest}{}", extension_of(file)), file.to_owned())));
-    for extension in EXTENSIONS {
-        let name = format!("{latest}{extension}");
-        if open.has_link(&name) && links.iter().all(|(link, _)| *link != name) {
-            unlink(open, &name)?;
-        }
-    }
-    links.iter().try_for_each(|(name, target)| link(open, name, target))
-}
-
 /// Removes a file that may be gone already.
 pub(super) fn unlink(open: &OpenDirectory, name: &str) -> Result<()> {
     open.remove(name)
@@ -376,7 +351,8 @@ mod tests {
             sha512: "bb".into(),
         };
         let tarballs = staged.tarballs(&[packed]);
-        staged.commit(&tarballs, b"{}").expect("committed")
+        let manifest = serde_json::json!({ "name": "img", "version": "1", "tarballs": tarballs });
+        staged.commit(&tarballs, manifest.to_string().as_bytes()).expect("committed")
     }
 
     fn held(place: &Path) -> Vec<String> {

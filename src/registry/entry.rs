@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::set::Role;
+use std::cmp::Ordering;
+use std::collections::HashSet;
+
+use crate::set::{Role, version_order};
 
 /// How far an entry of a registry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,4 +52,63 @@ pub struct Entry {
     pub pieces: Vec<(Role, String)>,
     /// Every file of its version that is there, as the registry names it.
     pub files: Vec<String>,
+}
+
+/// Sorts the entries as every list, removal and link to the newest counts them: the one that was
+/// made last first, and the higher version first among those of one second. Of each owner, name,
+/// architecture and suffix, only the first remains current.
+pub(super) fn newest_first(mut entries: Vec<Entry>) -> Vec<Entry> {
+    entries.sort_by(|a, b| order(b, a));
+    let mut seen = HashSet::new();
+    for entry in &mut entries {
+        let line =
+            (entry.owner.clone(), entry.name.clone(), entry.arch.clone(), entry.extension.clone());
+        if entry.state == State::Current && !seen.insert(line) {
+            entry.state = State::Older;
+        }
+    }
+    entries
+}
+
+fn order(a: &Entry, b: &Entry) -> Ordering {
+    a.created
+        .cmp(&b.created)
+        .then_with(|| version_order(&a.version, &b.version))
+        .then_with(|| a.id.cmp(&b.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_made_is_the_newest_and_of_one_second_the_highest_version() {
+        let entry = |created: &str, version: &str| Entry {
+            name: "os".into(),
+            version: version.into(),
+            arch: None,
+            extension: ".tgz".into(),
+            id: format!("os-{version}.tgz"),
+            created: created.into(),
+            size: None,
+            sha512: None,
+            state: State::Current,
+            visibility: None,
+            owner: None,
+            own: true,
+            pieces: Vec::new(),
+            files: Vec::new(),
+        };
+        let (early, late) = ("2026-11-30T00:00:00Z", "2026-11-30T00:00:01Z");
+        let sorted = newest_first(vec![
+            entry(early, "1.9"),
+            entry(late, "20261130.1"),
+            entry(late, "20261130.10"),
+            entry(early, "1.10"),
+            entry(late, "20261130"),
+        ]);
+        let versions: Vec<&str> = sorted.iter().map(|entry| entry.version.as_str()).collect();
+        assert_eq!(versions, ["20261130.10", "20261130.1", "20261130", "1.10", "1.9"]);
+        assert_eq!(sorted.iter().filter(|entry| entry.state == State::Current).count(), 1);
+    }
 }

@@ -119,6 +119,13 @@ pub(crate) fn tree(manifest: &str) -> Option<String> {
     Some(value.get("archive")?.get("sha256")?.as_str()?.to_owned())
 }
 
+/// When the image was built, in seconds since 1970, where the manifest records it.
+#[must_use]
+pub(crate) fn started(manifest: &str) -> Option<u64> {
+    let value: serde_json::Value = serde_json::from_str(manifest).ok()?;
+    value.get("build")?.get("started")?.as_u64()
+}
+
 /// A text of a manifest's outermost level.
 #[must_use]
 pub(crate) fn text(manifest: &str, key: &str) -> Option<String> {

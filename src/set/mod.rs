@@ -13,7 +13,7 @@ pub(crate) mod version;
 
 pub(crate) use kept::Kept;
 pub(crate) use names::{
-    EXTENSIONS, Neighbour, Place, check_names, extension_of, latest, same_arch, stem,
+    EXTENSIONS, Neighbour, Place, check_names, extension_of, latest, same_arch, stem, version_order,
 };
 pub use piece::{Piece, Role};
 pub(crate) use references::{Kind, Reference};

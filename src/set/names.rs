@@ -1,6 +1,8 @@
 //! Names of images and of their files: `NAME-VERSION`, suffixes, architectures, links to the
 //! newest.
 
+use std::cmp::Ordering;
+
 use crate::error::{ExitCode, Failure, Result};
 use crate::naming;
 
@@ -95,6 +97,42 @@ pub(crate) fn latest(name: &str, stem: &str, arch: Option<&str>) -> String {
     }
 }
 
+/// The order of versions: numbers in them are compared as numbers, so that `1.9` is before `1.10`.
+pub(crate) fn version_order(one: &str, other: &str) -> Ordering {
+    let (mut one, mut other) = (parts(one), parts(other));
+    loop {
+        let order = match (one.next(), other.next()) {
+            (None, None) => return Ordering::Equal,
+            (None, Some(_)) => Ordering::Less,
+            (Some(_), None) => Ordering::Greater,
+            (Some(a), Some(b)) => match (number(a), number(b)) {
+                (Some(x), Some(y)) => (x.len(), x, a).cmp(&(y.len(), y, b)),
+                _ => a.cmp(b),
+            },
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+}
+
+/// The digits of a number without leading zeros.
+fn number(part: &str) -> Option<&str> {
+    part.starts_with(|c: char| c.is_ascii_digit()).then(|| part.trim_start_matches('0'))
+}
+
+/// Runs of digits, and what is between them.
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let digits = rest.chars().next()?.is_ascii_digit();
+        let end = rest.find(|c: char| c.is_ascii_digit() != digits).unwrap_or(rest.len());
+        let (part, left) = rest.split_at_checked(end)?;
+        rest = left;
+        Some(part)
+    })
+}
+
 /// Whether two architectures may be the same: one that is not known may be any.
 pub(crate) fn same_arch(one: Option<&str>, other: Option<&str>) -> bool {
     one.is_none() || other.is_none() || one == other
@@ -131,6 +169,24 @@ mod tests {
             let place = Place::of("os", version, arch, among);
             assert_eq!(place.stem, stem, "{version} {arch:?}");
             assert_eq!(place.latest == "os-latest", !stem.ends_with("aarch64"), "{place:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_in_versions_are_compared_as_numbers() {
+        for versions in [
+            ["20261130", "20261130.1", "20261130.2", "20261130.10", "20261201"],
+            ["1", "1.9", "1.10", "1.10.1", "2"],
+            ["", "9", "09.a", "9.b", "10"],
+        ] {
+            let mut sorted = versions;
+            sorted.reverse();
+            sorted.sort_by(|a, b| version_order(a, b));
+            if versions[0].is_empty() {
+                assert_eq!((sorted[0], sorted[4]), ("", "10"));
+            } else {
+                assert_eq!(sorted, versions);
+            }
         }
     }
 }

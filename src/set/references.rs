@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Set;
 use super::kept::Kept;
@@ -144,6 +144,19 @@ impl References {
             retired: Vec::new(),
             kept: Vec::new(),
         })
+    }
+
+    /// The references to one place among those of a manifest. If none is to that place, it was
+    /// moved, and all count. Of several of one tarball, the last one counts.
+    pub(crate) fn of_place(mut all: Vec<Self>, is_own: impl Fn(&str) -> bool) -> Vec<Self> {
+        if all.iter().any(|set| is_own(&set.registry)) {
+            all.retain(|set| is_own(&set.registry));
+        }
+        let mut seen = BTreeSet::new();
+        all.reverse();
+        all.retain(|set| seen.insert(set.tarball.id.clone()));
+        all.reverse();
+        all
     }
 
     /// The ids of all pieces.

@@ -328,6 +328,41 @@ fn a_file_that_no_manifest_lists_is_not_replaced_and_nothing_is_mixed() {
 }
 
 #[test]
+fn files_of_others_next_to_an_artifact_are_not_replaced() {
+    if !require_root() {
+        return;
+    }
+    let stage = stage();
+    let recipe = stage.recipe(FIRST);
+    let output = stage.image().display().to_string();
+    let named = || stage.build_without_output(&recipe).args(&["-o", &output]).run();
+    for suffix in ["json", "spdx.json", "tgz.sha256", "tgz.asc", "intoto.json.minisig"] {
+        for (file, version) in [(format!("image.{suffix}"), ""), (format!("os-1.{suffix}"), "1")] {
+            fs::write(stage.out().join(&file), "{\"mine\": true}").unwrap();
+            let before = stage.files(&stage.out());
+            let done = match version {
+                "" => named(),
+                version => build(&stage, FIRST, &["--image-version", version]),
+            };
+            assert_eq!(done.code, Some(9), "{file}: {}", done.stderr);
+            done.reports(&[&file, "hint: move"]);
+            assert_eq!(stage.files(&stage.out()), before, "{file}");
+            fs::remove_file(stage.out().join(&file)).unwrap();
+        }
+    }
+    fs::write(stage.out().join("os-latest.tgz"), "mine").unwrap();
+    let done = build(&stage, FIRST, &["--image-version", "1"]);
+    assert_eq!(done.code, Some(9), "{}", done.stderr);
+    done.reports(&["os-latest.tgz", "not a link to a version"]);
+    assert_eq!(stage.files(&stage.out()).len(), 1);
+    // The files of an earlier build to the same output are its own.
+    succeeds(&named());
+    succeeds(&named());
+    fs::remove_file(stage.out().join("image.json")).unwrap();
+    assert_eq!(named().code, Some(9));
+}
+
+#[test]
 fn a_file_of_a_published_version_is_not_replaced_by_its_name() {
     if !require_root() {
         return;

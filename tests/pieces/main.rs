@@ -7,6 +7,7 @@
 )]
 
 mod cli;
+mod occupied;
 mod oci;
 mod servers;
 mod set;

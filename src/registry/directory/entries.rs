@@ -5,19 +5,21 @@ use serde::Deserialize;
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Directory, Pending, documents, link, signatures, sync, unlink};
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
-use crate::openat::is_single;
+use crate::naming;
 use crate::registry::Registry;
+use crate::registry::entry::newest_first;
 use crate::registry::{Entry, State};
 use crate::set::Role;
 use crate::set::manifest::Tarball;
 use crate::set::manifest_text;
 use crate::set::version::published_pieces;
-use crate::set::{EXTENSIONS, LARGEST_MANIFEST, extension_of, stem};
+use crate::set::{EXTENSIONS, LARGEST_MANIFEST, extension_of, stem as plain_stem};
 use crate::set::{Kind, References};
 use crate::set::{
     Neighbour, Place, PublishedFile, PublishedVersion, latest as latest_of, same_arch,
@@ -45,11 +47,20 @@ struct Times {
 }
 
 impl ManifestPart {
-    /// Whether all its names are those of files in this directory. A manifest is a file that anyone
-    /// may have written.
-    fn stays(&self) -> bool {
-        let tarballs = self.tarballs.iter().map(|tarball| &tarball.file);
-        tarballs.chain([&self.name]).all(|name| is_single(name)) && !self.version.contains('/')
+    /// Whether its tarballs have the manifest's own stem. A manifest is a file that anyone may have
+    /// written or copied: it describes only files that belong to its name.
+    fn fits(&self, stem: &str) -> bool {
+        let fits =
+            |file: &str| file.strip_prefix(stem).is_some_and(|rest| EXTENSIONS.contains(&rest));
+        self.tarballs.iter().all(|tarball| fits(&tarball.file))
+            && !self.name.contains('/')
+            && !self.version.contains('/')
+    }
+
+    /// Whether its own name is that of its image and version. A file that a user named has another.
+    fn has_own_names(&self, stem: &str) -> bool {
+        let plain = plain_stem(&self.name, &self.version);
+        stem == plain || self.arch.as_ref().is_some_and(|arch| stem == format!("{plain}.{arch}"))
     }
 }
 
@@ -88,15 +99,10 @@ impl StoredVersion {
     /// Whether it was published as a version: its names are those of the image and version, and a
     /// link leads to the newest. A file that a user named has neither.
     pub(super) fn is_version(&self, directory: &Directory) -> bool {
-        let plain = stem(&self.known.name, &self.known.version);
         let latest = |extension: &str| {
             directory.handle().has_link(&format!("{}-latest{extension}", self.known.name))
         };
-        let named = self
-            .stem
-            .strip_prefix(&plain)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-        named && EXTENSIONS.iter().any(|extension| latest(extension))
+        self.known.has_own_names(&self.stem) && EXTENSIONS.iter().any(|extension| latest(extension))
     }
 
     /// Whether it is this image, of this architecture as far as that is known.
@@ -150,17 +156,16 @@ pub(super) fn with_sums(name: &str) -> impl Iterator<Item = String> {
         .chain(signatures(name))
 }
 
-/// The versions of all images in the directory, the newest first.
+/// The versions of all images in the directory.
 pub(super) fn stored_versions(directory: &Directory) -> Result<Vec<StoredVersion>> {
     let open = directory.handle();
     let mut found = Vec::new();
     for name in open.names().with_context(|| format!("listing {}", open.path().display()))? {
-        if let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(".json")) {
+        if let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(naming::MANIFEST)) {
             found.extend(stored_version(directory, stem)?);
         }
     }
-    // The newest first; the version decides among those of one second.
-    found.sort_by(|a, b| (b.seconds, &b.known.version).cmp(&(a.seconds, &a.known.version)));
+    found.retain(|stored| stored.known.has_own_names(&stored.stem));
     Ok(found)
 }
 
@@ -178,18 +183,18 @@ pub(super) fn stored_version(directory: &Directory, stem: &str) -> Result<Option
     // Other programs may have JSON files here.
     let Ok(text) = String::from_utf8(bytes) else { return Ok(None) };
     let Ok(known) = serde_json::from_str::<ManifestPart>(&text) else { return Ok(None) };
-    if !known.stays() {
+    if !known.fits(stem) {
         return Ok(None);
     }
     let seconds =
         known.build.as_ref().map_or(u64::try_from(changed).unwrap_or(0), |times| times.started);
     let mut published = manifest_text::published(&text);
-    published.retain(|references| {
-        references.kind == Kind::Directory && references.registry == directory.describe()
-    });
     published.retain(|set| {
-        Role::ALL.into_iter().filter_map(|role| set.role(role)).all(|piece| is_single(&piece.id))
+        let mut pieces = Role::ALL.into_iter().filter_map(|role| set.role(role));
+        set.kind == Kind::Directory && pieces.all(|piece| naming::belongs(&piece.id, stem))
     });
+    let own = directory.describe();
+    let published = References::of_place(published, |registry| registry == own);
     Ok(Some(StoredVersion {
         stem: stem.to_owned(),
         place: open.path().to_owned(),
@@ -219,7 +224,6 @@ pub(super) fn place(
 }
 
 pub(super) fn list(directory: &Directory) -> Result<Vec<Entry>> {
-    let mut seen = HashSet::new();
     let mut entries = Vec::new();
     for stored in stored_versions(directory)? {
         let files: Vec<String> =
@@ -229,11 +233,6 @@ pub(super) fn list(directory: &Directory) -> Result<Vec<Entry>> {
             if !directory.handle().has_file(&tarball.file) {
                 continue;
             }
-            let newest = seen.insert((
-                stored.known.name.clone(),
-                stored.known.arch.clone(),
-                extension.clone(),
-            ));
             let references =
                 stored.published.iter().find(|references| references.tarball.name == tarball.file);
             let pieces = Role::ALL
@@ -250,7 +249,7 @@ pub(super) fn list(directory: &Directory) -> Result<Vec<Entry>> {
                 created: calendar::rfc3339(i64::try_from(stored.seconds).unwrap_or(0)),
                 size: Some(tarball.bytes),
                 sha512: Some(tarball.sha512.clone()),
-                state: if newest { State::Current } else { State::Older },
+                state: State::Current,
                 visibility: None,
                 owner: None,
                 own: true,
@@ -259,11 +258,12 @@ pub(super) fn list(directory: &Directory) -> Result<Vec<Entry>> {
             });
         }
     }
-    Ok(entries)
+    Ok(newest_first(entries))
 }
 
 pub(super) fn remove(directory: &Directory, entry: &Entry) -> Result<Vec<String>> {
     let open = directory.handle();
+    let _names = directory.wait_for(&format!("{}-latest", entry.name))?;
     let versions = stored_versions(directory)?;
     let Some(stored) =
         versions.iter().find(|stored| stored.known.tarballs.iter().any(|t| t.file == entry.id))
@@ -276,6 +276,14 @@ pub(super) fn remove(directory: &Directory, entry: &Entry) -> Result<Vec<String>
     };
     let stem = &stored.stem;
     let _lock = directory.lock(stem)?;
+    let of_others: HashSet<String> = versions
+        .iter()
+        .filter(|other| other.stem != *stem)
+        .flat_map(StoredVersion::files)
+        .collect();
+    let discard = |file: &str| {
+        if of_others.contains(file) { Ok(()) } else { unlink(open, file) }
+    };
     let others: Vec<&Tarball> = stored
         .known
         .tarballs
@@ -293,7 +301,7 @@ pub(super) fn remove(directory: &Directory, entry: &Entry) -> Result<Vec<String>
         unlink(open, &format!("{stem}.json"))?;
     } else {
         let mut all = manifest_text::published(&stored.text);
-        all.retain(|r| r.registry != directory.describe() || r.tarball.name != entry.id);
+        all.retain(|r| r.kind != Kind::Directory || r.tarball.name != entry.id);
         let left: Vec<Tarball> = others.iter().map(|tarball| (*tarball).clone()).collect();
         let text = manifest_text::with_tarballs(&stored.text, &left, &[&stored.text])?;
         let mut rewritten = Pending::with_content(
@@ -301,6 +309,9 @@ pub(super) fn remove(directory: &Directory, entry: &Entry) -> Result<Vec<String>
             &format!("{stem}.json"),
             manifest_text::write(&text, &all)?.as_bytes(),
         )?;
+        // The version did not become newer.
+        let time = UNIX_EPOCH + Duration::from_secs(stored.seconds);
+        rewritten.file.set_modified(time).with_context(|| format!("writing {stem}.json"))?;
         rewritten.settle()?;
         rewritten.appear()?;
     }
@@ -308,40 +319,46 @@ pub(super) fn remove(directory: &Directory, entry: &Entry) -> Result<Vec<String>
     let pieces = entry.pieces.iter().map(|(_, id)| id).filter(|id| !used.contains(id.as_str()));
     for name in std::iter::once(&entry.id).chain(pieces) {
         for file in with_sums(name) {
-            unlink(open, &file)?;
+            discard(&file)?;
         }
         removed.push(name.clone());
     }
     if others.is_empty() {
-        documents(stem).iter().try_for_each(|file| unlink(open, file))?;
+        documents(stem).iter().try_for_each(|file| discard(file))?;
     }
-    relink(directory, entry)?;
+    relink(directory, &entry.name, &latest_of(&entry.name, stem, entry.arch.as_deref()))?;
     sync(open)?;
     Ok(removed)
 }
 
-/// Points the `-latest` links that led to the removed entry to the newest that is left.
-fn relink(directory: &Directory, entry: &Entry) -> Result<()> {
+/// Points the links to the newest version that shares them, and removes those of suffixes that it
+/// does not have: all of them lead to one version.
+pub(super) fn relink(directory: &Directory, name: &str, latest: &str) -> Result<()> {
     let open = directory.handle();
-    let latest = latest_of(&entry.name, stem_of(entry), entry.arch.as_deref());
-    let left = list(directory)?;
-    let mut same = left.iter().filter(|e| {
-        e.name == entry.name && latest_of(&e.name, stem_of(e), e.arch.as_deref()) == latest
+    let mut shared = list(directory)?;
+    shared.retain(|e| {
+        e.name == name
+            && !e.version.is_empty()
+            && latest_of(name, stem_of(e), e.arch.as_deref()) == latest
     });
-    let manifest = same.clone().next().map(|e| format!("{}.json", stem_of(e)));
-    let newest = same.find(|e| e.extension == entry.extension).map(|e| e.id.clone());
-    for (name, target) in
-        [(format!("{latest}{}", entry.extension), newest), (format!("{latest}.json"), manifest)]
-    {
-        if !open.has_link(&name) || open.through().join(&name).exists() {
-            continue;
-        }
+    let newest = shared.first().map(|entry| stem_of(entry).to_owned());
+    let tarball = |extension: &str| {
+        let of_newest = |e: &&Entry| Some(stem_of(e)) == newest.as_deref();
+        shared.iter().filter(of_newest).find(|e| e.extension == extension).map(|e| e.id.clone())
+    };
+    let manifest = newest.as_ref().map(|stem| format!("{stem}{}", naming::MANIFEST));
+    let links = EXTENSIONS.iter().map(|extension| (*extension, tarball(extension)));
+    for (extension, target) in links.chain([(naming::MANIFEST, manifest)]) {
+        let name_of_link = format!("{latest}{extension}");
         match target {
-            Some(target) => link(open, &name, &target)?,
-            None => unlink(open, &name)?,
+            Some(target) if directory.check_link(&name_of_link, name).is_ok() => {
+                link(open, &name_of_link, &target)?;
+            }
+            None if directory.is_own_link(&name_of_link, name) => unlink(open, &name_of_link)?,
+            _ => {}
         }
     }
-    Ok(())
+    sync(open)
 }
 
 fn stem_of(entry: &Entry) -> &str {

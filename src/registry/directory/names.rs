@@ -78,6 +78,11 @@ impl Names {
         Ok(Self { stem, latest: None, suffix: vec![(format, suffix)], image: None })
     }
 
+    /// The names of all tarballs.
+    pub(super) fn tarballs(&self) -> impl Iterator<Item = String> {
+        self.suffix.iter().map(|(_, suffix)| format!("{}.{suffix}", self.stem))
+    }
+
     pub(super) fn tarball(&self, format: Format) -> String {
         let suffix = self
             .suffix
@@ -86,6 +91,20 @@ impl Names {
             .map_or_else(|| format.extension(), |(_, s)| s);
         format!("{}.{suffix}", self.stem)
     }
+}
+
+/// Names of the documents of an artifact, and of their signatures.
+pub(super) fn documents(stem: &str) -> Vec<String> {
+    naming::DOCUMENTS
+        .iter()
+        .map(|suffix| format!("{stem}{suffix}"))
+        .flat_map(|name| signatures(&name).into_iter().chain([name]))
+        .collect()
+}
+
+/// Names of the signatures of a file.
+pub(super) fn signatures(file: &str) -> Vec<String> {
+    naming::SIGNATURES.iter().map(|suffix| format!("{file}{suffix}")).collect()
 }
 
 #[cfg(test)]

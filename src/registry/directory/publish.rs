@@ -6,7 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::entries::{self, StoredVersion};
-use super::{Directory, Pending, link_latest, sync, unlink};
+use super::occupied::{arriving, refuse_other, refuse_unlisted};
+use super::{Directory, Pending, sync, unlink};
 use crate::error::{Result, ResultExt};
 use crate::files;
 use crate::naming;
@@ -46,22 +47,36 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
         entries::place(&versions, &set.name, &set.version, set.arch.as_deref());
     let _lock = directory.lock(&stem)?;
     let stored = versions.iter().find(|stored| stored.stem == stem);
+    if let Some(other) = stored
+        && (!other.is(&set.name, set.arch.as_deref()) || other.version() != set.version)
+    {
+        return Err(refuse_other(directory, other));
+    }
+    directory.check_place(&Place { stem: stem.clone(), latest: latest.clone() }, &set.name)?;
+    let foreign =
+        directory.foreign(&stem, stored, &arriving(set, |role| file_of(&stem, set, role)))?;
+    if !foreign.is_empty() {
+        if directory.existing == Existing::Keep {
+            return Err(refuse_unlisted(directory, &foreign));
+        }
+        report.note(&format!("replacing {}, which no manifest lists", foreign.join(", ")));
+    }
     let (kept, replaced) = match stored {
         Some(stored) => match clash(&stored.published_version(), set)? {
-            None => (Some(stored), None),
+            None => (Some(stored), foreign),
             Some(clash) if directory.existing == Existing::Replace => {
                 report.note(&format!(
                     "replacing {}, which {}",
                     clash.existing(),
                     clash.difference()
                 ));
-                (None, Some(stored))
+                (None, stored.files().into_iter().chain(foreign).collect())
             }
             Some(clash) => {
                 return Err(clash.refuse(&format!("publishing to {}", directory.describe()), &stem));
             }
         },
-        None => (None, None),
+        None => (None, foreign),
     };
     let step = report.step("publishing");
     let total: u64 =
@@ -109,32 +124,18 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
         // Hidden names until here: a stop leaves nothing.
         process::check_stop()?;
         let manifest = Pending::with_content(open, &name, text.as_bytes())?;
-        if replaced.is_some() {
+        if kept.is_none() {
             unlink(open, &name)?;
         }
         appear(open, files, manifest)?;
-        let held = manifest_text::tarballs(&text);
-        if let Some(replaced) = replaced {
-            let new = references.ids();
-            let is_new = |file: &String| {
-                *file == name
-                    || new.iter().any(|id| file == id || file.starts_with(&format!("{id}.sha")))
-            };
-            replaced
-                .files()
-                .iter()
-                .filter(|file| !is_new(file))
-                .try_for_each(|file| unlink(open, file))?;
-        }
+        let new = references.ids();
+        let is_new = |file: &String| {
+            *file == name
+                || new.iter().any(|id| file == id || file.starts_with(&format!("{id}.sha")))
+        };
+        replaced.iter().filter(|file| !is_new(file)).try_for_each(|file| unlink(open, file))?;
         if !set.version.is_empty() {
-            link_latest(
-                open,
-                &latest,
-                &stem,
-                held.iter().map(|tarball| tarball.file.as_str()),
-                false,
-            )?;
-            sync(open)?;
+            entries::relink(directory, &set.name, &latest)?;
         }
     } else {
         report.note(&format!(

@@ -5,35 +5,19 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::entries;
-use super::names::{Names, Numbering};
+use super::names::{Names, Numbering, documents, signatures};
+use super::occupied::{Arriving, holds_bytes, refuse_other, refuse_unlisted};
 use super::pending::Pending;
-use super::{Directory, Lock, link_latest, sync, unlink};
+use super::{Directory, Lock, sync, unlink};
 use crate::archive::{Format, Packed, Summary};
-use crate::error::{ExitCode, Failure, Result};
+use crate::error::Result;
 use crate::naming;
 use crate::process;
 use crate::registry::Registry;
 use crate::registry::options::Existing;
 use crate::report::Report;
-use crate::set::EXTENSIONS;
-use crate::set::Piece;
 use crate::set::manifest::Tarball;
-use crate::set::manifest_text;
 use crate::set::version::NewFiles;
-
-/// Names of the documents of an artifact, and of their signatures.
-pub(super) fn documents(stem: &str) -> Vec<String> {
-    naming::DOCUMENTS
-        .iter()
-        .map(|suffix| format!("{stem}{suffix}"))
-        .flat_map(|name| signatures(&name).into_iter().chain([name]))
-        .collect()
-}
-
-/// Names of the signatures of a file.
-pub(super) fn signatures(file: &str) -> Vec<String> {
-    naming::SIGNATURES.iter().map(|suffix| format!("{file}{suffix}")).collect()
-}
 
 /// An artifact that is being written.
 #[derive(Debug)]
@@ -143,7 +127,10 @@ impl Staged {
         remote: Option<&dyn Registry>,
         report: &Report,
     ) -> Result<Standing> {
-        let Some(mut image) = self.names.image.clone() else { return Ok(Standing::New) };
+        let Some(mut image) = self.names.image.clone() else {
+            self.check_neighbours()?;
+            return Ok(Standing::New);
+        };
         // Builds for two architectures choose their names one after the other.
         let lock = self.directory.wait_for(&format!("{}-latest", image.name))?;
         let versions = entries::stored_versions(&self.directory)?;
@@ -161,39 +148,38 @@ impl Staged {
         let standing = loop {
             image.version = if number == 0 { day.clone() } else { format!("{day}.{number}") };
             let place = entries::place(&versions, &image.name, &image.version, arch);
-            (self.names.stem, self.names.latest) = (place.stem.clone(), Some(place.latest));
+            (self.names.stem, self.names.latest) = (place.stem.clone(), Some(place.latest.clone()));
             let tarballs = self.tarballs(&packed.outputs);
             let arriving = NewFiles::from_tarballs(&tarballs, &packed.sha256);
-            let (standing, here) = match versions.iter().find(|stored| stored.stem == place.stem) {
-                None => match self.unlisted(&tarballs)? {
-                    files if files.is_empty() => (Standing::New, None),
-                    files if existing == Existing::Replace => {
-                        report.note(&format!(
-                            "replacing {}, which no manifest lists",
-                            files.join(", ")
-                        ));
-                        (
-                            Standing::Replaced(
-                                files.iter().flat_map(|file| entries::with_sums(file)).collect(),
-                            ),
-                            None,
-                        )
+            let stored = versions.iter().find(|stored| stored.stem == place.stem);
+            if let Some(other) = stored
+                && (!other.is(&image.name, arch) || other.version() != image.version)
+            {
+                return Err(refuse_other(&self.directory, other));
+            }
+            self.directory.check_place(&place, &image.name)?;
+            let foreign = self.directory.foreign(&place.stem, stored, &self.arriving(&tarballs))?;
+            if !foreign.is_empty() {
+                let files = foreign.join(", ");
+                match (existing, image.numbering) {
+                    (Existing::Replace, _) => {
+                        report.note(&format!("replacing {files}, which no manifest lists"));
                     }
-                    files if image.numbering == Numbering::Daily => {
+                    (Existing::Keep, Numbering::Daily) => {
                         number += 1;
                         report.note(&format!(
-                            "{} exist without a manifest; this build is version {day}.{number}",
-                            files.join(", ")
+                            "{files} exist without a manifest; this build is version {day}.{number}"
                         ));
                         continue;
                     }
-                    files => return Err(self.refuse_unlisted(&files)),
-                },
-                Some(stored)
-                    if !stored.is(&image.name, arch) || stored.version() != image.version =>
-                {
-                    return Err(self.refuse_other(stored));
+                    (Existing::Keep, Numbering::Fixed) => {
+                        return Err(refuse_unlisted(&self.directory, &foreign));
+                    }
                 }
+            }
+            let (standing, here) = match stored {
+                None if foreign.is_empty() => (Standing::New, None),
+                None => (Standing::Replaced(foreign), None),
                 Some(stored) => {
                     let held = stored.published_version();
                     match held.clash(&arriving) {
@@ -201,7 +187,10 @@ impl Staged {
                             (Standing::Same(stored.text.clone()), None)
                         }
                         None => (Standing::Added(stored.text.clone()), None),
-                        clash => (Standing::Replaced(stored.files()), clash),
+                        clash => {
+                            let files = stored.files().into_iter().chain(foreign).collect();
+                            (Standing::Replaced(files), clash)
+                        }
                     }
                 }
             };
@@ -250,49 +239,22 @@ impl Staged {
         Ok(standing)
     }
 
-    /// Files with the names of this version that belong to no version here, except these very
-    /// tarballs: an interrupted publication may have left those.
-    fn unlisted(&self, tarballs: &[Tarball]) -> Result<Vec<String>> {
-        let open = self.directory.handle();
-        let mut found = Vec::new();
-        for extension in EXTENSIONS {
-            let name = format!("{}{extension}", self.names.stem);
-            if open.stat(&name).with_context(|| format!("examining {name}"))?.is_none() {
-                continue;
-            }
-            let same = tarballs.iter().find(|tarball| tarball.file == name);
-            if !same
-                .map_or(Ok(false), |tarball| holds_bytes(&open.through().join(&name), tarball))?
-            {
-                found.push(name);
-            }
-        }
-        Ok(found)
+    fn arriving(&self, tarballs: &[Tarball]) -> Vec<Arriving> {
+        let arriving = |tarball: &Tarball| Arriving {
+            file: tarball.file.clone(),
+            bytes: tarball.bytes,
+            sha256: tarball.sha256.clone(),
+            sha512: tarball.sha512.clone(),
+        };
+        tarballs.iter().map(arriving).collect()
     }
 
-    fn refuse_unlisted(&self, files: &[String]) -> anyhow::Error {
-        let doing = format!("publishing to {}", self.directory.describe());
-        Failure::new(
-            ExitCode::Registry,
-            format!("{doing}: {} exist already, and no manifest lists them", files.join(", ")),
-        )
-        .hint("move them away, or give this image another version: --image-version VERSION")
-        .hint("or replace them: --replace")
-        .into()
-    }
-
-    fn refuse_other(&self, stored: &entries::StoredVersion) -> anyhow::Error {
-        let doing = format!("publishing to {}", self.directory.describe());
-        Failure::new(
-            ExitCode::Registry,
-            format!(
-                "{doing}: the file names {}.* belong to the image {}",
-                stored.stem,
-                stored.describe()
-            ),
-        )
-        .hint("give this image another name or version: --name NAME, --image-version VERSION")
-        .into()
+    /// Refuses an output next to files of others that the build would replace.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub(crate) fn check_neighbours(&self) -> Result<()> {
+        self.directory.check_neighbours(&self.names)
     }
 
     /// Makes the artifact appear: tarballs, checksum files in the form that Ironic reads (`HASH
@@ -360,20 +322,8 @@ impl Staged {
         }
         sync(open)?;
         manifest.appear()?;
-        if let Some(latest) = &self.names.latest {
-            let kept = if let Standing::Added(text) = &standing {
-                manifest_text::tarballs(text)
-            } else {
-                Vec::new()
-            };
-            let files = kept.iter().chain(tarballs).map(|tarball| tarball.file.as_str());
-            link_latest(
-                open,
-                latest,
-                &self.names.stem,
-                files,
-                matches!(standing, Standing::Added(_)),
-            )?;
+        if let (Some(latest), Some(image)) = (&self.names.latest, &self.names.image) {
+            entries::relink(&directory, &image.name, latest)?;
         }
         sync(open)?;
         Ok(published)
@@ -390,7 +340,8 @@ impl Staged {
     ) -> Result<Published> {
         let mut missing: Vec<Pending> = Vec::new();
         for ((_, file), tarball) in std::mem::take(&mut self.files).into_iter().zip(tarballs) {
-            if !holds_bytes(&self.directory.handle().through().join(&file.name), tarball)? {
+            let path = self.directory.handle().through().join(&file.name);
+            if !holds_bytes(&path, tarball.bytes, &tarball.sha512)? {
                 missing.push(file);
             }
         }
@@ -465,11 +416,4 @@ fn number_of(version: &str, day: &str) -> Option<u64> {
         "" => Some(0),
         rest => rest.strip_prefix('.')?.parse().ok(),
     }
-}
-
-/// Whether the file is there with the bytes of the tarball.
-fn holds_bytes(path: &Path, tarball: &Tarball) -> Result<bool> {
-    let same_size =
-        path.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() == tarball.bytes);
-    Ok(same_size && Piece::from_file(path, |_, _| {})?.sha512 == tarball.sha512)
 }

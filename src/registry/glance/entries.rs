@@ -1,13 +1,12 @@
 //! The OS images of a cloud, recognised by osimg's properties, and their removal.
 
-use std::collections::HashSet;
-
 use super::Glance;
 use super::draft::{ARCHITECTURE, EXTENSION, NAME, ROLE, SHA256, TREE, VERSION};
 use super::images::Image;
 use super::images::LINKS;
 use crate::error::{ExitCode, Failure, Result};
 use crate::http::Stop;
+use crate::registry::entry::newest_first;
 use crate::registry::removal::Removal;
 use crate::registry::{Entry, State};
 use crate::set::Kept;
@@ -24,31 +23,16 @@ pub(super) fn list(glance: &Glance) -> Result<Vec<Entry>> {
     let unfinished = glance.images().list(&[("status", UNFINISHED)], doing, Stop::Heed)?;
     images.retain(|image| image.status == "active");
     images.extend(unfinished.into_iter().filter(|image| image.property(ROLE).is_some()));
-    // The newest first; the version decides among those of one second.
-    let age = |image: &Image| {
-        (
-            image.created_at.clone(),
-            image.property(VERSION).unwrap_or_default().to_owned(),
-            image.id.clone(),
-        )
-    };
-    images.sort_by_key(|image| std::cmp::Reverse(age(image)));
-    let mut seen = HashSet::new();
-    Ok(images.iter().map(|image| entry(image, glance.owns(image), &mut seen)).collect())
+    Ok(newest_first(images.iter().map(|image| entry(image, glance.owns(image))).collect()))
 }
 
-/// An owner, a name, an architecture and an extension, of which there is one current version.
-type Line = (Option<String>, String, Option<String>, String);
-
-fn entry(image: &Image, own: bool, seen: &mut HashSet<Line>) -> Entry {
+fn entry(image: &Image, own: bool) -> Entry {
     let name = image.property(NAME).or(image.name.as_deref()).unwrap_or_default().to_owned();
     let extension = image.property(EXTENSION).unwrap_or_default().to_owned();
     let arch = image.property(ARCHITECTURE).map(str::to_owned);
     let state = if image.status != "active" {
         State::Unfinished
-    } else if !image.os_hidden
-        && seen.insert((image.owner.clone(), name.clone(), arch.clone(), extension.clone()))
-    {
+    } else if !image.os_hidden {
         State::Current
     } else {
         State::Older

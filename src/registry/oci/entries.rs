@@ -1,7 +1,7 @@
 //! The images in a repository, found by its tags; and the removal of one.
 
 use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::documents::{
     ARCH, CREATED, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, VERSION,
@@ -10,6 +10,7 @@ use super::index::Index;
 use super::{Oci, digest_of};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::http::Call;
+use crate::registry::entry::newest_first;
 use crate::registry::{Entry, State};
 use crate::set::Role;
 
@@ -84,16 +85,8 @@ fn parts(document: &Document) -> impl Iterator<Item = (&str, &str)> {
 
 pub(super) fn list(oci: &Oci) -> Result<Vec<Entry>> {
     let listing = read_all(oci)?;
-    let mut entries: Vec<Entry> =
-        listing.sets.values().filter_map(|(_, document)| entry(document)).collect();
-    // The newest first; the version decides among those of one second.
-    entries.sort_by(|a, b| (&b.created, &b.version).cmp(&(&a.created, &a.version)));
-    let mut seen = HashSet::new();
-    for entry in &mut entries {
-        if seen.insert((entry.name.clone(), entry.arch.clone(), entry.extension.clone())) {
-            entry.state = State::Current;
-        }
-    }
+    let mut entries =
+        newest_first(listing.sets.values().filter_map(|(_, document)| entry(document)).collect());
     let used: BTreeSet<&str> =
         listing.sets.values().flat_map(|(_, document)| parts(document)).map(|(_, id)| id).collect();
     let orphans = listing.pieces.iter().filter(|(digest, _)| !used.contains(digest.as_str()));
@@ -137,7 +130,7 @@ fn entry(document: &Document) -> Option<Entry> {
         created: own(CREATED).unwrap_or_default(),
         size: Some(tarball.size),
         sha512: tarball.annotations.get(SHA512).cloned(),
-        state: State::Older,
+        state: State::Current,
         visibility: None,
         owner: None,
         own: true,

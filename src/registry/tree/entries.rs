@@ -1,6 +1,5 @@
 //! The images of the tree: listed, and removed.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::stage::{self, adopt, below, put, reuse, sums};
@@ -8,32 +7,31 @@ use super::{STAGE2_TOO, StoredVersion, WebTree};
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
 use crate::registry::directory::{link, sync, unlink};
+use crate::registry::entry::newest_first;
 use crate::registry::{Entry, Removal, State};
-use crate::set::{Role, latest, manifest_text};
+use crate::set::{References, Role, latest, manifest_text};
 
 /// As [`crate::registry::Registry::list`].
 pub(super) fn list(tree: &WebTree) -> Result<Vec<Entry>> {
-    let mut found = Vec::new();
-    for StoredVersion { stem, sets, .. } in tree.stored_versions()? {
-        let (changed, files) = (tree.changed(&stem), files_in(&tree.through(""), &stem));
-        found.extend(sets.into_iter().map(|set| (changed, set, files.clone())));
+    let mut entries = Vec::new();
+    for StoredVersion { stem, text, sets } in tree.stored_versions()? {
+        let (made, files) = (tree.changed(&stem, &text), files_in(&tree.through(""), &stem));
+        entries.extend(sets.into_iter().map(|set| entry(set, made, files.clone())));
     }
-    // The newest first; the version decides among those of one second.
-    found.sort_by(|(a, x, _), (b, y, _)| (b, &y.version).cmp(&(a, &x.version)));
-    let mut seen = BTreeSet::new();
-    let entries = found.into_iter().map(|(seconds, set, files)| Entry {
-        state: if seen.insert((set.name.clone(), set.arch.clone(), set.extension.clone())) {
-            State::Current
-        } else {
-            State::Older
-        },
-        created: calendar::rfc3339(seconds),
+    Ok(newest_first(entries))
+}
+
+fn entry(set: References, made: i64, files: Vec<String>) -> Entry {
+    let pieces = Role::ALL
+        .into_iter()
+        .filter(|role| *role != Role::Tarball)
+        .filter_map(|role| Some((role, set.role(role)?.id.clone())))
+        .collect();
+    Entry {
+        state: State::Current,
+        created: calendar::rfc3339(made),
         size: Some(set.tarball.size),
-        pieces: Role::ALL
-            .into_iter()
-            .filter(|role| *role != Role::Tarball)
-            .filter_map(|role| Some((role, set.role(role)?.id.clone())))
-            .collect(),
+        pieces,
         name: set.name,
         version: set.version,
         arch: set.arch,
@@ -44,8 +42,25 @@ pub(super) fn list(tree: &WebTree) -> Result<Vec<Entry>> {
         owner: None,
         own: true,
         files,
-    });
-    Ok(entries.collect())
+    }
+}
+
+/// Points the link to the newest version that shares it; removes it when there is none.
+pub(super) fn relink(tree: &WebTree, name: &str, link_name: &str) -> Result<()> {
+    let open = tree.directory.handle();
+    let stem =
+        |entry: &Entry| entry.id.strip_suffix(&entry.extension).unwrap_or(&entry.id).to_owned();
+    let shares = |entry: &Entry| {
+        entry.name == name
+            && !entry.version.is_empty()
+            && latest(name, &stem(entry), entry.arch.as_deref()) == link_name
+    };
+    match list(tree)?.iter().find(|entry| shares(entry)) {
+        Some(newest) => link(open, link_name, &stem(newest))?,
+        None if tree.directory.is_own_link(link_name, name) => unlink(open, link_name)?,
+        None => {}
+    }
+    sync(open)
 }
 
 /// As [`crate::registry::Registry::remove`].
@@ -65,8 +80,10 @@ pub(super) fn remove(tree: &WebTree, entry: &Entry) -> Result<Removal> {
         )
         .into());
     };
+    let _names = tree.directory.wait_for(&format!("{}-latest", entry.name))?;
     let _lock = tree.directory.lock(&stem)?;
     let home = tree.through(&stem);
+    let changed = tree.changed(&stem, &text);
     sets.retain(|set| set.tarball.id != entry.id);
     let removed = if sets.is_empty() {
         stage::discard(tree, &stem)?;
@@ -87,24 +104,13 @@ pub(super) fn remove(tree: &WebTree, entry: &Entry) -> Result<Removal> {
         for set in &sets {
             left = manifest_text::with(&left, set)?;
         }
-        put(&stage.path().join(format!("{stem}.json")), &left)?;
+        let manifest = stage.path().join(format!("{stem}.json"));
+        put(&manifest, &left)?;
+        stage::date(&manifest, changed)?;
         stage::appear(tree, stage, &stem)?;
         vec![entry.id.clone()]
     };
-    let (open, latest) =
-        (tree.directory.handle(), latest(&entry.name, &stem, entry.arch.as_deref()));
-    if open.has_link(&latest) && !tree.through(&latest).exists() {
-        let shares = |left: &Entry| (&left.name, &left.arch) == (&entry.name, &entry.arch);
-        match list(tree)?.into_iter().find(shares) {
-            Some(newest) => link(
-                open,
-                &latest,
-                newest.id.strip_suffix(&newest.extension).unwrap_or(&newest.id),
-            )?,
-            None => unlink(open, &latest)?,
-        }
-    }
-    sync(open)?;
+    relink(tree, &entry.name, &latest(&entry.name, &stem, entry.arch.as_deref()))?;
     Ok(removed.into())
 }
 

@@ -24,7 +24,6 @@ mod publish;
 mod stage;
 
 use anyhow::Context;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -70,7 +69,7 @@ impl StoredVersion {
     fn published_version(&self, tree: &WebTree) -> PublishedVersion {
         let place = tree.shown(&self.stem);
         let mut held = PublishedVersion {
-            created: calendar::rfc3339(tree.changed(&self.stem)),
+            created: calendar::rfc3339(tree.changed(&self.stem, &self.text)),
             tree: manifest_text::tree(&self.text),
             files: Vec::new(),
         };
@@ -129,8 +128,11 @@ impl WebTree {
         self.directory.path().join(name)
     }
 
-    /// When the image of that directory was published, in seconds since 1970.
-    fn changed(&self, stem: &str) -> i64 {
+    /// When the image of that directory was built or else published, in seconds since 1970.
+    fn changed(&self, stem: &str, manifest: &str) -> i64 {
+        if let Some(started) = manifest_text::started(manifest) {
+            return i64::try_from(started).unwrap_or(0);
+        }
         let time = self
             .through(stem)
             .join(format!("{stem}.json"))
@@ -167,14 +169,7 @@ impl WebTree {
         sets.retain(|set| {
             set.kind == Kind::Http && set.registry.starts_with("tree:") && stays(set, stem)
         });
-        // References to other trees do not count, unless the whole tree was moved.
-        if sets.iter().any(|set| self.is_own(&set.registry)) {
-            sets.retain(|set| self.is_own(&set.registry));
-        }
-        let mut seen = BTreeSet::new();
-        sets.reverse();
-        sets.retain(|set| seen.insert(set.tarball.id.clone()));
-        sets.reverse();
+        let mut sets = References::of_place(sets, |registry| self.is_own(registry));
         let arch = manifest_text::text(&text, "arch");
         for set in &mut sets {
             set.arch = set.arch.take().or_else(|| arch.clone());

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
+use super::entries;
 use super::stage::{self, adopt, below, hard_link, put, reuse, sums};
 use super::{KERNEL, RAMDISK, STAGE2, STAGE2_TOO, WebTree, place, place_among};
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
 use crate::installer::treeinfo::{Checksum, Release, TreeInfo, TreePath};
-use crate::registry::directory::{clash, holds, joined, link, sync};
+use crate::registry::directory::{clash, holds, joined};
 use crate::registry::options::Existing;
 use crate::report::{Report, Unit};
 use crate::set::{EXTENSIONS, Kind, Made, Place, Reference, References, Role, Set, manifest_text};
@@ -79,8 +80,7 @@ fn write(
     put(&stage.path().join(format!("{stem}.json")), text)?;
     stage::appear(tree, stage, stem)?;
     if !set.version.is_empty() {
-        link(tree.directory.handle(), &place.latest, stem)?;
-        sync(tree.directory.handle())?;
+        entries::relink(tree, &set.name, &place.latest)?;
     }
     step.finish(stem);
     Ok(())
@@ -112,6 +112,7 @@ pub(super) fn publish(tree: &WebTree, set: &Set, report: &Report) -> Result<Refe
     if before.is_none_or(|stored| stored.sets.is_empty()) && tree.existing != Existing::Replace {
         refuse_foreign(tree, &place.stem, set)?;
     }
+    tree.directory.check_link(&place.latest, &set.name)?;
     let references = references(tree, &place.stem, set)?;
     // The manifest is the same, no matter which pieces were sent this time.
     let mut settled = references.clone();

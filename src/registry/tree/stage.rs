@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs::{File, Metadata, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::WebTree;
 use crate::error::{ExitCode, Failure, Result};
@@ -168,6 +169,14 @@ pub(super) fn hard_link(from: &Path, to: &Path) -> Result<()> {
 
 pub(super) fn put(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Gives a rewritten manifest the time of the former one: the version did not become newer.
+pub(super) fn date(path: &Path, seconds: i64) -> Result<()> {
+    let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    File::open(path)
+        .and_then(|file| file.set_modified(time))
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 /// Makes all of a directory durable, and readable for a web server.
