@@ -18,6 +18,7 @@ use crate::deploy::preflight::{
 };
 use crate::deploy::rollout::{Extent, Plan, Rollout, roll_out};
 use crate::error::{ExitCode, Failure, Result};
+use crate::installer::ImageRelease;
 use crate::installer::kickstart::{self, Options, Tarball, Template};
 use crate::recipe::{Settings, parse_duration};
 use crate::report::Report;
@@ -366,7 +367,11 @@ impl Deploy {
             }
         };
         let template = match &self.kickstart {
-            Some(path) => kickstart::load(path, tarball.as_ref())?,
+            Some(path) => kickstart::load(
+                path,
+                tarball.as_ref(),
+                Some(&ImageRelease::recorded(Path::new(&self.image))),
+            )?,
             None => {
                 let settings =
                     self.settings.as_deref().map(Settings::load).transpose()?.unwrap_or_default();

@@ -372,7 +372,7 @@ fn check_template(bytes: &[u8], about: &str, remarks: &mut Vec<Remark>) {
         remarks.push(Remark::error(format!("{about} is not UTF-8"), "save it as UTF-8"));
         return;
     };
-    match Template::from_user(text, about, None) {
+    match Template::from_user(text, about, None, None) {
         Ok(template) => remarks.extend(template.advice().iter().map(|advice| {
             let fix = advice.fix.clone().unwrap_or_else(|| "look at the template".into());
             Remark::warning(advice.at(about), fix)

@@ -2,8 +2,11 @@
 //! loader's EFI directory and runs the image's own tools, and both are named and made by the
 //! distribution.
 
+use std::path::Path;
+
 use crate::installer::treeinfo::Release;
-use crate::set::Set;
+use crate::set::{LARGEST_MANIFEST, Set, manifest_text};
+use crate::{archive, files};
 
 /// The image's side: `ID` and `VERSION_ID` of its os-release, and its architecture.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +24,21 @@ impl ImageRelease {
     #[must_use]
     pub fn from_set(set: &Set) -> Self {
         Self { id: set.os_distro.clone(), version: set.os_version.clone(), arch: set.arch.clone() }
+    }
+
+    /// The release in a manifest: `path`, or the one next to the tarball `path`. Empty if there is
+    /// none.
+    pub(crate) fn recorded(path: &Path) -> Self {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let manifest = match archive::suffix(&name) {
+            Some(suffix) => path.with_file_name(format!("{}.json", name.trim_end_matches(suffix))),
+            None => path.to_owned(),
+        };
+        let Ok(text) = files::read_text(&manifest, LARGEST_MANIFEST) else {
+            return Self::default();
+        };
+        let (id, version) = manifest_text::os_release(&text);
+        Self { id, version, arch: manifest_text::arch(&text) }
     }
 }
 

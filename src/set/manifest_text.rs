@@ -4,6 +4,7 @@
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::manifest::Tarball;
@@ -53,6 +54,17 @@ pub(crate) fn arch(text: &str) -> Option<String> {
         arch: Option<String>,
     }
     serde_json::from_str::<Head>(text).ok()?.arch
+}
+
+/// The distribution and release of the image, as the build recorded them.
+pub(crate) fn os_release(text: &str) -> (Option<String>, Option<String>) {
+    #[derive(Deserialize, Default)]
+    struct Head {
+        #[serde(default)]
+        os_release: BTreeMap<String, String>,
+    }
+    let mut os_release = serde_json::from_str::<Head>(text).unwrap_or_default().os_release;
+    (os_release.remove("ID"), os_release.remove("VERSION_ID"))
 }
 
 /// The manifest with these references; earlier ones of the same tarball in the same registry are

@@ -5,6 +5,8 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 use std::collections::BTreeMap;
 
 use super::options::Tarball;
+use super::sections::{Section, split};
+use super::syntax::{self, Releases};
 use super::{Source, Trust, Values};
 use crate::archive::SUFFIXES;
 
@@ -96,7 +98,7 @@ pub(super) fn render(
 }
 
 /// Everything that is wrong or odd about a template.
-pub(super) fn judge(text: &str) -> Judgement {
+pub(super) fn judge(text: &str, releases: &Releases) -> Judgement {
     let mut found = Judgement::default();
     let environment = Environment::new();
     let undeclared = match environment.template_from_str(text) {
@@ -159,7 +161,7 @@ pub(super) fn judge(text: &str) -> Judgement {
         )),
     }
     if found.errors.is_empty() {
-        structure(text, &mut found);
+        structure(text, releases, &mut found);
     }
     found
 }
@@ -217,13 +219,7 @@ fn own_cure(name: &str) -> &'static str {
     }
 }
 
-/// A section of a kickstart file.
-struct Section<'a> {
-    name: &'a str,
-    body: String,
-}
-
-fn structure(text: &str, found: &mut Judgement) {
+fn structure(text: &str, releases: &Releases, found: &mut Judgement) {
     let values = |source| Values {
         liveimg_url: if source == Source::Tree {
             "http://osimg.invalid/tree/".into()
@@ -285,6 +281,17 @@ fn structure(text: &str, found: &mut Judgement) {
         let command = rendered_line.split_whitespace().next().unwrap_or_default();
         text.lines().position(|l| l.split_whitespace().next() == Some(command)).map(|at| at + 1)
     };
+    let place = |line: &str| text.lines().position(|l| l.trim() == line).map(|at| at + 1);
+    let headers = sections.iter().map(|section| section.header);
+    for line in commands.iter().copied().chain(headers) {
+        if let Some(problem) = syntax::problem(line, releases) {
+            found.errors.push(Advice::new(
+                place(line).or_else(|| of_template(line)),
+                problem,
+                "Anaconda would stop there; see the kickstart reference of the image's release",
+            ));
+        }
+    }
     let sources =
         ["liveimg", "url", "nfs", "cdrom", "harddrive", "hmc", "ostreesetup", "ostreecontainer"];
     match commands.iter().find(|line| {
@@ -341,50 +348,6 @@ fn says(body: &str, status: &str) -> bool {
             .or_else(|| rest.strip_prefix('='))
             .is_some_and(|value| value.starts_with(status))
     })
-}
-
-type Parts<'a> = (Vec<Section<'a>>, Vec<&'a str>);
-
-/// Sections, and the commands outside of them.
-fn split(kickstart: &str) -> Result<Parts<'_>, (String, &str)> {
-    let mut sections = Vec::new();
-    let mut commands = Vec::new();
-    let mut open: Option<(Section<'_>, &str)> = None;
-    for line in kickstart.lines() {
-        let first = line.split_whitespace().next().unwrap_or_default();
-        let begins = [
-            "%pre",
-            "%post",
-            "%onerror",
-            "%packages",
-            "%addon",
-            "%traceback",
-            "%pre-install",
-            "%certificate",
-        ]
-        .contains(&first);
-        match (&mut open, first) {
-            (Some(_), "%end") => sections.extend(open.take().map(|(section, _)| section)),
-            (None, "%end") => return Err(("%end ends no section".into(), line.trim_end())),
-            (Some((section, header)), _) if begins => {
-                return Err((format!("{} is not ended before {first}", section.name), header));
-            }
-            (Some((section, _)), _) => {
-                section.body.push_str(line);
-                section.body.push('\n');
-            }
-            (None, _) if begins => {
-                open = Some((Section { name: first, body: String::new() }, line.trim_end()))
-            }
-            (None, "") => {}
-            (None, _) if first.starts_with('#') => {}
-            (None, _) => commands.push(line.trim()),
-        }
-    }
-    match open {
-        Some((section, header)) => Err((format!("{} is never ended", section.name), header)),
-        None => Ok((sections, commands)),
-    }
 }
 
 /// The checksums that a template gives the tarball, as Ironic renders it.

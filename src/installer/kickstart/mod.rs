@@ -8,6 +8,8 @@
 
 mod check;
 mod options;
+mod sections;
+mod syntax;
 mod write;
 
 #[cfg(test)]
@@ -18,6 +20,7 @@ pub use options::{Authority, Options, Tarball};
 
 use std::path::Path;
 
+use super::ImageRelease;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::recipe::InstallSettings;
 use crate::report::Report;
@@ -74,7 +77,7 @@ impl Template {
         let text = write::template(options)?;
         // The same check as for a user's template; it finds nothing unless an option broke the
         // form.
-        let judged = check::judge(&text);
+        let judged = check::judge(&text, &syntax::Releases::Any);
         match judged.errors.first() {
             None => Ok(Self { text, advice: judged.advice }),
             Some(error) => Err(Failure::new(
@@ -86,12 +89,18 @@ impl Template {
     }
 
     /// A user's own template; `file` is its name in messages. Its `liveimg` line gets the tarball's
-    /// checksum unless it has it.
+    /// checksum unless it has it. Its commands are those of the image's release; of any release if
+    /// there is no image.
     ///
     /// # Errors
     /// With every reason for which Ironic or Anaconda would refuse it, each with its line.
-    pub fn from_user(text: &str, file: &str, tarball: Option<&Tarball>) -> Result<Self> {
-        let mut judged = check::judge(text);
+    pub fn from_user(
+        text: &str,
+        file: &str,
+        tarball: Option<&Tarball>,
+        image: Option<&ImageRelease>,
+    ) -> Result<Self> {
+        let mut judged = check::judge(text, &syntax::Releases::of(image));
         let text = match tarball {
             Some(tarball) => check::with_checksum(text, tarball, &mut judged),
             None => text.to_owned(),
@@ -151,7 +160,7 @@ pub fn for_set(
 ) -> Result<Piece> {
     let tarball = Tarball { sha256: set.tarball.piece.sha256.clone(), format: set.tarball.format };
     let template = match own {
-        Some(path) => load(path, Some(&tarball))?,
+        Some(path) => load(path, Some(&tarball), Some(&ImageRelease::from_set(set)))?,
         None => Template::ours(&Options::from_settings(install, Some(tarball))?)?,
     };
     for advice in template.advice() {
@@ -169,9 +178,13 @@ pub fn for_set(
 ///
 /// # Errors
 /// When it cannot be read, or as [`Template::from_user`].
-pub fn load(path: &Path, tarball: Option<&Tarball>) -> Result<Template> {
+pub fn load(
+    path: &Path,
+    tarball: Option<&Tarball>,
+    image: Option<&ImageRelease>,
+) -> Result<Template> {
     let doing = format!("reading the kickstart template {}", path.display());
     let text =
         crate::files::read_text(path, crate::files::TEXT).or_fail(ExitCode::Recipe, doing)?;
-    Template::from_user(&text, &path.display().to_string(), tarball)
+    Template::from_user(&text, &path.display().to_string(), tarball, image)
 }

@@ -228,20 +228,22 @@ curl -d '{"agent_token": "{{ ks_options.agent_token }}", "agent_status": "end"}'
 "#;
 
 fn refused(text: &str) -> String {
-    let error = Template::from_user(text, "my.ks", Some(&tarball(Format::Tgz))).expect_err(text);
+    let error =
+        Template::from_user(text, "my.ks", Some(&tarball(Format::Tgz)), None).expect_err(text);
     crate::error::render(&error)
 }
 
 #[test]
 fn a_persons_template_gets_the_checksum_and_stays_as_it_is_otherwise() {
-    let template = Template::from_user(GOOD, "my.ks", Some(&tarball(Format::Tgz))).unwrap();
+    let template = Template::from_user(GOOD, "my.ks", Some(&tarball(Format::Tgz)), None).unwrap();
     let line = format!(
         "liveimg --url {{{{ ks_options.liveimg_url }}}} --checksum={}",
         "0123456789abcdef".repeat(4)
     );
     assert_eq!(template.text(), GOOD.replace("liveimg --url {{ ks_options.liveimg_url }}", &line));
     assert_eq!(template.advice(), []);
-    let same = Template::from_user(template.text(), "my.ks", Some(&tarball(Format::Tgz))).unwrap();
+    let same =
+        Template::from_user(template.text(), "my.ks", Some(&tarball(Format::Tgz)), None).unwrap();
     assert_eq!(same.text(), template.text());
 }
 
@@ -320,7 +322,7 @@ fn what_only_deserves_a_look_is_no_error() {
     ];
     for (text, expected) in cases {
         let template =
-            Template::from_user(&text, "my.ks", Some(&tarball(Format::Tgz))).expect(&text);
+            Template::from_user(&text, "my.ks", Some(&tarball(Format::Tgz)), None).expect(&text);
         assert!(
             template.advice().iter().any(|a| a.text.contains(expected)),
             "{expected}: {:?}",

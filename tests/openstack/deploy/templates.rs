@@ -226,20 +226,20 @@ fn templates_are_accepted_and_refused_exactly_as_by_ironic() {
         good.clone(),
         good.replace("ks_options.agent_token", "ks_options.token"),
         good.replace("{{ ks_options.heartbeat_url }}", "http://elsewhere.example/"),
-        good.replace("cmdline\n", "cmdline {{ hostname }}\n"),
-        good.replace("cmdline\n", "cmdline {% if x %}\n"),
-        good.replace("cmdline\n", "cmdline {{ ks_options.liveimg_url | nosuchfilter }}\n"),
-        good.replace("cmdline\n", "cmdline {% for x in [1, 2] %}{{ x }}{% endfor %}\n"),
+        good.replace("cmdline\n", "cmdline # {{ hostname }}\n"),
+        good.replace("cmdline\n", "cmdline # {% if x %}\n"),
+        good.replace("cmdline\n", "cmdline # {{ ks_options.liveimg_url | nosuchfilter }}\n"),
+        good.replace("cmdline\n", "cmdline # {% for x in [1, 2] %}{{ x }}{% endfor %}\n"),
         good.replace(
             "cmdline\n",
-            "cmdline {% if ks_options.other is defined %}{{ ks_options.other }}{% endif %}\n",
+            "cmdline # {% if ks_options.other is defined %}{{ ks_options.other }}{% endif %}\n",
         ),
-        good.replace("cmdline\n", "cmdline {% if ks_options.is_source_a_path %}x{% endif %}\n"),
+        good.replace("cmdline\n", "cmdline # {% if ks_options.is_source_a_path %}x{% endif %}\n"),
         good.replace("cmdline\n", "{# {{ not_a_variable }} #}\ncmdline\n"),
     ];
     let texts: Vec<&str> = cases.iter().map(String::as_str).collect();
     for (text, answer) in cases.iter().zip(ironic(&texts)) {
-        let ours = Template::from_user(text, "my.ks", None);
+        let ours = Template::from_user(text, "my.ks", None, None);
         // A filter that only one of the two knows gives a warning, not an error: osimg knows fewer.
         let unsure =
             ours.as_ref().is_ok_and(|t| t.advice().iter().any(|a| a.text.contains("cannot try")));
@@ -271,7 +271,8 @@ fn the_callback_of_a_node_trusts_the_authority_in_the_settings() {
     ]);
     assert!(output.status.success(), "{}", messages(&output));
     let template =
-        Template::from_user(&String::from_utf8(output.stdout).unwrap(), "os.ks", None).unwrap();
+        Template::from_user(&String::from_utf8(output.stdout).unwrap(), "os.ks", None, None)
+            .unwrap();
     let rendered = template
         .render(&Values {
             liveimg_url: "http://h.example/os.tgz".into(),
