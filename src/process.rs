@@ -289,7 +289,8 @@ mod tests {
 
     #[test]
     fn the_mask_of_ignored_signals_is_read() {
-        let status = "Name:\tosimg\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000440\n";
+        let status = "Name:\tosimg\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n\
+            SigCgt:\t0000000000000440\n";
         assert_eq!(ignored_signals(status), 1 << 12 | 1);
         assert_eq!(ignored_signals(""), 0);
     }

@@ -1,5 +1,5 @@
-//! OCI image layouts (<https://github.com/opencontainers/image-spec/blob/main/image-layout.md>): one
-//! layer, which is the tgz itself, so that no bytes are compressed again.
+//! OCI image layouts (<https://github.com/opencontainers/image-spec/blob/main/image-layout.md>).
+//! The one layer is the tgz itself, so that no bytes are compressed again.
 
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -75,7 +75,8 @@ pub fn complete(directory: &Path, layer: &Layer<'_>, architecture: &str) -> Resu
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
         "config": config,
-        "layers": [{ "mediaType": LAYER_TYPE, "digest": format!("sha256:{}", layer.sha256), "size": layer.bytes }],
+        "layers": [{ "mediaType": LAYER_TYPE, "digest": format!("sha256:{}", layer.sha256),
+            "size": layer.bytes }],
         "annotations": { "org.opencontainers.image.created": created },
     });
     let mut manifest = blob(&blobs, MANIFEST_TYPE, &manifest).with_context(doing)?;

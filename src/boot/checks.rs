@@ -87,7 +87,10 @@ state() {
     done
     echo "$state"
 }
-failed() { systemctl list-units --state=failed --plain --no-legend --full | while read -r unit _; do echo "$unit"; done; }
+failed() {
+    systemctl list-units --state=failed --plain --no-legend --full |
+        while read -r unit _; do echo "$unit"; done
+}
 units() { for unit in@UNITS@; do echo "$unit $(systemctl is-active "$unit")"; done; }
 selinux() {
     [ -e /sys/fs/selinux/enforce ] || { echo disabled; return 0; }
@@ -115,7 +118,10 @@ section labels labels
 section rpm timeout 180 @VERIFY@
 section denials denials
 tries=0
-while [ $tries -lt 30 ] && ! ls -l /proc/[0-9]*/fd/0 | grep -q 'ttyS0$'; do tries=$((tries + 1)); sleep 1; done
+while [ $tries -lt 30 ] && ! ls -l /proc/[0-9]*/fd/0 | grep -q 'ttyS0$'; do
+    tries=$((tries + 1))
+    sleep 1
+done
 sleep 2
 echo; echo "@osimg done"
 sync

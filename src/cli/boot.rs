@@ -29,7 +29,8 @@ pub(super) struct Boot {
     #[arg(long = "unit", value_name = "UNIT", value_parser = unit)]
     units: Vec<String>,
     /// Memory of the machine in MiB
-    #[arg(long, value_name = "MIB", default_value = "2048", value_parser = clap::value_parser!(u32).range(256..=1_048_576))]
+    #[arg(long, value_name = "MIB", default_value = "2048",
+        value_parser = clap::value_parser!(u32).range(256..=1_048_576))]
     memory: u32,
     /// SELinux in the booted kernel
     #[arg(long, value_enum, value_name = "MODE", default_value = "as-is")]

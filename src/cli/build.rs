@@ -82,11 +82,13 @@ pub(super) struct Build {
     #[arg(long, value_parser = super::shared::isolation(), value_name = "KIND")]
     isolation: Option<Isolation>,
     /// The /dev that scriptlets see
-    #[arg(long = "dev", value_parser = super::shared::devices(), default_value = "private", value_name = "KIND")]
+    #[arg(long = "dev", value_parser = super::shared::devices(), default_value = "private",
+        value_name = "KIND")]
     devices: Devices,
     /// Documents to write next to the tarball: spdx, cyclonedx, provenance, or none [default: all
     /// three]
-    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = ["spdx", "cyclonedx", "provenance", "none"])]
+    #[arg(long, value_name = "KIND", value_delimiter = ',',
+        value_parser = ["spdx", "cyclonedx", "provenance", "none"])]
     sbom: Vec<String>,
     /// Sign the artifact with minisign:FILE or openpgp:FILE (can be repeated)
     #[arg(long, value_name = "SCHEME:FILE")]

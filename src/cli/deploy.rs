@@ -98,7 +98,8 @@ pub(super) struct Deploy {
     #[arg(long, value_name = "ARGUMENTS")]
     kernel_append_params: Option<String>,
     /// The size of the root file system, which Ironic requires; the kickstart decides, not this
-    #[arg(long, value_name = "GIB", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "GIB", default_value = "10",
+        value_parser = clap::value_parser!(u32).range(1..))]
     root_gb: u32,
     /// The project, or its id, that Ironic's conductor uses to read Glance
     #[arg(long, value_name = "PROJECT", default_value = "service")]

@@ -64,7 +64,8 @@ impl Images {
         entries.retain(|entry| self.name.as_ref().is_none_or(|name| name == &entry.name));
         if json {
             let value = json!({
-                "registry": registry.describe(), "images": entries, "removed": removal.removed, "kept": removal.kept,
+                "registry": registry.describe(), "images": entries, "removed": removal.removed,
+                "kept": removal.kept,
             });
             super::print_json(report, &value)?;
         } else {

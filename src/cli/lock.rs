@@ -105,7 +105,8 @@ impl LockArgs {
         write(&path, &lock.print()?)?;
         let change = Change::between(before.as_ref(), &lock);
         if json {
-            let value = json!({ "lock": path, "packages": lock.packages().count(), "added": change.added, "removed": change.removed });
+            let value = json!({ "lock": path, "packages": lock.packages().count(),
+                "added": change.added, "removed": change.removed });
             super::print_json(report, &value)?;
         } else {
             if before.is_some() {

@@ -45,7 +45,8 @@ const EXIT_CODES: &str = "Exit codes: 0 done; 1 unexpected; 2 usage; 3 recipe or
 
 /// Builds OS tarballs for bare metal.
 #[derive(Debug, Parser)]
-#[command(name = "osimg", version, about, max_term_width = 100, help_expected = true, after_help = EXIT_CODES)]
+#[command(name = "osimg", version, about, max_term_width = 100, help_expected = true,
+    after_help = EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
     talk: Talk,

@@ -124,7 +124,12 @@ impl Pack {
             bytes(summary.bytes),
             bytes(written.bytes)
         ));
-        self.print(report, json, &json!({ "path": self.output, "image": written, "summary": summary, "labels": labels.description }))
+        self.print(
+            report,
+            json,
+            &json!({ "path": self.output, "image": written, "summary": summary,
+                "labels": labels.description }),
+        )
     }
 
     /// Writes an OCI layout, whose layer is a tgz.
@@ -169,7 +174,12 @@ impl Pack {
             bytes(summary.bytes),
             bytes(packed.bytes)
         ));
-        self.print(report, json, &json!({ "path": self.output, "layer": packed, "summary": summary, "labels": labels.description }))
+        self.print(
+            report,
+            json,
+            &json!({ "path": self.output, "layer": packed, "summary": summary,
+                "labels": labels.description }),
+        )
     }
 
     /// Packs as the options of the command line say.

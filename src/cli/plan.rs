@@ -28,7 +28,8 @@ pub(super) struct PlanArgs {
     #[arg(long, conflicts_with = "expand")]
     resolve: bool,
     /// The /dev that scriptlets would see
-    #[arg(long = "dev", value_parser = super::shared::devices(), default_value = "private", value_name = "KIND")]
+    #[arg(long = "dev", value_parser = super::shared::devices(), default_value = "private",
+        value_name = "KIND")]
     devices: Devices,
 }
 
@@ -70,10 +71,13 @@ impl PlanArgs {
                 "formats": decided.formats,
                 "scripts": scripts,
                 "resolved": resolved.as_ref().map(resolve::json),
-                "keys": keys(&decided.recipe.settings.packages, &lowered.transactions).unwrap_or_default(),
+                "keys": keys(&decided.recipe.settings.packages, &lowered.transactions)
+                    .unwrap_or_default(),
                 "package_manager": package_manager(&decided.recipe.settings.packages),
-                "sandbox": outlines.as_ref().map_or_else(|_| Vec::new(), |outlines| sandbox(outlines)),
-                "commands": outlines.as_ref().map_or_else(|_| Vec::new(), |outlines| commands(outlines)),
+                "sandbox": outlines.as_ref().map_or_else(|_| Vec::new(),
+                    |outlines| sandbox(outlines)),
+                "commands": outlines.as_ref().map_or_else(|_| Vec::new(),
+                    |outlines| commands(outlines)),
                 "refused": outlines.as_ref().err().map(|error| explain(error).message),
             });
             super::print_json(report, &value)?;

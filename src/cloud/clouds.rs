@@ -276,12 +276,16 @@ mod tests {
 
     #[test]
     fn without_keystone_one_address_is_that_of_every_service_that_has_no_other() {
-        let text = "clouds: {x: {auth_type: http_basic, auth: {username: u, password: hunter2, endpoint: 'http://m:6385/'}},
-            y: {auth_type: none, auth: {endpoint: 'http://m:6385'}, image_endpoint_override: 'http://g'}}";
+        let text = "clouds: {
+            x: {auth_type: http_basic,
+                auth: {username: u, password: hunter2, endpoint: 'http://m:6385/'}},
+            y: {auth_type: none, auth: {endpoint: 'http://m:6385'},
+                image_endpoint_override: 'http://g'}}";
         let files = [("clouds.yaml", text)];
         let cloud = load(Some("x"), &[], &files).expect("a cloud");
         assert!(
-            matches!(&cloud.auth, Auth::Basic { user, password } if user == "u" && password.reveal() == "hunter2"),
+            matches!(&cloud.auth,
+                Auth::Basic { user, password } if user == "u" && password.reveal() == "hunter2"),
             "{cloud:?}"
         );
         assert_eq!(

@@ -3,7 +3,8 @@
 //! `/etc/default/grub` for a boot loader that makes its menu itself, `/etc/kernel/cmdline` and the
 //! entries of the Boot Loader Specification for kernel-install. The second is only changed, never
 //! made: a kernel-install that finds it takes nothing else, and every later kernel of a node would
-//! lose its root file system. See <https://uapi-group.org/specifications/specs/boot_loader_specification/>.
+//! lose its root file system. See
+//! <https://uapi-group.org/specifications/specs/boot_loader_specification/>.
 
 use std::path::Path;
 

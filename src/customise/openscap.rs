@@ -114,7 +114,8 @@ fn tailoring(settings: &OpenScap, datastream: &str) -> String {
     };
     let mut text = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
-         <xccdf:Tailoring xmlns:xccdf=\"http://checklists.nist.gov/xccdf/1.2\" id=\"xccdf_osbuild_tailoring_default\">\n\
+         <xccdf:Tailoring xmlns:xccdf=\"http://checklists.nist.gov/xccdf/1.2\" \
+         id=\"xccdf_osbuild_tailoring_default\">\n\
          \x20 <xccdf:benchmark href=\"{datastream}\"/>\n\
          \x20 <xccdf:version time=\"1970-01-01T00:00:00\">1</xccdf:version>\n\
          \x20 <xccdf:Profile id=\"{profile}{SUFFIX}\" extends=\"{profile}\">\n\

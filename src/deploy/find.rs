@@ -407,9 +407,8 @@ mod tests {
             &Choice { mode: Some(Mode::Oci), ..Choice::default() },
         )
         .expect("found");
-        assert!(
-            matches!(oci, Found::Image { image, .. } if image.source.starts_with("oci://r/os-1.tgz@sha256:"))
-        );
+        assert!(matches!(oci, Found::Image { image, .. }
+                if image.source.starts_with("oci://r/os-1.tgz@sha256:")));
     }
 
     #[test]

@@ -446,7 +446,8 @@ mod tests {
         );
         assert_eq!(
             lines[1],
-            "baremetal node set 'node 1' --driver-info deploy_kernel=http://h/vmlinuz --driver-info deploy_ramdisk=http://h/initrd"
+            "baremetal node set 'node 1' --driver-info deploy_kernel=http://h/vmlinuz \
+            --driver-info deploy_ramdisk=http://h/initrd"
         );
         assert!(
             lines[2].contains(r"--instance-info 'image_source=http://h/it'\''s.tgz'"),

@@ -12,7 +12,8 @@ const AUTHORITY: &str = "pass the authority that signed its certificate (a PEM f
                          or SSL_CERT_FILE; for a cloud, cacert in clouds.yaml";
 const PLAIN: &str =
     "that port uses plain HTTP or belongs to another service: check the address and its port";
-const BROKE: &str = "the connection broke: is the service running? if the port uses TLS, write https:// in the \
+const BROKE: &str = "the connection broke: is the service running? if the port uses TLS, write \
+    https:// in the \
      address";
 const SILENT: &str = "are the service and the network up? a firewall may drop packets; \
                       OSIMG_HTTP_TIMEOUT=SECONDS allows a longer wait";

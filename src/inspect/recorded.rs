@@ -272,8 +272,9 @@ mod tests {
 
     #[test]
     fn a_minimal_manifest_is_accepted_and_another_version_refused() {
-        let manifest = parse(br#"{"manifest_version": 1, "name": "x", "packages": [{"nevra": "a-1:2-3.noarch", "size": 7}], "new": {}}"#)
-            .expect("read");
+        let text = br#"{"manifest_version": 1, "name": "x",
+            "packages": [{"nevra": "a-1:2-3.noarch", "size": 7}], "new": {}}"#;
+        let manifest = parse(text).expect("read");
         let image = manifest.image(Path::new("x.json"));
         assert_eq!((image.packages[0].evr.as_str(), image.packages[0].size), ("1:2-3", 7));
         assert!(parse(br#"{"manifest_version": 2, "name": "x"}"#).is_err());

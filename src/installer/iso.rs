@@ -353,8 +353,13 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_bytes_in_a_directory_are_read_or_refused(bytes in proptest::collection::vec(0_u8.., 0..600), at in 0..600_usize, nm: bool) {
-            let mut image = image(&[entry(b"X.;1", 19, 5, 0, if nm { b"NM\x04\x01NM\x05\x01\x00" } else { b"" })]);
+        fn any_bytes_in_a_directory_are_read_or_refused(
+            bytes in proptest::collection::vec(0_u8.., 0..600),
+            at in 0..600_usize,
+            nm: bool,
+        ) {
+            let names: &[u8] = if nm { b"NM\x04\x01NM\x05\x01\x00" } else { b"" };
+            let mut image = image(&[entry(b"X.;1", 19, 5, 0, names)]);
             let start = 18 * SECTOR as usize + at;
             image[start..start + bytes.len()].copy_from_slice(&bytes);
             let _ = content(image, "x");

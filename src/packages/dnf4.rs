@@ -24,9 +24,13 @@ const FROM_MICRODNF: &str = "install it: microdnf install python3-dnf";
 const TRIAL: &str = r#"
 import dnf, libcomps
 comps = libcomps.Comps()
-comps.fromxml_str("<comps><group><id>g</id><name>G</name><packagelist><packagereq type='mandatory'>p</packagereq></packagelist></group>"
-    "<environment><id>e</id><name>E</name><grouplist><groupid>g</groupid></grouplist></environment></comps>")
-found = [(g.id, [p.name for p in g.packages]) for g in comps.groups], [(e.id, [g.name for g in e.group_ids]) for e in comps.environments]
+comps.fromxml_str(
+    "<comps><group><id>g</id><name>G</name><packagelist>"
+    "<packagereq type='mandatory'>p</packagereq></packagelist></group>"
+    "<environment><id>e</id><name>E</name><grouplist><groupid>g</groupid></grouplist>"
+    "</environment></comps>")
+groups = [(g.id, [p.name for p in g.packages]) for g in comps.groups]
+found = groups, [(e.id, [g.name for g in e.group_ids]) for e in comps.environments]
 if found != ([("g", ["p"])], [("e", ["g"])]):
     print("libcomps on this host cannot read package groups: it returns %s" % (found,))
 "#;

@@ -293,7 +293,9 @@ mod tests {
 
     #[test]
     fn answers_of_a_driver_are_parsed() {
-        let line = r#"{"event": "error", "kind": "missing", "message": "", "specs": [{"text": "hello", "line": 3, "column": 9}], "near": {"hello": ["hello-world"]}}"#;
+        let line = r#"{"event": "error", "kind": "missing", "message": "",
+            "specs": [{"text": "hello", "line": 3, "column": 9}],
+            "near": {"hello": ["hello-world"]}}"#;
         let Event::Error(error) = serde_json::from_str(line).expect("an event") else {
             panic!("an error event")
         };

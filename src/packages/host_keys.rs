@@ -325,7 +325,8 @@ mod tests {
         let root = tempfile::tempdir().expect("a temporary directory");
         let directory = root.path().join("etc/yum.repos.d");
         std::fs::create_dir_all(&directory).expect("made");
-        let text = "[a]\ngpgcheck=0\n[b]\ngpgcheck=1\n[c]\ngpgcheck=1\ngpgkey=file:///none\n[d]\nenabled=0\n";
+        let text = "[a]\ngpgcheck=0\n[b]\ngpgcheck=1\n[c]\ngpgcheck=1\ngpgkey=file:///none\n[d]\n\
+            enabled=0\n";
         std::fs::write(directory.join("x.repo"), text).expect("written");
         let error = read(root.path(), &PackageSettings::default(), &[], 1)
             .expect_err("refused")

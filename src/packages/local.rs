@@ -219,7 +219,9 @@ mod tests {
 
     #[test]
     fn keys_and_comments_are_not_repositories() {
-        let text = "[dvd]\nbaseurl=file:///mnt/dvd/BaseOS,file:///mnt/b\n# file:///old\ngpgkey=file:///etc/key\nmirrorlist = file:///srv/list\n<url>file:///m/repodata/repomd.xml</url>";
+        let text = "[dvd]\nbaseurl=file:///mnt/dvd/BaseOS,file:///mnt/b\n# file:///old\n\
+            gpgkey=file:///etc/key\nmirrorlist = file:///srv/list\n\
+            <url>file:///m/repodata/repomd.xml</url>";
         assert_eq!(
             addresses(text),
             [

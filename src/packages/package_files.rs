@@ -57,7 +57,10 @@ pub(super) fn find<'a>(job: &Job<'_>, spec: &'a Spec) -> Result<FileSource<'a>> 
     };
     if !name(spec).ends_with(".rpm") || name(spec).contains(['?', '#']) {
         return Err(wrong(format!("'{}' does not end in the name of a package file", spec.text))
-            .hint("use the full address of the file: https://HOST/DIRECTORY/NAME-VERSION-RELEASE.ARCH.rpm")
+            .hint(
+                "use the full address of the file: https://HOST/DIRECTORY/\
+                NAME-VERSION-RELEASE.ARCH.rpm",
+            )
             .into());
     }
     let path = match spec.kind() {

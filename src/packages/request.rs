@@ -51,6 +51,8 @@ pub(super) fn mounts(
             |transaction| package_files(job, transaction),
         )?;
         mounts.extend(binds);
+        let of_script = transaction.iter().flat_map(|transaction| &transaction.exclude);
+        let excluded: Vec<_> = job.settings.exclude.iter().chain(of_script).collect();
         let request = json!({
             "phase": phase.name(),
             "offline": phase.installs(),
@@ -66,7 +68,7 @@ pub(super) fn mounts(
             "vars": job.settings.vars,
             "install_weak_deps": job.settings.install_weak_deps.unwrap_or(true),
             "tsflags": flags(job),
-            "exclude": job.settings.exclude.iter().chain(transaction.iter().flat_map(|t| &t.exclude)).collect::<Vec<_>>(),
+            "exclude": excluded,
             "host_repositories": host_repositories,
             "repositories": repositories,
             "keys": key_paths,
@@ -108,7 +110,8 @@ fn package_files(job: &Job<'_>, transaction: &Transaction) -> Result<(Value, Vec
             }
             FileSource::Address(url) => {
                 let directory = hex::encode(Sha256::digest(url.as_bytes()));
-                json!({ "path": format!("{CACHE}/files/{directory}/{PACKAGES}/{name}"), "url": url })
+                json!({ "path": format!("{CACHE}/files/{directory}/{PACKAGES}/{name}"),
+                    "url": url })
             }
         };
         files.insert(spec.text.clone(), value);
@@ -162,9 +165,12 @@ pub(super) fn repositories(
             "id": repository.id,
             "enabled": repository.enabled || phase == Phase::Fetch,
             "name": repository.name.as_deref().unwrap_or(&repository.id),
-            "baseurl": match &repository.source { RepositorySource::Baseurl(urls) => urls.clone(), _ => Vec::new() },
-            "metalink": match &repository.source { RepositorySource::Metalink(url) => Some(url), _ => None },
-            "mirrorlist": match &repository.source { RepositorySource::Mirrorlist(url) => Some(url), _ => None },
+            "baseurl": match &repository.source { RepositorySource::Baseurl(urls) => urls.clone(),
+                _ => Vec::new() },
+            "metalink": match &repository.source { RepositorySource::Metalink(url) => Some(url),
+                _ => None },
+            "mirrorlist": match &repository.source { RepositorySource::Mirrorlist(url) => Some(url),
+                _ => None },
             "priority": repository.priority,
             "cost": repository.cost,
             "module_hotfixes": repository.module_hotfixes,

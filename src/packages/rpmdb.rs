@@ -27,8 +27,11 @@ pub struct InstalledPackage {
 
 /// The query format for each package: tab-separated fields, quoted as for a shell because texts can
 /// contain any character.
-pub(super) const QUERY: &str = "%{NAME:shescape}\\t%{EPOCHNUM}\\t%{VERSION:shescape}\\t%{RELEASE:shescape}\\t%{ARCH:shescape}\\t\
-%{LONGSIZE}\\t%{LICENSE:shescape}\\t%{SOURCERPM:shescape}\\t%{VENDOR:shescape}\\t%{URL:shescape}\\t%{SUMMARY:shescape}\\n";
+pub(super) const QUERY: &str = concat!(
+    r"%{NAME:shescape}\t%{EPOCHNUM}\t%{VERSION:shescape}\t%{RELEASE:shescape}\t%{ARCH:shescape}\t",
+    r"%{LONGSIZE}\t%{LICENSE:shescape}\t%{SOURCERPM:shescape}\t%{VENDOR:shescape}\t",
+    r"%{URL:shescape}\t%{SUMMARY:shescape}\n",
+);
 
 /// Parses rpm's output. rpm keeps keys as pseudo-packages; their names are the second result.
 ///
@@ -100,8 +103,12 @@ mod tests {
     #[test]
     fn packages_and_keys_are_distinguished() {
         let lines = [
-            "'gpg-pubkey'\t0\t'd4c2a1f0'\t'65b1c0de'\t(none)\t0\t'pubkey'\t(none)\t(none)\t(none)\t'key'".to_owned(),
-            "'bash'\t0\t'5.2'\t'1'\t'x86_64'\t7\t'GPL'\t'bash-5.2-1.src.rpm'\t'Maker'\t(none)\t'A shell'".to_owned(),
+            "'gpg-pubkey'\t0\t'd4c2a1f0'\t'65b1c0de'\t(none)\t0\t'pubkey'\t(none)\t(none)\t(none)\
+            \t'key'"
+                .to_owned(),
+            "'bash'\t0\t'5.2'\t'1'\t'x86_64'\t7\t'GPL'\t'bash-5.2-1.src.rpm'\t'Maker'\t(none)\t'A \
+            shell'"
+                .to_owned(),
         ];
         let (packages, keys) = parse(&lines).expect("parsed");
         assert_eq!(keys, ["d4c2a1f0"]);

@@ -23,7 +23,8 @@ pub(super) fn document(manifest: &Manifest) -> Value {
         "version": 1,
         "metadata": {
             "timestamp": rfc3339(manifest.source_date_epoch),
-            "tools": {"components": [{"type": "application", "name": "osimg", "version": manifest.builder.osimg}]},
+            "tools": {"components": [{"type": "application", "name": "osimg",
+                "version": manifest.builder.osimg}]},
             "component": image(manifest),
             "lifecycles": [{"phase": "build"}],
         },
@@ -42,7 +43,8 @@ fn image(manifest: &Manifest) -> Value {
         component.insert("description".into(), json!(name));
     }
     if let Some(tarball) = manifest.tarballs.first() {
-        let hashes = json!([{"alg": "SHA-256", "content": tarball.sha256}, {"alg": "SHA-512", "content": tarball.sha512}]);
+        let hashes = json!([{"alg": "SHA-256", "content": tarball.sha256},
+            {"alg": "SHA-512", "content": tarball.sha512}]);
         component.insert("hashes".into(), hashes);
     }
     let mut properties = vec![property("osimg:arch", &manifest.arch)];

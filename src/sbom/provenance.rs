@@ -23,7 +23,10 @@ pub(super) fn statement(
     let subject: Vec<Value> = manifest
         .tarballs
         .iter()
-        .map(|tarball| json!({"name": tarball.file, "digest": {"sha256": tarball.sha256, "sha512": tarball.sha512}}))
+        .map(|tarball| {
+            json!({"name": tarball.file,
+            "digest": {"sha256": tarball.sha256, "sha512": tarball.sha512}})
+        })
         .collect();
     let byproducts: Vec<Value> = documents
         .iter()
@@ -41,7 +44,8 @@ pub(super) fn statement(
                     "name": manifest.name,
                     "version": manifest.version,
                     "arch": manifest.arch,
-                    "recipe": {"name": manifest.recipe.name, "sha256": manifest.recipe.sha256, "text": manifest.recipe.text},
+                    "recipe": {"name": manifest.recipe.name, "sha256": manifest.recipe.sha256,
+                        "text": manifest.recipe.text},
                     "settings": without_passwords(&manifest.settings),
                 },
                 "internalParameters": {
@@ -55,7 +59,8 @@ pub(super) fn statement(
             "runDetails": {
                 "builder": {
                     "id": BUILDER,
-                    "version": {"osimg": manifest.builder.osimg, "package-manager": manifest.builder.package_manager},
+                    "version": {"osimg": manifest.builder.osimg,
+                        "package-manager": manifest.builder.package_manager},
                 },
                 "metadata": {
                     "startedOn": rfc3339(seconds(manifest.build.started)),
@@ -130,7 +135,9 @@ mod tests {
 
     #[test]
     fn passwords_in_addresses_are_removed() {
-        let settings = json!({"packages": {"repositories": [{"baseurl": ["https://me:s3cret@mirror/x@y", "file:///a@b"]}], "proxy": "http://a:b@p:3128"}});
+        let repository = json!({"baseurl": ["https://me:s3cret@mirror/x@y", "file:///a@b"]});
+        let settings =
+            json!({"packages": {"repositories": [repository], "proxy": "http://a:b@p:3128"}});
         let clean = without_passwords(&settings).to_string();
         assert!(!clean.contains("s3cret") && !clean.contains("a:b"), "{clean}");
         assert!(

@@ -29,7 +29,8 @@ pub(super) fn document(manifest: &Manifest) -> Value {
         "dataLicense": "CC0-1.0",
         "SPDXID": "SPDXRef-DOCUMENT",
         "name": format!("{}-{}", manifest.name, manifest.version),
-        "documentNamespace": format!("{}/spdx/{}-{}-{}", env!("CARGO_PKG_REPOSITORY"), word(&manifest.name), word(&manifest.version), uuid(manifest, "spdx")),
+        "documentNamespace": format!("{}/spdx/{}-{}-{}", env!("CARGO_PKG_REPOSITORY"),
+            word(&manifest.name), word(&manifest.version), uuid(manifest, "spdx")),
         "creationInfo": {
             "created": rfc3339(manifest.source_date_epoch),
             "creators": [format!("Tool: osimg-{}", manifest.builder.osimg)],

@@ -258,8 +258,10 @@ mod tests {
 
     #[test]
     fn a_member_is_replaced_and_the_rest_stays() {
-        let value = serde_json::json!({ "archive": { "bytes": 1, "compression": [{ "level": 5 }], "sha256": "x" }, "name": "a, \n  \"name\": 1",
-            "nested": { "name": "inner", "list": ["tarballs", "\"name\": "] }, "tarballs": [{ "file": "os.tgz" }], "version": "1" });
+        let value = serde_json::json!({ "archive": { "bytes": 1, "compression": [{ "level": 5 }],
+            "sha256": "x" }, "name": "a, \n  \"name\": 1",
+            "nested": { "name": "inner", "list": ["tarballs", "\"name\": "] },
+            "tarballs": [{ "file": "os.tgz" }], "version": "1" });
         let text = serde_json::to_string_pretty(&value).expect("JSON") + "\n";
         for (path, new) in [
             (&["name"][..], serde_json::json!("b")),

@@ -326,8 +326,10 @@ mod tests {
         let (dir, path) = tarball("os-1.tgz", EMPTY_GZIP);
         let manifest = |sha512: &str| {
             format!(
-                r#"{{"name":"os","version":"1","arch":"x86_64","os_release":{{"ID":"demo","VERSION_ID":"12"}},"tarballs":[
-                {{"file":"os-1.tgz","format":"tgz","bytes":20,"sha256":"x","sha512":"{sha512}"}}]}}"#
+                r#"{{"name":"os","version":"1","arch":"x86_64",
+                "os_release":{{"ID":"demo","VERSION_ID":"12"}},"tarballs":[
+                {{"file":"os-1.tgz","format":"tgz","bytes":20,
+                "sha256":"x","sha512":"{sha512}"}}]}}"#
             )
         };
         let right = Piece::from_file(&path, |_, _| {}).expect("a piece").sha512;

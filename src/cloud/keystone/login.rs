@@ -146,7 +146,9 @@ mod tests {
         );
         assert_eq!(
             value,
-            json!({ "identity": { "methods": ["password"], "password": { "user": { "name": "u", "domain": { "name": "D" }, "password": "s" } } },
+            json!({ "identity": { "methods": ["password"],
+                "password": { "user": { "name": "u", "domain": { "name": "D" },
+                    "password": "s" } } },
                     "scope": { "project": { "id": "p1" } } })
         );
         let credential = Named { name: Some("c".into()), ..Named::default() };

@@ -110,7 +110,8 @@ fn read_one(dbpath: &str, directory: &Path) -> Result<Packages> {
         let mut magic = [0; 16];
         let known = crate::files::open(&directory.join(BERKELEY))?.read_exact(&mut magic).is_ok()
             // A hash (EL) or a B-tree, in either byte order; db.h of Berkeley DB.
-            && [[0x61, 0x15, 6, 0], [0, 6, 0x15, 0x61], [0x62, 0x31, 5, 0], [0, 5, 0x31, 0x62]].iter().any(|m| magic.ends_with(m));
+            && [[0x61, 0x15, 6, 0], [0, 6, 0x15, 0x61], [0x62, 0x31, 5, 0],
+                [0, 5, 0x31, 0x62]].iter().any(|m| magic.ends_with(m));
         let what = if known {
             "a Berkeley DB, as rpm before 4.16 has it, which osimg does not read"
         } else {

@@ -124,9 +124,11 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_image() {
         // As in EL 9: shadow-utils 4.9.
-        let login = "# x\nUMASK\t\t022\nHOME_MODE\t0700\nPASS_MAX_DAYS\t99999\nPASS_MIN_DAYS\t0\nPASS_WARN_AGE\t7\nUID_MIN 1000\nUID_MAX 60000\n\
+        let login = "# x\nUMASK\t\t022\nHOME_MODE\t0700\nPASS_MAX_DAYS\t99999\nPASS_MIN_DAYS\t0\n\
+            PASS_WARN_AGE\t7\nUID_MIN 1000\nUID_MAX 60000\n\
                      USERGROUPS_ENAB yes\nMAIL_DIR\t/var/spool/mail\n";
-        let useradd = "# useradd defaults file\nGROUP=100\nHOME=/home\nINACTIVE=-1\nEXPIRE=\nSHELL=/bin/bash\nSKEL=/etc/skel\nCREATE_MAIL_SPOOL=yes\n";
+        let useradd = "# useradd defaults file\nGROUP=100\nHOME=/home\nINACTIVE=-1\nEXPIRE=\n\
+            SHELL=/bin/bash\nSKEL=/etc/skel\nCREATE_MAIL_SPOOL=yes\n";
         let el = Defaults::parse(login, useradd);
         assert_eq!(el.home_mode, 0o700);
         assert_eq!(el.password_days, ["0", "99999", "7"]);

@@ -222,7 +222,8 @@ mod tests {
         let wanted = BTreeMap::from([("deploy_kernel", "new".to_owned())]);
         let edits = |node: &Node, wanted| Note::read(node).driver_info(node, wanted).0;
         let noted = json!({ "driver_info": { "deploy_kernel": "old", "deploy_ramdisk": "old" },
-            "extra": { "osimg": { "driver_info": { "deploy_kernel": "old", "deploy_ramdisk": "old" } } } });
+            "extra": { "osimg": { "driver_info": { "deploy_kernel": "old",
+                "deploy_ramdisk": "old" } } } });
         let ours = node(noted.clone());
         let set = ("driver_info/deploy_kernel".to_owned(), Some(json!("new")));
         assert_eq!(

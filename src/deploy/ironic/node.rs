@@ -291,7 +291,8 @@ mod tests {
     use serde_json::json;
 
     fn node(change: &Value) -> Node {
-        let mut body = json!({ "uuid": "1aa085aa-ddb0-46a3-ad5e-cf0054dc4ef5", "name": "n1", "provision_state": "available",
+        let mut body = json!({ "uuid": "1aa085aa-ddb0-46a3-ad5e-cf0054dc4ef5", "name": "n1",
+            "provision_state": "available",
             "deploy_interface": "direct", "properties": { "cpu_arch": "x86_64" } });
         let fields = change.as_object().expect("an object").clone();
         body.as_object_mut().expect("an object").extend(fields);

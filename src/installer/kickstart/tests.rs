@@ -213,19 +213,19 @@ fn options_that_would_break_out_of_their_place_are_refused() {
 }
 
 /// A small user's template that is right in every respect.
-const GOOD: &str = r#"text
-liveimg --url {{ ks_options.liveimg_url }}
-%pre
-curl -d '{"agent_token": "{{ ks_options.agent_token }}", "agent_status": "start"}' {{ ks_options.heartbeat_url }}
-%end
-%onerror
-curl -d '{"agent_token": "{{ ks_options.agent_token }}", "agent_status": "error"}' {{ ks_options.heartbeat_url }}
-%end
-{{ ks_options.config_drive }}
-%post
-curl -d '{"agent_token": "{{ ks_options.agent_token }}", "agent_status": "end"}' {{ ks_options.heartbeat_url }}
-%end
-"#;
+const GOOD: &str = concat!(
+    "text\nliveimg --url {{ ks_options.liveimg_url }}\n",
+    "%pre\n",
+    r#"curl -d '{"agent_token": "{{ ks_options.agent_token }}", "agent_status": "start"}' "#,
+    "{{ ks_options.heartbeat_url }}\n%end\n",
+    "%onerror\n",
+    r#"curl -d '{"agent_token": "{{ ks_options.agent_token }}", "agent_status": "error"}' "#,
+    "{{ ks_options.heartbeat_url }}\n%end\n",
+    "{{ ks_options.config_drive }}\n",
+    "%post\n",
+    r#"curl -d '{"agent_token": "{{ ks_options.agent_token }}", "agent_status": "end"}' "#,
+    "{{ ks_options.heartbeat_url }}\n%end\n",
+);
 
 fn refused(text: &str) -> String {
     let error =

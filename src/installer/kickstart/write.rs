@@ -14,27 +14,42 @@ const CHOSEN_DISK: &str = "/tmp/osimg-disk.ks";
 
 /// The node calls, again while Ironic has the node locked (409) or is away. `$reason` is in the
 /// message of an error.
-const CALL: &str = r#"for attempt in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-    /usr/bin/curl --fail --silent --show-error --max-time 60 @TRUST@{% if 'insecure_heartbeat' in ks_options %}--insecure {% endif %}-X POST -H 'Content-Type: application/json' -H 'Accept: application/json' -H 'X-OpenStack-Ironic-API-Version: 1.72' -d '{"callback_url": "", "agent_token": "{{ ks_options.agent_token }}", "agent_status": "@STATUS@", "agent_status_message": "@MESSAGE@"}' {{ ks_options.heartbeat_url }} && break
-    sleep 3
-done
-"#;
+const CALL: &str = concat!(
+    "for attempt in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do\n",
+    "    /usr/bin/curl --fail --silent --show-error --max-time 60 @TRUST@",
+    "{% if 'insecure_heartbeat' in ks_options %}--insecure {% endif %}",
+    "-X POST -H 'Content-Type: application/json' -H 'Accept: application/json' ",
+    "-H 'X-OpenStack-Ironic-API-Version: 1.72' -d '",
+    r#"{"callback_url": "", "agent_token": "{{ ks_options.agent_token }}", "#,
+    r#""agent_status": "@STATUS@", "agent_status_message": "@MESSAGE@"}"#,
+    "' {{ ks_options.heartbeat_url }} && break\n    sleep 3\ndone\n",
+);
 
 /// A tarball is recognised only by the end of its URL. Ironic's has none when the image's
 /// properties lack it, when the conductor serves its own copy of a file, and when it comes from a
 /// container registry; what follows # is never sent to the server.
-const LIVEIMG: &str = r#"liveimg --url="{{ ks_options.liveimg_url }}{% if ks_options.liveimg_url[-4:] not in ['.tar', '.tgz', '.tbz', '.txz'] and ks_options.liveimg_url[-7:] not in ['.tar.gz', '.tar.xz'] and ks_options.liveimg_url[-8:] != '.tar.bz2' %}#.@EXTENSION@{% endif %}" --checksum=@SHA256@
-"#;
+const LIVEIMG: &str = concat!(
+    r#"liveimg --url="{{ ks_options.liveimg_url }}"#,
+    "{% if ks_options.liveimg_url[-4:] not in ['.tar', '.tgz', '.tbz', '.txz'] ",
+    "and ks_options.liveimg_url[-7:] not in ['.tar.gz', '.tar.xz'] ",
+    "and ks_options.liveimg_url[-8:] != '.tar.bz2' %}#.@EXTENSION@{% endif %}",
+    "\" --checksum=@SHA256@\n",
+);
 
 /// Ironic 39 writes the content of a config drive's files as Python shows bytes, b'…', which base64
 /// cannot decode.
-const CONFIG_DRIVE: &str = r#"{% if "CONTENT='b'" in ks_options.config_drive %}{{ ks_options.config_drive | replace("CONTENT='b'", "CONTENT='") | replace("''\n", "'\n") }}{% else %}{{ ks_options.config_drive }}{% endif %}
-"#;
+const CONFIG_DRIVE: &str = concat!(
+    r#"{% if "CONTENT='b'" in ks_options.config_drive %}"#,
+    r#"{{ ks_options.config_drive | replace("CONTENT='b'", "CONTENT='") "#,
+    r#"| replace("''\n", "'\n") }}"#,
+    "{% else %}{{ ks_options.config_drive }}{% endif %}\n",
+);
 
 const SMALLEST: &str = r#"%pre
 lsblk -dnb -o SIZE,KNAME,TYPE,RM,RO | sort -n | while read -r bytes name kind removable readonly; do
     case $name in zram*|ram*|nbd*) continue ;; esac
-    if [ "$kind" = disk ] && [ "$removable" = 0 ] && [ "$readonly" = 0 ] && [ "$bytes" -ge 8589934592 ]; then
+    if [ "$kind" = disk ] && [ "$removable" = 0 ] && [ "$readonly" = 0 ] &&
+        [ "$bytes" -ge 8589934592 ]; then
         echo "ignoredisk --only-use=$name" > @FILE@
         break
     fi
@@ -44,8 +59,11 @@ done
 
 /// The reason of a failure: the last errors of the installer's log, in characters that JSON and a
 /// shell take as they are.
-const REASON: &str = r#"reason=$(grep -hE ' (ERR|CRT|ERROR|CRITICAL)[ :]' /tmp/anaconda.log /tmp/packaging.log /tmp/storage.log 2>/dev/null | tail -n 2 | tr -c 'A-Za-z0-9 .,:;/_()=+-' ' ' | cut -c1-400)
-"#;
+const REASON: &str = concat!(
+    "reason=$(grep -hE ' (ERR|CRT|ERROR|CRITICAL)[ :]' ",
+    "/tmp/anaconda.log /tmp/packaging.log /tmp/storage.log 2>/dev/null | ",
+    "tail -n 2 | tr -c 'A-Za-z0-9 .,:;/_()=+-' ' ' | cut -c1-400)\n",
+);
 
 pub(super) fn template(options: &Options) -> Result<String> {
     let mut text = String::from(

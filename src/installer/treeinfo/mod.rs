@@ -409,7 +409,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_text_is_parsed_or_refused(text in "(\\[[a-z-]{0,9}\\]|[a-z]{0,4} ?= ?[a-z/.:0-9]{0,9}|.{0,9}|\n){0,30}") {
+        fn any_text_is_parsed_or_refused(
+            text in "(\\[[a-z-]{0,9}\\]|[a-z]{0,4} ?= ?[a-z/.:0-9]{0,9}|.{0,9}|\n){0,30}"
+        ) {
             let _ = TreeInfo::parse(&text);
         }
 

@@ -26,9 +26,19 @@ def choose_group(wanted, known):
         match = re.compile(fnmatch.translate(name), re.IGNORECASE).match
         found = [entry for entry in known if match(entry[1]) or match(entry[2] or "")]
     if not found:
-        fail("spec", "no group or environment has the name '%s'" % name, line=line, known=sorted({"%s (%s)" % (n, i) for _, i, n, _ in known})[:40])
+        fail(
+            "spec",
+            "no group or environment has the name '%s'" % name,
+            line=line,
+            known=sorted({"%s (%s)" % (n, i) for _, i, n, _ in known})[:40],
+        )
     if len(found) > 1:
-        fail("spec", "'%s' matches several groups: %s" % (name, ", ".join(sorted("%s (%s)" % (n, i) for _, i, n, _ in found))), line=line)
+        fail(
+            "spec",
+            "'%s' matches several groups: %s"
+            % (name, ", ".join(sorted("%s (%s)" % (n, i) for _, i, n, _ in found))),
+            line=line,
+        )
     return found[0]
 
 
@@ -63,5 +73,9 @@ def refuse_odd_members(odd, groups):
     """Refuses groups of the transaction that have members of unknown types."""
     for ident in groups:
         for repository, member, kind in odd.get(ident, []):
-            fail("metadata", "reading the groups (comps) of repository '%s': the member %s of group '%s' has the unknown type '%s'"
-                 % (repository, member, ident, kind))
+            fail(
+                "metadata",
+                "reading the groups (comps) of repository '%s': "
+                "the member %s of group '%s' has the unknown type '%s'"
+                % (repository, member, ident, kind),
+            )

@@ -12,7 +12,18 @@ from dnf4_files import fetch, mark_files
 from dnf4_jobs import add_files, change_module, change_reasons, is_excluded, mark
 from dnf4_progress import Download, Transaction
 from comps import check_comps
-from driver import EMPTY, allow_list, fail, fail_dependency, import_keys, refuse_outside, repomd, run, satisfied_members, send
+from driver import (
+    EMPTY,
+    allow_list,
+    fail,
+    fail_dependency,
+    import_keys,
+    refuse_outside,
+    repomd,
+    run,
+    satisfied_members,
+    send,
+)
 from failures import DownloadErrors, fail_download, fail_metadata, fail_rpm, record_rpm_problems
 
 try:
@@ -32,7 +43,13 @@ except ImportError as error:
 
 
 def nevra(package):
-    return "%s-%s:%s-%s.%s" % (package.name, package.epoch, package.version, package.release, package.arch)
+    return "%s-%s:%s-%s.%s" % (
+        package.name,
+        package.epoch,
+        package.version,
+        package.release,
+        package.arch,
+    )
 
 
 def disable_dnf_locks():
@@ -99,14 +116,33 @@ def configure(base, request):
             for target in base.repos.get_matching(repo) if repo else [base.conf]:
                 setattr(target, option, value)
         except Exception as error:
-            fail("spec", "config %s %s: %s" % (key, value, error), line=request["transaction"]["line"])
+            fail(
+                "spec",
+                "config %s %s: %s" % (key, value, error),
+                line=request["transaction"]["line"],
+            )
 
 
 def add_repositories(base, request):
     if request["host_repositories"]:
         conf = base.conf
-        keep = {k: getattr(conf, k) for k in ("installroot", "cachedir", "persistdir", "logdir", "gpgcheck", "skip_if_unavailable", "best",
-                                               "install_weak_deps", "tsflags", "excludepkgs", "keepcache", "plugins")}
+        keep = {
+            k: getattr(conf, k)
+            for k in (
+                "installroot",
+                "cachedir",
+                "persistdir",
+                "logdir",
+                "gpgcheck",
+                "skip_if_unavailable",
+                "best",
+                "install_weak_deps",
+                "tsflags",
+                "excludepkgs",
+                "keepcache",
+                "plugins",
+            )
+        }
         if os.path.exists("/etc/dnf/dnf.conf"):
             conf.read("/etc/dnf/dnf.conf")
         for key, value in keep.items():
@@ -123,14 +159,24 @@ def add_repositories(base, request):
             if key not in ("id", "signed_metadata") and value not in (None, [], ""):
                 setattr(repo, key, value)
         # dnf itself does not replace variables in the path of a local repository.
-        repo.baseurl = [libdnf.conf.ConfigParser.substitute(url, base.conf.substitutions) if url.startswith("file:") else url for url in repo.baseurl]
+        repo.baseurl = [
+            libdnf.conf.ConfigParser.substitute(url, base.conf.substitutions)
+            if url.startswith("file:")
+            else url
+            for url in repo.baseurl
+        ]
         repo.repo_gpgcheck = wanted.get("signed_metadata", False)
         repo.gpgkey = ["file://" + key for key in request["keys"]] if repo.repo_gpgcheck else []
         base.repos.add(repo)
     for change in (request["transaction"] or {"repos": []})["repos"]:
         matched = base.repos.get_matching(change["glob"])
         if not matched:
-            fail("unknown-repository", "no repository matches '%s'" % change["glob"], line=change["line"], known=sorted(base.repos))
+            fail(
+                "unknown-repository",
+                "no repository matches '%s'" % change["glob"],
+                line=change["line"],
+                known=sorted(base.repos),
+            )
         for repo in matched:
             (repo.enable if change["action"] == "enable" else repo.disable)()
     for repo in base.repos.iter_enabled():
@@ -150,10 +196,16 @@ def load(base, request):
     # Only the callbacks receive the error of each address; dnf's own error only reports that none
     # worked.
     errors = DownloadErrors()
-    dnf.repo.MDPayload._mirror_failure_cb = lambda payload, data, message, url, metadata: errors.failed(url, message)
+    dnf.repo.MDPayload._mirror_failure_cb = lambda payload, data, message, url, metadata: (
+        errors.failed(url, message)
+    )
     # Damaged module metadata can crash the whole process.
     reading = base._setup_modular_excludes
-    base._setup_modular_excludes = lambda: [send("reading", what="the modules of %s" % modular(base)), reading(), send("reading", what=None)]
+    base._setup_modular_excludes = lambda: [
+        send("reading", what="the modules of %s" % modular(base)),
+        reading(),
+        send("reading", what=None),
+    ]
     try:
         base.fill_sack(load_system_repo=True, load_available_repos=True)
         base.odd_members = read_comps(base, request["transaction"])
@@ -166,7 +218,11 @@ def load(base, request):
     only = request["detail"] and request["detail"].get("only")
     if only:
         allowed = allow_list(only)
-        others = [p for p in base.sack.query().available() if not allowed(p.name, p.version, p.release, p.arch)]
+        others = [
+            p
+            for p in base.sack.query().available()
+            if not allowed(p.name, p.version, p.release, p.arch)
+        ]
         base.sack.add_excludes(base.sack.query().filter(pkg=others))
 
 
@@ -200,7 +256,13 @@ def read_comps(base, wanted):
     understand."""
     if not wanted["groups"] and not wanted["group_changes"] and not wanted["mark"]:
         return {}
-    groups, odd = check_comps([(repo.id, repo._repo.getCompsFn()) for repo in base.repos.iter_enabled() if repo._repo.getCompsFn()])
+    groups, odd = check_comps(
+        [
+            (repo.id, repo._repo.getCompsFn())
+            for repo in base.repos.iter_enabled()
+            if repo._repo.getCompsFn()
+        ]
+    )
     base.read_comps(arch_filter=True)
     if groups and not base.comps.groups:
         fail("host", "the repositories have groups, but libcomps on this host finds none")
@@ -218,7 +280,10 @@ def with_obsoleting(base, packages):
     """The packages and those that obsolete them, directly or indirectly."""
     found = set(packages)
     while True:
-        more = set(base.sack.query().filter(obsoletes=base.sack.query().filter(pkg=list(found)))) - found
+        more = (
+            set(base.sack.query().filter(obsoletes=base.sack.query().filter(pkg=list(found))))
+            - found
+        )
         if not more:
             return found
         found |= more
@@ -228,7 +293,11 @@ def names_for(base, name, here):
     """The names of the packages for a group's member: by name, or else those that provide or
     obsolete it."""
     query = base.sack.query()
-    for packages in (lambda: query.filter(name=name), lambda: query.filter(provides=name), lambda: with_obsoleting(base, query.filter(name=name))):
+    for packages in (
+        lambda: query.filter(name=name),
+        lambda: query.filter(provides=name),
+        lambda: with_obsoleting(base, query.filter(name=name)),
+    ):
         names = sorted({package.name for package in packages() if nevra(package) in here})
         if names:
             return names
@@ -239,40 +308,85 @@ def describe(base, request, groups, files=()):
     outgoing = []
     install_set = set(base.transaction.install_set) if base.transaction else set()
     # An item that only changes the reason of a package has no package.
-    moves = [item for item in base.transaction or () if item.action != libdnf.transaction.TransactionItemAction_REASON_CHANGE]
+    moves = [
+        item
+        for item in base.transaction or ()
+        if item.action != libdnf.transaction.TransactionItemAction_REASON_CHANGE
+    ]
     reasons = {item.pkg: item.reason for item in moves}
     for package in sorted(install_set, key=nevra):
         kind, digest = package.chksum if package.chksum else (None, b"")
-        send("planned", package=dict(
-            nevra=nevra(package), name=package.name, epoch=package.epoch, version=package.version, release=package.release,
-            arch=package.arch, repo=package.reponame, location=package.location, size=package.downloadsize, installed=package.installsize,
-            built=package.buildtime, checksum="%s:%s" % (hash_name(kind), digest.hex()) if kind else None,
-            reason=libdnf.transaction.TransactionItemReasonToString(reasons.get(package, libdnf.transaction.TransactionItemReason_UNKNOWN)),
-            path=package.localPkg()))
+        send(
+            "planned",
+            package=dict(
+                nevra=nevra(package),
+                name=package.name,
+                epoch=package.epoch,
+                version=package.version,
+                release=package.release,
+                arch=package.arch,
+                repo=package.reponame,
+                location=package.location,
+                size=package.downloadsize,
+                installed=package.installsize,
+                built=package.buildtime,
+                checksum="%s:%s" % (hash_name(kind), digest.hex()) if kind else None,
+                reason=libdnf.transaction.TransactionItemReasonToString(
+                    reasons.get(package, libdnf.transaction.TransactionItemReason_UNKNOWN)
+                ),
+                path=package.localPkg(),
+            ),
+        )
     for package in sorted(set(base.transaction.remove_set) if base.transaction else (), key=nevra):
         outgoing.append(nevra(package))
     here = {nevra(p) for p in install_set}
     here |= {nevra(p) for p in base.sack.query().installed()}
     here -= set(outgoing)
     for spec in request["transaction"]["install"]:
-        query = [files[spec["text"]]] if spec["text"] in files else dnf.subject.Subject(spec["text"]).get_best_query(base.sack)
-        found = {nevra(p) for p in query} & here or {nevra(p) for p in with_obsoleting(base, query)} & here
+        query = (
+            [files[spec["text"]]]
+            if spec["text"] in files
+            else dnf.subject.Subject(spec["text"]).get_best_query(base.sack)
+        )
+        found = {nevra(p) for p in query} & here or {
+            nevra(p) for p in with_obsoleting(base, query)
+        } & here
         send("spec", spec=dict(text=spec["text"], line=spec["line"], packages=sorted(found)))
-    groups = satisfied_members(groups, lambda name: names_for(base, name, here), lambda name: is_excluded(base, name))
-    repositories = [dict(id=repo.id, name=repo.name, revision=repo._repo.getRevision(), repomd=repomd(repo._repo.getCachedir()))
-                    for repo in base.repos.iter_enabled()]
+    groups = satisfied_members(
+        groups, lambda name: names_for(base, name, here), lambda name: is_excluded(base, name)
+    )
+    repositories = [
+        dict(
+            id=repo.id,
+            name=repo.name,
+            revision=repo._repo.getRevision(),
+            repomd=repomd(repo._repo.getCachedir()),
+        )
+        for repo in base.repos.iter_enabled()
+    ]
     send("plan", remove=outgoing, groups=groups, repositories=repositories, rpm=rpm.__version__)
 
 
 def hash_name(kind):
-    return {hawkey.CHKSUM_MD5: "md5", hawkey.CHKSUM_SHA1: "sha1", hawkey.CHKSUM_SHA256: "sha256", hawkey.CHKSUM_SHA384: "sha384",
-            hawkey.CHKSUM_SHA512: "sha512"}.get(kind, "unknown")
+    return {
+        hawkey.CHKSUM_MD5: "md5",
+        hawkey.CHKSUM_SHA1: "sha1",
+        hawkey.CHKSUM_SHA256: "sha256",
+        hawkey.CHKSUM_SHA384: "sha384",
+        hawkey.CHKSUM_SHA512: "sha512",
+    }.get(kind, "unknown")
 
 
 def local_packages(base, wrong):
     """The names of local packages for which `wrong` is true: dnf reports only that there are
     some."""
-    return ", ".join(sorted(os.path.basename(p.localPkg()) for p in base.transaction.install_set if p._is_local_pkg() and wrong(p)))
+    return ", ".join(
+        sorted(
+            os.path.basename(p.localPkg())
+            for p in base.transaction.install_set
+            if p._is_local_pkg() and wrong(p)
+        )
+    )
 
 
 def main(request):
@@ -297,10 +411,16 @@ def main(request):
     describe(base, request, groups, files)
     if request["phase"] == "resolve":
         return
-    refuse_outside([p.localPkg() for p in base.transaction.install_set if p._is_local_pkg()] if base.transaction else [])
+    refuse_outside(
+        [p.localPkg() for p in base.transaction.install_set if p._is_local_pkg()]
+        if base.transaction
+        else []
+    )
     progress = Download()
     try:
-        base.download_packages(list(base.transaction.install_set if base.transaction else ()), progress)
+        base.download_packages(
+            list(base.transaction.install_set if base.transaction else ()), progress
+        )
     except dnf.exceptions.Error as error:
         gone = local_packages(base, lambda package: not os.path.exists(package.localPkg()))
         if gone:
@@ -329,7 +449,11 @@ def run_transaction(base, request):
         base.do_transaction(Transaction())
     except dnf.exceptions.Error as error:
         fail_rpm(error, kinds)
-    failed = [str(i) for i in base.transaction or () if i.state == libdnf.transaction.TransactionItemState_ERROR]
+    failed = [
+        str(i)
+        for i in base.transaction or ()
+        if i.state == libdnf.transaction.TransactionItemState_ERROR
+    ]
     # Closing the rpmdb merges its write-ahead log.
     base.close()
     if failed:

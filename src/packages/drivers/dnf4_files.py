@@ -15,7 +15,9 @@ except ImportError as error:
 def fetch(base, request, progress):
     """Fetches files by their paths, through the mirrors of their repositories; metadata are not
     read."""
-    progress.start(len(request["detail"]["files"]), sum(file["size"] for file in request["detail"]["files"]))
+    progress.start(
+        len(request["detail"]["files"]), sum(file["size"] for file in request["detail"]["files"])
+    )
     targets, local = [], []
     for file in repository_files(request["detail"]["files"]):
         repo = base.repos.get(file["repository"])
@@ -27,12 +29,25 @@ def fetch(base, request, progress):
             base_url, location = location.rsplit("/", 1)
         callbacks = Fetched(progress, file)
         kind, digest = file["checksum"].split(":")
-        target = libdnf.repo.PackageTarget(repo._repo, location, file["path"], libdnf.repo.PackageTarget.checksumType(kind), digest,
-                                           file["size"], base_url, True, 0, 0, callbacks)
+        target = libdnf.repo.PackageTarget(
+            repo._repo,
+            location,
+            file["path"],
+            libdnf.repo.PackageTarget.checksumType(kind),
+            digest,
+            file["size"],
+            base_url,
+            True,
+            0,
+            0,
+            callbacks,
+        )
         targets.append((target, callbacks, file))
     refuse_outside([path for path in local if path])
     try:
-        libdnf.repo.PackageTarget.downloadPackages(libdnf.repo.VectorPPackageTarget([target for target, _, _ in targets]), False)
+        libdnf.repo.PackageTarget.downloadPackages(
+            libdnf.repo.VectorPPackageTarget([target for target, _, _ in targets]), False
+        )
     except Exception as error:
         fail_download(error, progress.errors)
     # A message about a file that arrived or existed already is not an error.

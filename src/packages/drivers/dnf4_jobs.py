@@ -22,8 +22,13 @@ def available_groups(base):
 def mark_group(base, wanted, kinds):
     """Installs the one group or environment that matches the name."""
     kind, ident, _, group = choose_group(wanted, available_groups(base))
-    refuse_odd_members(base.odd_members, [inside.id for inside in group.mandatory_groups] if kind == "environment" else [ident])
-    types = list(kinds) + (["optional"] if wanted["with_optional"] and "optional" not in kinds else [])
+    refuse_odd_members(
+        base.odd_members,
+        [inside.id for inside in group.mandatory_groups] if kind == "environment" else [ident],
+    )
+    types = list(kinds) + (
+        ["optional"] if wanted["with_optional"] and "optional" not in kinds else []
+    )
     if kind == "environment":
         base.environment_install(ident, types, strict=True)
         inner = list(group.mandatory_groups)
@@ -32,19 +37,38 @@ def mark_group(base, wanted, kinds):
         inner = [group]
     need = {package.name for inside in inner for package in inside.mandatory_packages}
     others = {package.name for inside in inner for package in inside.default_packages}
-    return dict(name=wanted["name"], id=ident, kind=kind, line=wanted["line"], mandatory=sorted(need), members=sorted(need | others))
+    return dict(
+        name=wanted["name"],
+        id=ident,
+        kind=kind,
+        line=wanted["line"],
+        mandatory=sorted(need),
+        members=sorted(need | others),
+    )
 
 
 def change_group(base, change, kinds):
     kind, ident, _, _ = choose_group(change["group"], available_groups(base))
-    jobs = {("group", "remove"): base.group_remove, ("group", "upgrade"): base.group_upgrade,
-            ("environment", "remove"): base.environment_remove, ("environment", "upgrade"): base.environment_upgrade}
+    jobs = {
+        ("group", "remove"): base.group_remove,
+        ("group", "upgrade"): base.group_upgrade,
+        ("environment", "remove"): base.environment_remove,
+        ("environment", "upgrade"): base.environment_upgrade,
+    }
     # Only the record is changed, as by dnf's `group mark`; the solver's changes to packages are
     # discarded.
-    solver, types = base._build_comps_solver(), libdnf.transaction.listToCompsPackageType(tuple(kinds))
-    jobs.update({("group", "mark-install"): lambda name: solver._group_install(name, types), ("group", "mark-remove"): solver._group_remove,
-                 ("environment", "mark-install"): lambda name: solver._environment_install(name, types),
-                 ("environment", "mark-remove"): solver._environment_remove})
+    solver, types = (
+        base._build_comps_solver(),
+        libdnf.transaction.listToCompsPackageType(tuple(kinds)),
+    )
+    jobs.update(
+        {
+            ("group", "mark-install"): lambda name: solver._group_install(name, types),
+            ("group", "mark-remove"): solver._group_remove,
+            ("environment", "mark-install"): lambda name: solver._environment_install(name, types),
+            ("environment", "mark-remove"): solver._environment_remove,
+        }
+    )
     try:
         jobs[kind, change["action"]](ident)
     except dnf.exceptions.Error as error:
@@ -61,7 +85,12 @@ def change_module(base, change):
         # not requested.
         defaults = libdnf.module.ModulePackageContainer.ModuleErrorType_ERROR_IN_DEFAULTS
         problems = error.module_depsolv_errors
-        if error.no_match_group_specs or error.error_group_specs or not problems or problems[1] != defaults:
+        if (
+            error.no_match_group_specs
+            or error.error_group_specs
+            or not problems
+            or problems[1] != defaults
+        ):
             fail("spec", error, line=change["specs"][0]["line"])
         send("note", message=str(error))
     except dnf.exceptions.Error as error:
@@ -75,8 +104,14 @@ def add_files(base, request):
         try:
             packages[text], = base.add_remote_rpms([path], strict=True)
         except (dnf.exceptions.Error, OSError) as error:
-            lines = [spec["line"] for spec in request["transaction"]["install"] if spec["text"] == text]
-            fail("spec", "%s is not a package file: %s" % (text, str(error).replace(path, "the file")), line=(lines or [request["transaction"]["line"]])[0])
+            lines = [
+                spec["line"] for spec in request["transaction"]["install"] if spec["text"] == text
+            ]
+            fail(
+                "spec",
+                "%s is not a package file: %s" % (text, str(error).replace(path, "the file")),
+                line=(lines or [request["transaction"]["line"]])[0],
+            )
     return packages
 
 
@@ -94,13 +129,19 @@ def mark(base, request, files):
         try:
             if spec["text"] in files:
                 base.package_install(files[spec["text"]], strict=True)
-            elif not base.install(spec["text"], strict=True) and not list(dnf.subject.Subject(spec["text"]).get_best_query(base.sack).installed()):
+            elif not base.install(spec["text"], strict=True) and not list(
+                dnf.subject.Subject(spec["text"]).get_best_query(base.sack).installed()
+            ):
                 missing.append(spec)
         except dnf.exceptions.MarkingError:
             missing.append(spec)
         except dnf.exceptions.Error as error:
             fail("spec", error, line=spec["line"])
-    removed = wanted["remove"] + [swap["remove"] for swap in wanted["swap"]] + (wanted["autoremove"] or [])
+    removed = (
+        wanted["remove"]
+        + [swap["remove"] for swap in wanted["swap"]]
+        + (wanted["autoremove"] or [])
+    )
     jobs = [(base.remove, spec) for spec in removed]
     jobs += [(base.downgrade, spec) for spec in wanted["downgrade"]]
     jobs += [(base.reinstall, spec) for spec in wanted["reinstall"]]
@@ -123,22 +164,39 @@ def mark(base, request, files):
             fail("spec", error, line=spec["line"])
     # dnf itself ignores packages of a `distro-sync` that are not installed.
     missing += [spec for spec in wanted["distro_sync"] or [] if not marked(base, spec)]
-    missing += [spec for change in wanted["mark"] for spec in change["specs"] if not marked(base, spec)]
-    for spec in [spec for change in wanted["mark"] if change["action"] == "group" for spec in change["specs"] if spec not in missing]:
+    missing += [
+        spec for change in wanted["mark"] for spec in change["specs"] if not marked(base, spec)
+    ]
+    for spec in [
+        spec
+        for change in wanted["mark"]
+        if change["action"] == "group"
+        for spec in change["specs"]
+        if spec not in missing
+    ]:
         names = {package.name for package in marked(base, spec)}
         known = [base.history.group.get(group.id) for group in base.comps.groups]
-        if not any(names & {member.getName() for member in group.getPackages()} for group in known if group):
+        if not any(
+            names & {member.getName() for member in group.getPackages()} for group in known if group
+        ):
             fail("spec", "'%s' is in no installed group" % spec["text"], line=spec["line"])
     if missing:
-        fail_missing(missing, lambda text: sorted({p.name for p in base.sack.query().available().filter(name__glob="*%s*" % text)})[:5],
-                     lambda text: is_excluded(base, text))
+        fail_missing(
+            missing,
+            lambda text: sorted(
+                {p.name for p in base.sack.query().available().filter(name__glob="*%s*" % text)}
+            )[:5],
+            lambda text: is_excluded(base, text),
+        )
     return groups
 
 
 def is_excluded(base, text):
     """Whether repositories have matches for a spec that an exclude hides."""
     whole = base.sack.query(flags=hawkey.IGNORE_EXCLUDES).available()
-    return bool(whole.filter(name__glob=text)) and not base.sack.query().available().filter(name__glob=text)
+    return bool(whole.filter(name__glob=text)) and not base.sack.query().available().filter(
+        name__glob=text
+    )
 
 
 def narrowed(base, upgrade, job):
@@ -156,8 +214,11 @@ def narrowed(base, upgrade, job):
 def change_reasons(base, marks):
     """Changes the reasons why packages are installed, as dnf's `mark` does; nothing is
     installed."""
-    reasons = {"install": libdnf.transaction.TransactionItemReason_USER, "remove": libdnf.transaction.TransactionItemReason_DEPENDENCY,
-               "group": libdnf.transaction.TransactionItemReason_GROUP}
+    reasons = {
+        "install": libdnf.transaction.TransactionItemReason_USER,
+        "remove": libdnf.transaction.TransactionItemReason_DEPENDENCY,
+        "group": libdnf.transaction.TransactionItemReason_GROUP,
+    }
     last = base.history.last()
     version = last.end_rpmdb_version if last else base.sack._rpmdb_version()
     for change in marks:

@@ -34,7 +34,14 @@ class Download(dnf.callback.DownloadProgress):
         self.ended += 1
         if status == dnf.callback.STATUS_FAILED:
             send("retry", item=str(payload), message=str(msg or "failed"))
-        send("download", done=sum(self.parts.values()), total=self.size, item=str(payload), files=self.ended, of=self.files)
+        send(
+            "download",
+            done=sum(self.parts.values()),
+            total=self.size,
+            item=str(payload),
+            files=self.ended,
+            of=self.files,
+        )
 
 
 class Transaction(dnf.callback.TransactionProgress):
@@ -49,7 +56,9 @@ class Transaction(dnf.callback.TransactionProgress):
             send("scriptlet", package=str(package))
         elif action == dnf.transaction.TRANS_POST:
             send("posttrans")
-        elif package and action != dnf.transaction.PKG_VERIFY and self.last != (str(package), action):
+        elif (
+            package and action != dnf.transaction.PKG_VERIFY and self.last != (str(package), action)
+        ):
             self.last = (str(package), action)
             send("package", package=str(package), index=ts_done, total=ts_total)
 

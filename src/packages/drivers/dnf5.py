@@ -9,7 +9,20 @@ sys.path.insert(0, "/osimg")
 from dnf5_files import fetch, mark_files
 from dnf5_jobs import add_files, mark, specs_of, strict_settings
 from dnf5_progress import Download, Transaction
-from driver import advisories, allow_list, fail, fail_dependency, fail_missing, import_keys, local_path, refuse_outside, repomd, run, satisfied_members, send
+from driver import (
+    advisories,
+    allow_list,
+    fail,
+    fail_dependency,
+    fail_missing,
+    import_keys,
+    local_path,
+    refuse_outside,
+    repomd,
+    run,
+    satisfied_members,
+    send,
+)
 from failures import fail_download, fail_metadata, fail_rpm
 
 try:
@@ -25,8 +38,10 @@ except ImportError as error:
     fail("host", error)
 
 REASONS = {
-    libdnf5.transaction.TransactionItemReason_DEPENDENCY: "dependency", libdnf5.transaction.TransactionItemReason_USER: "user",
-    libdnf5.transaction.TransactionItemReason_CLEAN: "clean", libdnf5.transaction.TransactionItemReason_GROUP: "group",
+    libdnf5.transaction.TransactionItemReason_DEPENDENCY: "dependency",
+    libdnf5.transaction.TransactionItemReason_USER: "user",
+    libdnf5.transaction.TransactionItemReason_CLEAN: "clean",
+    libdnf5.transaction.TransactionItemReason_GROUP: "group",
     libdnf5.transaction.TransactionItemReason_WEAK_DEPENDENCY: "weak-dependency",
 }
 
@@ -48,7 +63,9 @@ def make_base(request, filelists):
     set_option(conf, "use_host_config", True)
     set_option(conf, "installroot", request["installroot"])
     if request["host_repositories"]:
-        set_option(conf, "reposdir", ["/etc/yum.repos.d", "/etc/distro.repos.d", "/usr/share/dnf5/repos.d"])
+        set_option(
+            conf, "reposdir", ["/etc/yum.repos.d", "/etc/distro.repos.d", "/usr/share/dnf5/repos.d"]
+        )
         base.load_config()
     else:
         set_option(conf, "reposdir", [])
@@ -80,15 +97,23 @@ def make_base(request, filelists):
     set_option(conf, "minrate", 1000)
     set_option(conf, "tsflags", request["tsflags"])
     set_option(conf, "excludepkgs", request["exclude"])
-    narrowed = any(advisories(upgrade) for upgrade in (request["transaction"] or {"upgrade": []})["upgrade"])
-    set_option(conf, "optional_metadata_types", ["comps"] + (["filelists"] if filelists else []) + (["updateinfo"] if narrowed else []))
+    narrowed = any(
+        advisories(upgrade) for upgrade in (request["transaction"] or {"upgrade": []})["upgrade"]
+    )
+    set_option(
+        conf,
+        "optional_metadata_types",
+        ["comps"] + (["filelists"] if filelists else []) + (["updateinfo"] if narrowed else []),
+    )
     if request["offline"]:
         set_option(conf, "cacheonly", "all")
     variables = base.get_vars()
     if request.get("arch"):
         variables.set("arch", request["arch"])
         variables.set("basearch", libdnf5.rpm.get_base_arch(request["arch"]))
-        set_option(conf, "ignorearch", True)  # otherwise rpm refuses packages for a foreign processor
+        set_option(
+            conf, "ignorearch", True
+        )  # otherwise rpm refuses packages for a foreign processor
     variables.set("releasever", request.get("releasever") or "")
     for name, value in request.get("vars", {}).items():
         variables.set(name, value)
@@ -118,10 +143,16 @@ def configure(base, request):
         if option in ("gpgcheck", "strict"):
             continue
         try:
-            for target in [r.get_config() for r in matching(base, repo)] if repo else [base.get_config()]:
+            for target in (
+                [r.get_config() for r in matching(base, repo)] if repo else [base.get_config()]
+            ):
                 set_option(target, option, value)
         except Exception as error:
-            fail("spec", "config %s %s: %s" % (key, value, error), line=request["transaction"]["line"])
+            fail(
+                "spec",
+                "config %s %s: %s" % (key, value, error),
+                line=request["transaction"]["line"],
+            )
 
 
 def add_repositories(base, request):
@@ -134,12 +165,20 @@ def add_repositories(base, request):
             if key not in ("id", "signed_metadata") and value not in (None, [], ""):
                 set_option(conf, key, value)
         set_option(conf, "repo_gpgcheck", wanted.get("signed_metadata", False))
-        set_option(conf, "gpgkey", ["file://" + key for key in request["keys"]] if wanted.get("signed_metadata") else [])
+        set_option(
+            conf,
+            "gpgkey",
+            ["file://" + key for key in request["keys"]] if wanted.get("signed_metadata") else [],
+        )
     for change in (request["transaction"] or {"repos": []})["repos"]:
         matched = matching(base, change["glob"])
         if not matched:
-            fail("unknown-repository", "no repository matches '%s'" % change["glob"], line=change["line"],
-                 known=sorted(repo.get_id() for repo in matching(base, "*")))
+            fail(
+                "unknown-repository",
+                "no repository matches '%s'" % change["glob"],
+                line=change["line"],
+                known=sorted(repo.get_id() for repo in matching(base, "*")),
+            )
         for repo in matched:
             (repo.enable if change["action"] == "enable" else repo.disable)()
     if request["transaction"]:
@@ -169,10 +208,17 @@ def load(base, downloads):
     except libdnf5.exception.Error as error:
         # Only the callbacks receive the error of each address, and not every error contains its
         # repository.
-        text = ": ".join(line.strip() for line in error.format(libdnf5.exception.FormatDetailLevel_Plain).splitlines() if line.strip())
+        text = ": ".join(
+            line.strip()
+            for line in error.format(libdnf5.exception.FormatDetailLevel_Plain).splitlines()
+            if line.strip()
+        )
         names = [repo.get_id() for repo in enabled(base)]
         if not any('"%s"' % name in text for name in names):
-            text = "reading the metadata of %s: %s" % (", ".join("'%s'" % name for name in names), text)
+            text = "reading the metadata of %s: %s" % (
+                ", ".join("'%s'" % name for name in names),
+                text,
+            )
         fail_metadata(text, downloads.errors)
 
 
@@ -185,7 +231,9 @@ def restrict(base, request):
     available, others = libdnf5.rpm.PackageQuery(base), libdnf5.rpm.PackageSet(base)
     available.filter_available()
     for package in available:
-        if not allowed(package.get_name(), package.get_version(), package.get_release(), package.get_arch()):
+        if not allowed(
+            package.get_name(), package.get_version(), package.get_release(), package.get_arch()
+        ):
             others.add(package)
     base.get_rpm_package_sack().add_user_excludes(others)
 
@@ -196,15 +244,36 @@ def resolve(base, goal, request):
     transaction = goal.resolve()
     if transaction.get_problems() == libdnf5.base.GoalProblem_NO_PROBLEM:
         return transaction, None
-    no_match = [getattr(libdnf5.base, "GoalProblem_" + name) for name in
-                ("NOT_FOUND", "NOT_FOUND_IN_REPOSITORIES", "NOT_INSTALLED", "NOT_INSTALLED_FOR_ARCHITECTURE", "NOT_AVAILABLE", "ONLY_SRC", "EXCLUDED")]
-    ignored = [libdnf5.base.GoalProblem_ALREADY_INSTALLED, libdnf5.base.GoalProblem_HINT_ICASE, libdnf5.base.GoalProblem_HINT_ALTERNATIVES]
+    no_match = [
+        getattr(libdnf5.base, "GoalProblem_" + name)
+        for name in (
+            "NOT_FOUND",
+            "NOT_FOUND_IN_REPOSITORIES",
+            "NOT_INSTALLED",
+            "NOT_INSTALLED_FOR_ARCHITECTURE",
+            "NOT_AVAILABLE",
+            "ONLY_SRC",
+            "EXCLUDED",
+        )
+    ]
+    ignored = [
+        libdnf5.base.GoalProblem_ALREADY_INSTALLED,
+        libdnf5.base.GoalProblem_HINT_ICASE,
+        libdnf5.base.GoalProblem_HINT_ALTERNATIVES,
+    ]
     asked = specs_of(request["transaction"])
     missing, output = [], []
     for event in transaction.get_resolve_logs():
-        if event.get_action() == libdnf5.base.GoalAction_INSTALL_BY_COMPS or event.get_problem() in ignored:
+        if (
+            event.get_action() == libdnf5.base.GoalAction_INSTALL_BY_COMPS
+            or event.get_problem() in ignored
+        ):
             continue
-        named = [spec for spec in asked if spec["text"] == event.get_spec()] if event.get_problem() in no_match else []
+        named = (
+            [spec for spec in asked if spec["text"] == event.get_spec()]
+            if event.get_problem() in no_match
+            else []
+        )
         missing += [spec for spec in named if spec not in missing]
         if not named:
             output.append(event.to_string())
@@ -229,7 +298,9 @@ def is_excluded(base, text):
     """Whether an exclude hides the matches of a spec; libdnf5's Python cannot query excluded
     packages."""
     configs = [base.get_config()] + [repo.get_config() for repo in enabled(base)]
-    patterns = [pattern for config in configs for pattern in config.get_excludepkgs_option().get_value()]
+    patterns = [
+        pattern for config in configs for pattern in config.get_excludepkgs_option().get_value()
+    ]
     return any(fnmatch.fnmatchcase(text, pattern) for pattern in patterns)
 
 
@@ -253,7 +324,9 @@ def names_for(base, name, here):
     named.filter_name([name])
     providing.filter_provides([name])
     for packages in (lambda: named, lambda: providing, lambda: with_obsoleting(base, named)):
-        names = sorted({package.get_name() for package in packages() if package.get_full_nevra() in here})
+        names = sorted(
+            {package.get_name() for package in packages() if package.get_full_nevra() in here}
+        )
         if names:
             return names
     return []
@@ -270,15 +343,32 @@ def describe(base, transaction, request, groups, files=()):
     for item in incoming:
         package = item.get_package()
         checksum = package.get_checksum()
-        send("planned", package=dict(
-            nevra=package.get_full_nevra(), name=package.get_name(), epoch=int(package.get_epoch() or 0), version=package.get_version(),
-            release=package.get_release(), arch=package.get_arch(), repo=package.get_repo_id(), location=package.get_location(),
-            size=package.get_download_size(), installed=package.get_install_size(), built=package.get_build_time(),
-            checksum="%s:%s" % (checksum.get_type_str(), checksum.get_checksum()) if checksum.get_checksum() else None,
-            reason=REASONS.get(item.get_reason(), "unknown"), path=package.get_package_path()))
+        send(
+            "planned",
+            package=dict(
+                nevra=package.get_full_nevra(),
+                name=package.get_name(),
+                epoch=int(package.get_epoch() or 0),
+                version=package.get_version(),
+                release=package.get_release(),
+                arch=package.get_arch(),
+                repo=package.get_repo_id(),
+                location=package.get_location(),
+                size=package.get_download_size(),
+                installed=package.get_install_size(),
+                built=package.get_build_time(),
+                checksum="%s:%s" % (checksum.get_type_str(), checksum.get_checksum())
+                if checksum.get_checksum()
+                else None,
+                reason=REASONS.get(item.get_reason(), "unknown"),
+                path=package.get_package_path(),
+            ),
+        )
     installed = libdnf5.rpm.PackageQuery(base)
     installed.filter_installed()
-    here = {package.get_full_nevra() for package in installed} | {item.get_package().get_full_nevra() for item in incoming}
+    here = {package.get_full_nevra() for package in installed} | {
+        item.get_package().get_full_nevra() for item in incoming
+    }
     here -= set(outgoing) - {item.get_package().get_full_nevra() for item in incoming}
     for spec in request["transaction"]["install"]:
         query = [files[spec["text"]]] if spec["text"] in files else libdnf5.rpm.PackageQuery(base)
@@ -287,10 +377,25 @@ def describe(base, transaction, request, groups, files=()):
         found = ({package.get_full_nevra() for package in query} & here
                  or {package.get_full_nevra() for package in with_obsoleting(base, query)} & here)
         send("spec", spec=dict(text=spec["text"], line=spec["line"], packages=sorted(found)))
-    groups = satisfied_members(groups, lambda name: names_for(base, name, here), lambda name: is_excluded(base, name))
-    repositories = [dict(id=repo.get_id(), name=repo.get_config().get_name_option().get_value(), revision=repo.get_revision(),
-                         repomd=repomd(repo.get_cachedir())) for repo in enabled(base)]
-    send("plan", remove=sorted(outgoing), groups=groups, repositories=repositories, rpm=rpm.__version__)
+    groups = satisfied_members(
+        groups, lambda name: names_for(base, name, here), lambda name: is_excluded(base, name)
+    )
+    repositories = [
+        dict(
+            id=repo.get_id(),
+            name=repo.get_config().get_name_option().get_value(),
+            revision=repo.get_revision(),
+            repomd=repomd(repo.get_cachedir()),
+        )
+        for repo in enabled(base)
+    ]
+    send(
+        "plan",
+        remove=sorted(outgoing),
+        groups=groups,
+        repositories=repositories,
+        rpm=rpm.__version__,
+    )
     return [item.get_package() for item in incoming]
 
 
@@ -309,7 +414,11 @@ def run_transaction(transaction, request):
         fail_rpm("\n".join(transaction.get_gpg_signature_problems()))
     # rpm 6 reports a scriptlet that only warns as a failed transaction; osimg decides about it
     # later.
-    if callbacks.warned and not output and result == libdnf5.base.Transaction.TransactionRunResult_ERROR_RPM_RUN:
+    if (
+        callbacks.warned
+        and not output
+        and result == libdnf5.base.Transaction.TransactionRunResult_ERROR_RPM_RUN
+    ):
         return
     output += list(transaction.get_rpm_messages())
     fail_rpm("\n".join(output) or libdnf5.base.Transaction.transaction_result_to_string(result))
@@ -325,7 +434,11 @@ def choose_streams(request):
         add_repositories(base, request)
         load(base, downloads)
         goal = libdnf5.base.Goal(base)
-        add = {"enable": goal.add_module_enable, "disable": goal.add_module_disable, "reset": goal.add_module_reset}[change["action"]]
+        add = {
+            "enable": goal.add_module_enable,
+            "disable": goal.add_module_disable,
+            "reset": goal.add_module_reset,
+        }[change["action"]]
         for spec in change["specs"]:
             add(spec["text"], strict_settings())
         try:
@@ -333,12 +446,20 @@ def choose_streams(request):
         except libdnf5.exception.Error as error:
             fail("spec", error, line=change["specs"][0]["line"])
         if transaction.get_problems() != libdnf5.base.GoalProblem_NO_PROBLEM:
-            fail("spec", "\n".join(transaction.get_resolve_logs_as_strings()), line=change["specs"][0]["line"])
+            fail(
+                "spec",
+                "\n".join(transaction.get_resolve_logs_as_strings()),
+                line=change["specs"][0]["line"],
+            )
         result = transaction.run()
         if result != libdnf5.base.Transaction.TransactionRunResult_SUCCESS:
             fail("transaction", libdnf5.base.Transaction.transaction_result_to_string(result))
     if request["transaction"]["modules"] and request["phase"] == "install":
-        send("note", message="module streams are recorded for dnf 5; if the image has dnf 4, that does not see them")
+        send(
+            "note",
+            message="module streams are recorded for dnf 5; "
+            "if the image has dnf 4, that does not see them",
+        )
 
 
 def solve(request, downloads, filelists):
@@ -366,7 +487,10 @@ def main(request):
     choose_streams(request)
     # File lists are large and rarely needed. dnf 4 always loads them, so a failure without them is
     # retried with them.
-    paths = any(spec["text"].startswith(("/", "*/")) and spec["text"] not in request["files"] for spec in specs_of(request["transaction"]))
+    paths = any(
+        spec["text"].startswith(("/", "*/")) and spec["text"] not in request["files"]
+        for spec in specs_of(request["transaction"])
+    )
     kept = solve(request, downloads, paths)
     if kept[3] and not paths:
         downloads = Download()
@@ -377,7 +501,12 @@ def main(request):
     incoming = describe(base, transaction, request, groups, files)
     if request["phase"] == "resolve":
         return
-    urls = [url for package in incoming if package.get_repo().is_local() for url in list(package.get_remote_locations())[:1]]
+    urls = [
+        url
+        for package in incoming
+        if package.get_repo().is_local()
+        for url in list(package.get_remote_locations())[:1]
+    ]
     local = [local_path("", base.get_vars().substitute(url)) for url in urls]
     refuse_outside([path for path in local if path])
     try:

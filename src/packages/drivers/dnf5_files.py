@@ -18,8 +18,13 @@ def fetch(base, request, repos, downloads):
     contents."""
     files = repository_files(request["detail"]["files"])
     send("loading", repositories=sorted({file["repository"] for file in files}))
-    sources = {ident: mirrors(base, repos, ident, downloads) for ident in {file["repository"] for file in files if "://" not in file["location"]}}
-    local = [local_path((sources.get(file["repository"]) or [""])[0], file["location"]) for file in files]
+    sources = {
+        ident: mirrors(base, repos, ident, downloads)
+        for ident in {file["repository"] for file in files if "://" not in file["location"]}
+    }
+    local = [
+        local_path((sources.get(file["repository"]) or [""])[0], file["location"]) for file in files
+    ]
     refuse_outside([path for path in local if path])
     downloads.size, downloads.files = sum(file["size"] for file in files), len(files)
 
@@ -40,9 +45,16 @@ def fetch(base, request, repos, downloads):
             if os.path.exists(file["path"]):
                 os.unlink(file["path"])
             if file["repository"] not in repos:
-                fail("settings", "the repository '%s' of the lock does not exist" % file["repository"])
+                fail(
+                    "settings",
+                    "the repository '%s' of the lock does not exist" % file["repository"],
+                )
             urls = sources.get(file["repository"])
-            url = urls[turn % len(urls)].rstrip("/") + "/" + file["location"] if urls else file["location"]
+            url = (
+                urls[turn % len(urls)].rstrip("/") + "/" + file["location"]
+                if urls
+                else file["location"]
+            )
             downloader.add(repos[file["repository"]], url, file["path"])
         try:
             downloader.download()
@@ -57,7 +69,10 @@ def mirrors(base, repos, ident, downloads):
     if ident not in repos:
         fail("settings", "the repository '%s' of the lock does not exist" % ident)
     repo = repos[ident]
-    urls = [base.get_vars().substitute(url) for url in repo.get_config().get_baseurl_option().get_value()]
+    urls = [
+        base.get_vars().substitute(url)
+        for url in repo.get_config().get_baseurl_option().get_value()
+    ]
     if not urls:
         try:
             repo.read_metadata_cache()
@@ -95,7 +110,9 @@ def mark_files(base, request, strict_settings):
     # Removals are marked by name, so that nothing is removed that the plan does not list.
     keep.set_clean_requirements_on_remove(libdnf5.base.GoalSetting_SET_FALSE)
     for package in packages:
-        (goal.add_rpm_reinstall if package.get_full_nevra() in here else goal.add_rpm_install)(package, settings)
+        (goal.add_rpm_reinstall if package.get_full_nevra() in here else goal.add_rpm_install)(
+            package, settings
+        )
     for name in detail["remove"]:
         if name not in here:
             fail("transaction", "%s is to be removed but is not installed" % name)

@@ -14,8 +14,10 @@ except ImportError as error:
     fail("host", error)
 
 PACKAGE_TYPES = {
-    "mandatory": libdnf5.comps.PackageType_MANDATORY, "default": libdnf5.comps.PackageType_DEFAULT,
-    "conditional": libdnf5.comps.PackageType_CONDITIONAL, "optional": libdnf5.comps.PackageType_OPTIONAL,
+    "mandatory": libdnf5.comps.PackageType_MANDATORY,
+    "default": libdnf5.comps.PackageType_DEFAULT,
+    "conditional": libdnf5.comps.PackageType_CONDITIONAL,
+    "optional": libdnf5.comps.PackageType_OPTIONAL,
 }
 
 
@@ -34,14 +36,33 @@ def comps(base, installed):
     groups, environments = libdnf5.comps.GroupQuery(base), libdnf5.comps.EnvironmentQuery(base)
     groups.filter_installed(installed)
     environments.filter_installed(installed)
-    known = {("group", g.get_groupid()): ("group", g.get_groupid(), g.get_name(), g) for g in groups}
-    known.update({("environment", e.get_environmentid()): ("environment", e.get_environmentid(), e.get_name(), e) for e in environments})
+    known = {
+        ("group", g.get_groupid()): ("group", g.get_groupid(), g.get_name(), g) for g in groups
+    }
+    known.update(
+        {
+            ("environment", e.get_environmentid()): (
+                "environment",
+                e.get_environmentid(),
+                e.get_name(),
+                e,
+            )
+            for e in environments
+        }
+    )
     return known
 
 
 def group_settings(base, with_optional=False):
     settings = strict_settings()
-    types = [name.strip() for name in base.get_config().opt_binds().at("group_package_types").get_value_string().split(",")]
+    types = [
+        name.strip()
+        for name in base.get_config()
+        .opt_binds()
+        .at("group_package_types")
+        .get_value_string()
+        .split(",")
+    ]
     bits = 0
     for name in types + (["optional"] if with_optional else []):
         bits |= PACKAGE_TYPES.get(name, 0)
@@ -65,7 +86,9 @@ def check_groups(base):
     repositories.filter_type(libdnf5.repo.Repo.Type_AVAILABLE)
     repositories.filter_enabled(True)
     for repo in repositories:
-        paths = [repo.get_metadata_path(kind) for kind in ("group", "group_gz", "group_xz", "group_zck")]
+        paths = [
+            repo.get_metadata_path(kind) for kind in ("group", "group_gz", "group_xz", "group_zck")
+        ]
         files += [(repo.get_id(), path) for path in paths if path][:1]
     return check_comps(files)[1]
 
@@ -75,7 +98,10 @@ def mark_group(base, goal, known, wanted, odd):
     kind, ident, _, found = choose_group(wanted, list(known.values()))
     refuse_odd_members(odd, found.get_groups() if kind == "environment" else [ident])
     settings = group_settings(base, wanted["with_optional"])
-    user, dependency = libdnf5.transaction.TransactionItemReason_USER, libdnf5.transaction.TransactionItemReason_DEPENDENCY
+    user, dependency = (
+        libdnf5.transaction.TransactionItemReason_USER,
+        libdnf5.transaction.TransactionItemReason_DEPENDENCY,
+    )
     groups = []
     if kind == "environment":
         add_environment_alone(goal, ident)
@@ -84,13 +110,32 @@ def mark_group(base, goal, known, wanted, odd):
                 goal.add_group_install(name, dependency, settings)
                 groups.append(known["group", name][3])
             else:
-                send("note", message="the environment '%s' lists a group that is in no repository: %s" % (ident, name))
+                send(
+                    "note",
+                    message="the environment '%s' lists a group that is in no repository: %s"
+                    % (ident, name),
+                )
     else:
         goal.add_group_install(ident, user, settings)
         groups.append(found)
-    need = {p.get_name() for group in groups for p in group.get_packages_of_type(libdnf5.comps.PackageType_MANDATORY)}
-    others = {p.get_name() for group in groups for p in group.get_packages_of_type(libdnf5.comps.PackageType_DEFAULT)}
-    return dict(name=wanted["name"], id=ident, kind=kind, line=wanted["line"], mandatory=sorted(need), members=sorted(need | others))
+    need = {
+        p.get_name()
+        for group in groups
+        for p in group.get_packages_of_type(libdnf5.comps.PackageType_MANDATORY)
+    }
+    others = {
+        p.get_name()
+        for group in groups
+        for p in group.get_packages_of_type(libdnf5.comps.PackageType_DEFAULT)
+    }
+    return dict(
+        name=wanted["name"],
+        id=ident,
+        kind=kind,
+        line=wanted["line"],
+        mandatory=sorted(need),
+        members=sorted(need | others),
+    )
 
 
 def mark_installed(base, goal, known, wanted):
@@ -98,7 +143,10 @@ def mark_installed(base, goal, known, wanted):
     kind, ident, _, found = choose_group(wanted, list(known.values()))
     settings = group_settings(base)
     settings.set_group_no_packages(True)
-    user, dependency = libdnf5.transaction.TransactionItemReason_USER, libdnf5.transaction.TransactionItemReason_DEPENDENCY
+    user, dependency = (
+        libdnf5.transaction.TransactionItemReason_USER,
+        libdnf5.transaction.TransactionItemReason_DEPENDENCY,
+    )
     names = [ident]
     if kind == "environment":
         add_environment_alone(goal, ident)
@@ -133,8 +181,14 @@ def add_files(base, request):
             # The call returns an object that Python cannot inspect.
             packages[text], = [package for package in query if package.get_package_path() == path]
         except Exception as error:
-            lines = [spec["line"] for spec in request["transaction"]["install"] if spec["text"] == text]
-            fail("spec", "%s is not a package file: %s" % (text, str(error).replace(path, "the file")), line=(lines or [request["transaction"]["line"]])[0])
+            lines = [
+                spec["line"] for spec in request["transaction"]["install"] if spec["text"] == text
+            ]
+            fail(
+                "spec",
+                "%s is not a package file: %s" % (text, str(error).replace(path, "the file")),
+                line=(lines or [request["transaction"]["line"]])[0],
+            )
     return packages
 
 
@@ -147,7 +201,10 @@ def mark(base, goal, request, files):
     for change in wanted["group_changes"]:
         change_group(base, goal, change)
     settings = strict_settings()
-    jobs = [(goal.add_rpm_install, spec) for spec in wanted["install"] + [swap["install"] for swap in wanted["swap"]]]
+    jobs = [
+        (goal.add_rpm_install, spec)
+        for spec in wanted["install"] + [swap["install"] for swap in wanted["swap"]]
+    ]
     remove = strict_settings()
     # By default, dnf 4 also removes dependencies that only a removed package needed.
     remove.set_clean_requirements_on_remove(libdnf5.base.GoalSetting_AUTO)
@@ -166,8 +223,11 @@ def mark(base, goal, request, files):
             goal.add_rpm_distro_sync(settings)
     for add, spec in jobs:
         add(files.get(spec["text"], spec["text"]), settings)
-    reasons = {"install": libdnf5.transaction.TransactionItemReason_USER, "remove": libdnf5.transaction.TransactionItemReason_DEPENDENCY,
-               "group": libdnf5.transaction.TransactionItemReason_GROUP}
+    reasons = {
+        "install": libdnf5.transaction.TransactionItemReason_USER,
+        "remove": libdnf5.transaction.TransactionItemReason_DEPENDENCY,
+        "group": libdnf5.transaction.TransactionItemReason_GROUP,
+    }
     for change in wanted["mark"]:
         for spec in change["specs"]:
             group = group_of(base, spec) if change["action"] == "group" else ""
@@ -185,10 +245,13 @@ def upgrade_settings(base, upgrade):
         return settings
     chosen = libdnf5.advisory.AdvisoryQuery(base)
     chosen.clear()
-    filters = {"types": lambda query, words: query.filter_type(words), "advisory": lambda query, words: query.filter_name(words),
-               "severity": lambda query, words: query.filter_severity(words),
-               "bugzilla": lambda query, words: query.filter_reference(words, ["bugzilla"]),
-               "cves": lambda query, words: query.filter_reference(words, ["cve"])}
+    filters = {
+        "types": lambda query, words: query.filter_type(words),
+        "advisory": lambda query, words: query.filter_name(words),
+        "severity": lambda query, words: query.filter_severity(words),
+        "bugzilla": lambda query, words: query.filter_reference(words, ["bugzilla"]),
+        "cves": lambda query, words: query.filter_reference(words, ["cve"]),
+    }
     for kind, words in narrowed.items():
         query = libdnf5.advisory.AdvisoryQuery(base)
         filters[kind](query, words)
@@ -204,7 +267,9 @@ def group_of(base, spec):
     query.filter_installed()
     query.resolve_pkg_spec(spec["text"], strict_settings(), False)
     names = {package.get_name() for package in query}
-    for (kind, ident), (_, _, _, group) in sorted(comps(base, True).items(), key=lambda entry: entry[0]):
+    for (kind, ident), (_, _, _, group) in sorted(
+        comps(base, True).items(), key=lambda entry: entry[0]
+    ):
         if kind == "group" and names & {package.get_name() for package in group.get_packages()}:
             return ident
     if names:

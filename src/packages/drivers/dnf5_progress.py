@@ -11,11 +11,16 @@ except ImportError as error:
 # rpm's names for libdnf5's types of scriptlets: messages are the same for both versions of dnf.
 CALLBACKS = libdnf5.rpm.TransactionCallbacks
 SCRIPTLETS = {
-    CALLBACKS.ScriptType_PRE_INSTALL: "PREIN", CALLBACKS.ScriptType_POST_INSTALL: "POSTIN",
-    CALLBACKS.ScriptType_PRE_UNINSTALL: "PREUN", CALLBACKS.ScriptType_POST_UNINSTALL: "POSTUN",
-    CALLBACKS.ScriptType_PRE_TRANSACTION: "PRETRANS", CALLBACKS.ScriptType_POST_TRANSACTION: "POSTTRANS",
-    CALLBACKS.ScriptType_TRIGGER_PRE_INSTALL: "TRIGGERPREIN", CALLBACKS.ScriptType_TRIGGER_INSTALL: "TRIGGERIN",
-    CALLBACKS.ScriptType_TRIGGER_UNINSTALL: "TRIGGERUN", CALLBACKS.ScriptType_TRIGGER_POST_UNINSTALL: "TRIGGERPOSTUN",
+    CALLBACKS.ScriptType_PRE_INSTALL: "PREIN",
+    CALLBACKS.ScriptType_POST_INSTALL: "POSTIN",
+    CALLBACKS.ScriptType_PRE_UNINSTALL: "PREUN",
+    CALLBACKS.ScriptType_POST_UNINSTALL: "POSTUN",
+    CALLBACKS.ScriptType_PRE_TRANSACTION: "PRETRANS",
+    CALLBACKS.ScriptType_POST_TRANSACTION: "POSTTRANS",
+    CALLBACKS.ScriptType_TRIGGER_PRE_INSTALL: "TRIGGERPREIN",
+    CALLBACKS.ScriptType_TRIGGER_INSTALL: "TRIGGERIN",
+    CALLBACKS.ScriptType_TRIGGER_UNINSTALL: "TRIGGERUN",
+    CALLBACKS.ScriptType_TRIGGER_POST_UNINSTALL: "TRIGGERPOSTUN",
     CALLBACKS.ScriptType_SYSUSERS: "SYSUSERS",
 }
 RPMRC_FAIL = 2
@@ -26,15 +31,33 @@ class Download(libdnf5.repo.DownloadCallbacks):
 
     def __init__(self):
         super().__init__()
-        self.size, self.names, self.parts, self.ended, self.files, self.errors = 0, [], [], 0, 0, DownloadErrors()
+        self.size, self.names, self.parts, self.ended, self.files, self.errors = (
+            0,
+            [],
+            [],
+            0,
+            0,
+            DownloadErrors(),
+        )
 
     def begin(self, packages):
-        self.size, self.files, self.ended = sum(package.get_download_size() for package in packages), len(packages), 0
+        self.size, self.files, self.ended = (
+            sum(package.get_download_size() for package in packages),
+            len(packages),
+            0,
+        )
         self.names, self.parts = [], []
 
     def report(self, index):
         if self.files:  # the size of metadata is not known in advance
-            send("download", done=int(sum(self.parts)), total=self.size, item=self.names[index], files=self.ended, of=self.files)
+            send(
+                "download",
+                done=int(sum(self.parts)),
+                total=self.size,
+                item=self.names[index],
+                files=self.ended,
+                of=self.files,
+            )
 
     def add_new_download(self, user_data, description, total_to_download):
         self.names.append(description or "")
@@ -75,13 +98,20 @@ class Transaction(libdnf5.rpm.TransactionCallbacks):
     def script_start(self, item, nevra, kind):
         if kind == CALLBACKS.ScriptType_POST_TRANSACTION:
             send("posttrans")
-        send("scriptlet", package="%s-%s-%s.%s" % (nevra.get_name(), nevra.get_version(), nevra.get_release(), nevra.get_arch()))
+        send(
+            "scriptlet",
+            package="%s-%s-%s.%s"
+            % (nevra.get_name(), nevra.get_version(), nevra.get_release(), nevra.get_arch()),
+        )
 
     def script_stop(self, item, nevra, kind, return_code):
         for line in self.transaction.get_last_script_output().splitlines():
             send("output", line=line[:4000])
         if return_code != 0:
-            message = "Error in %s scriptlet in rpm package %s" % (SCRIPTLETS.get(kind, "UNKNOWN"), nevra.get_name())
+            message = "Error in %s scriptlet in rpm package %s" % (
+                SCRIPTLETS.get(kind, "UNKNOWN"),
+                nevra.get_name(),
+            )
             if return_code == RPMRC_FAIL:
                 self.broken.append(message)
             else:

@@ -43,21 +43,34 @@ def repomd(cachedir, name="/repodata/repomd.xml"):
 def allow_list(only):
     """Whether a package may be installed."""
     allowed = set(only)
-    return lambda name, version, release, arch: "%s-%s-%s.%s" % (name, version, release, arch) in allowed
+    return lambda name, version, release, arch: (
+        "%s-%s-%s.%s" % (name, version, release, arch) in allowed
+    )
 
 
 def fail_missing(specs, near, excluded):
     """Fails for all specs without a match: with the names that `near` finds for each, or with the
     note that it is excluded."""
     shown = specs[:50]  # a generated list can have thousands
-    fail("missing", "", specs=shown, more=len(specs) - len(shown), near={spec["text"]: near(spec["text"].strip("*@")) for spec in shown},
-         excluded=[spec["text"] for spec in shown if excluded(spec["text"])])
+    fail(
+        "missing",
+        "",
+        specs=shown,
+        more=len(specs) - len(shown),
+        near={spec["text"]: near(spec["text"].strip("*@")) for spec in shown},
+        excluded=[spec["text"] for spec in shown if excluded(spec["text"])],
+    )
 
 
 def fail_dependency(output, request):
     """Fails for dependencies, with the line of the first statement that they concern."""
-    lines = [spec["line"] for part in ("install", "upgrade", "downgrade", "reinstall") for spec in request["transaction"][part]
-             if "text" in spec and re.search(r"(?<![\w.+-])%s(?![\w+])" % re.escape(spec["text"]), output)]
+    lines = [
+        spec["line"]
+        for part in ("install", "upgrade", "downgrade", "reinstall")
+        for spec in request["transaction"][part]
+        if "text" in spec
+        and re.search(r"(?<![\w.+-])%s(?![\w+])" % re.escape(spec["text"]), output)
+    ]
     fail("dependency", output, line=min(lines or [request["transaction"]["line"]]))
 
 
@@ -73,8 +86,13 @@ def satisfied_members(groups, satisfying, excluded):
             names = satisfying(member)
             if not names:
                 why = "is excluded" if excluded(member) else "is in no repository"
-                fail("member", "%s '%s' has the mandatory member %s, which %s" % (group["kind"], group["name"], member, why),
-                     line=group["line"], known=sorted(set(members) - {member}))
+                fail(
+                    "member",
+                    "%s '%s' has the mandatory member %s, which %s"
+                    % (group["kind"], group["name"], member, why),
+                    line=group["line"],
+                    known=sorted(set(members) - {member}),
+                )
             found.append(names[0])
         group["mandatory"] = sorted(set(found))
     return groups
@@ -84,7 +102,9 @@ def refuse_outside(paths):
     """Fails if local package files are in directories that the sandbox does not see: osimg mounts
     them for the next run."""
     paths = [os.path.normpath(path) for path in paths]
-    unseen = sorted({os.path.dirname(path) for path in paths if not os.path.isdir(os.path.dirname(path))})
+    unseen = sorted(
+        {os.path.dirname(path) for path in paths if not os.path.isdir(os.path.dirname(path))}
+    )
     if unseen:
         fail("outside", "no such directory: %s" % ", ".join(unseen), directories=unseen)
 
@@ -117,7 +137,13 @@ def fetch_address(url, path):
         os.rename(part, path)
     except (OSError, HTTPException) as error:
         status = getattr(error, "code", None)
-        kind = "gone" if status in (404, 410) else "refused" if status in (401, 403, 407) else "network"
+        kind = (
+            "gone"
+            if status in (404, 410)
+            else "refused"
+            if status in (401, 403, 407)
+            else "network"
+        )
         fail(kind, "%s: %s" % (url, "Status code: %d" % status if status else error))
 
 
@@ -132,13 +158,23 @@ def repository_files(files):
 
 def advisories(upgrade):
     """The filters of an upgrade, by kind; empty if it has none."""
-    kinds = {"advisory": "advisory", "advisories": "advisory", "bz": "bugzilla", "bzs": "bugzilla", "cve": "cves", "cves": "cves",
-             "sec-severity": "severity", "secseverity": "severity"}
+    kinds = {
+        "advisory": "advisory",
+        "advisories": "advisory",
+        "bz": "bugzilla",
+        "bzs": "bugzilla",
+        "cve": "cves",
+        "cves": "cves",
+        "sec-severity": "severity",
+        "secseverity": "severity",
+    }
     narrowed = {}
     for option in upgrade["filters"]:
         name, _, value = option.lstrip("-").partition("=")
         if value:
-            narrowed.setdefault(kinds[name], []).extend(word for word in value.replace(",", " ").split())
+            narrowed.setdefault(kinds[name], []).extend(
+                word for word in value.replace(",", " ").split()
+            )
         else:
             narrowed.setdefault("types", []).append(name)
     if upgrade["minimal"] and not narrowed:
@@ -160,16 +196,23 @@ def import_keys(transaction_set, request):
     for path in request["keys"]:
         code = transaction_set.pgpImportPubkey(key_packets(path))
         if code != 0:
-            fail("key", "rpm could not import the key %s (code %d)" % (os.path.basename(path), code))
+            fail(
+                "key", "rpm could not import the key %s (code %d)" % (os.path.basename(path), code)
+            )
 
 
 def set_limits(request):
     """Limits the size of each written file and the memory, because a server controls both."""
     if request["phase"].startswith("install"):
         return
-    for limit, value in ((resource.RLIMIT_FSIZE, request["limits"]["file"]), (resource.RLIMIT_DATA, request["limits"]["memory"])):
+    for limit, value in (
+        (resource.RLIMIT_FSIZE, request["limits"]["file"]),
+        (resource.RLIMIT_DATA, request["limits"]["memory"]),
+    ):
         hard = resource.getrlimit(limit)[1]
-        resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+        resource.setrlimit(
+            limit, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard)
+        )
 
 
 def run(main):
@@ -181,7 +224,9 @@ def run(main):
         main(request)
     except SystemExit:
         raise
-    except BaseException as error:  # sent as an answer: a traceback would be lost among rpm's warnings
+    except (
+        BaseException
+    ) as error:  # sent as an answer: a traceback would be lost among rpm's warnings
         import errno
         import traceback
 

@@ -7,10 +7,27 @@ from driver import fail
 
 # The kinds of failed downloads. If addresses fail in different ways, the first kind in this list
 # counts: failures that may pass come before those that only another repository can fix.
-KINDS = ("cache-full", "network", "certificate", "refused", "unsigned-metadata", "checksum", "no-repository", "gone")
+KINDS = (
+    "cache-full",
+    "network",
+    "certificate",
+    "refused",
+    "unsigned-metadata",
+    "checksum",
+    "no-repository",
+    "gone",
+)
 # curl's error codes: https://curl.se/libcurl/c/libcurl-errors.html
-CURL = {"23": "cache-full", "51": "certificate", "58": "certificate", "60": "certificate", "77": "certificate", "83": "certificate",
-        "37": "gone", "78": "gone"}
+CURL = {
+    "23": "cache-full",
+    "51": "certificate",
+    "58": "certificate",
+    "60": "certificate",
+    "77": "certificate",
+    "83": "certificate",
+    "37": "gone",
+    "78": "gone",
+}
 STATUS = {"401": "refused", "403": "refused", "407": "refused", "404": "gone", "410": "gone"}
 
 
@@ -50,7 +67,9 @@ def kind_of_download(text):
 
 def fail_download(error, errors, otherwise="network"):
     """Fails for files that were not downloaded, with the error of each address."""
-    output = "\n  - ".join([str(error)] + [text for text in errors.texts() if text not in str(error)])
+    output = "\n  - ".join(
+        [str(error)] + [text for text in errors.texts() if text not in str(error)]
+    )
     found = {kind_of_download(text) for text in errors.texts() or [str(error)]}
     kind = next((kind for kind in KINDS if kind in found), otherwise)
     fail(kind, output, retry_after=retry_after(output) if kind == "network" else None)
@@ -86,14 +105,28 @@ def retry_after(message):
 
 
 # Phrases of rpm, for libdnf5, which passes on only text.
-RPM = (("no-space", ("disk is full", "No space left", "more space needed", "needs more inodes", "more space", "more inodes")),
-       ("damaged-package", ("digest: BAD", "Problem occurred when opening the package")),
-       ("unsigned-package", ("does not verify", "NOKEY", "signature", "OpenPGP check")))
+RPM = (
+    (
+        "no-space",
+        (
+            "disk is full",
+            "No space left",
+            "more space needed",
+            "needs more inodes",
+            "more space",
+            "more inodes",
+        ),
+    ),
+    ("damaged-package", ("digest: BAD", "Problem occurred when opening the package")),
+    ("unsigned-package", ("does not verify", "NOKEY", "signature", "OpenPGP check")),
+)
 
 
 def fail_rpm(output, kinds=()):
     """Fails for rpm. `kinds` are the types of its problems; without any, its text decides."""
-    found = list(kinds) or [kind for kind, words in RPM if any(word in str(output) for word in words)]
+    found = list(kinds) or [
+        kind for kind, words in RPM if any(word in str(output) for word in words)
+    ]
     fail(found[0] if found else "transaction", output)
 
 

@@ -53,8 +53,10 @@ fn lock() -> Lock {
 }
 
 fn settings() -> PackageSettings {
-    let text = "[packages]\nreleasever = \"9\"\narch = \"x86_64\"\ninstall_weak_deps = false\nexclude = [\"x*\"]\n\
-                [[packages.repository]]\nid = \"tiny\"\nbaseurl = \"https://mirror.invalid/$releasever/$basearch\"\n";
+    let text = "[packages]\nreleasever = \"9\"\narch = \"x86_64\"\ninstall_weak_deps = false\n\
+        exclude = [\"x*\"]\n\
+                [[packages.repository]]\nid = \"tiny\"\n\
+                baseurl = \"https://mirror.invalid/$releasever/$basearch\"\n";
     Settings::parse(text, "r.toml", Path::new("/")).unwrap().packages
 }
 
@@ -150,7 +152,8 @@ fn both_foreign_formats_list_the_final_image_and_can_be_read() {
 
 #[test]
 fn lists_of_other_tools_may_omit_fields() {
-    let text = "lockfileVersion: 1\nlockfileVendor: redhat\narches:\n- arch: x86_64\n  packages:\n  - url: https://x/a-1-2.noarch.rpm\n";
+    let text = "lockfileVersion: 1\nlockfileVendor: redhat\narches:\n\
+        - arch: x86_64\n  packages:\n  - url: https://x/a-1-2.noarch.rpm\n";
     assert_eq!(foreign::parse(text, "x", "x86_64").unwrap()[0].nvra, "a-1-2.noarch");
     for (wrong, expected) in [
         ("lockfileVersion: 2\nlockfileVendor: redhat\narches: []\n", "lockfileVersion 2"),
@@ -158,7 +161,8 @@ fn lists_of_other_tools_may_omit_fields() {
         ("something: else\n", "neither"),
         ("a: [", "reading x"),
         (
-            "lockfileVersion: 1\nlockfileVendor: redhat\narches:\n- arch: x86_64\n  packages:\n  - url: https://x/\n",
+            "lockfileVersion: 1\nlockfileVendor: redhat\narches:\n- arch: x86_64\n  packages:\n  - \
+            url: https://x/\n",
             "not that of a package",
         ),
     ] {

@@ -225,8 +225,10 @@ mod tests {
     }
 
     fn image(draft: &Draft, change: impl Fn(&mut serde_json::Value)) -> Image {
-        let mut value = serde_json::json!({ "id": "i", "name": draft.name, "status": "active", "size": 3, "os_hash_algo": "sha512",
-            "os_hash_value": "b", "visibility": draft.visibility, "owner": "p", "container_format": draft.container,
+        let mut value = serde_json::json!({ "id": "i", "name": draft.name, "status": "active",
+            "size": 3, "os_hash_algo": "sha512",
+            "os_hash_value": "b", "visibility": draft.visibility, "owner": "p",
+            "container_format": draft.container,
             "disk_format": draft.disk });
         for (name, property) in &draft.properties {
             value[name] = property.clone().into();

@@ -231,7 +231,8 @@ mod tests {
 
     #[test]
     fn properties_are_what_is_no_attribute() {
-        let text = r#"{"id": "1", "status": "active", "visibility": "public", "kernel_id": "k", "virtual_size": null, "os_hidden": true}"#;
+        let text = r#"{"id": "1", "status": "active", "visibility": "public", "kernel_id": "k",
+            "virtual_size": null, "os_hidden": true}"#;
         let image: Image = serde_json::from_str(text).expect("an image");
         assert_eq!(
             (image.property("kernel_id"), image.property("id"), image.os_hidden),

@@ -336,7 +336,8 @@ mod tests {
 
     #[test]
     fn the_more_special_login_wins() {
-        let json = r#"{"auths": {"r.example": {"username": "a", "password": "1"}, "r.example/os": {"username": "b", "password": "2"}}}"#;
+        let json = r#"{"auths": {"r.example": {"username": "a", "password": "1"},
+            "r.example/os": {"username": "b", "password": "2"}}}"#;
         assert_eq!(found(json, "r.example", "os/x"), password("b", "2"));
         assert_eq!(found(json, "r.example", "else"), password("a", "1"));
     }

@@ -175,10 +175,9 @@ mod tests {
         );
         assert_eq!(one, two);
         let text = serde_json::to_string(&one).expect("JSON");
-        assert!(
-            text.starts_with(r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"#),
-            "{text}"
-        );
+        let fields = ["schemaVersion", "mediaType", "artifactType"].map(|name| text.find(name));
+        assert!(text.starts_with(r#"{"schemaVersion":2,"mediaType":"#), "{text}");
+        assert!(fields.is_sorted() && fields[0].is_some(), "{text}");
         assert_eq!(serde_json::from_str::<Document>(&text).expect("read"), one);
     }
 }

@@ -72,7 +72,8 @@ macro_rules! programs {
             Check {
                 name: "ca-bundle",
                 severity: Severity::Warning,
-                why: "curl in Ironic's %post trusts no server: the heartbeat over https fails and the node stays in \"deploying\" for ever",
+                why: "curl in Ironic's %post trusts no server: the heartbeat over https fails and \
+                    the node stays in \"deploying\" for ever",
                 mend: "install ca-certificates",
                 look: Look::Contents(ca_bundle),
             },
@@ -82,29 +83,53 @@ macro_rules! programs {
 
 programs! {
     "sh" Error Always: "no scriptlet, no %post and no rescue shell runs without it", "install bash";
-    "bash" Error Anaconda: "kernel-install's scripts and dracut are bash scripts: the installation fails", "install bash";
-    "systemd-machine-id-setup" Error Anaconda: "Anaconda runs it first of all in the new system: the installation fails", "install systemd";
-    "kernel-install" Error Anaconda: "Anaconda makes the boot menu's entries by it: the installation fails", "install systemd-udev (EL 8: systemd)";
-    "dracut" Error Anaconda: "Anaconda makes the node's own initramfs by it: the installation fails", "install dracut dracut-config-generic";
-    "depmod" Error Always: "the kernel's modules are not found: no disk, no network", "install kmod";
-    "grub2-mkconfig" Error Anaconda: "Anaconda writes the boot loader's configuration by it: the installation fails", "install grub2-tools";
-    "grub2-set-default" Error Anaconda: "Anaconda names the default kernel by it: the installation fails", "install grub2-tools-minimal";
-    "grub2-editenv" Error Anaconda: "Anaconda writes the boot loader's environment by it: the installation fails", "install grub2-tools-minimal";
-    "efibootmgr" Error Anaconda: "on UEFI Anaconda makes the boot entry by it, in the image: the installation fails", "install efibootmgr";
-    "gen_grub_cfgstub" Error NewerAnaconda: "on UEFI Anaconda writes the first grub.cfg by it: the installation fails", "install grub2-efi-x64 (aarch64: grub2-efi-aa64) of the same release as the installer";
-    "locale" Error NewerAnaconda: "Anaconda asks it for the languages there are: the installation fails", "install glibc-common";
-    "useradd" Error Anaconda: "Anaconda makes the kickstart's users by it: the installation fails", "install shadow-utils";
-    "chpasswd" Error Anaconda: "Anaconda sets the kickstart's passwords by it: nobody can log in", "install shadow-utils";
-    "curl" Error Anaconda: "Ironic's %post calls back by it: the node stays in \"deploying\" until it times out", "install curl";
-    "chmod" Error Anaconda: "Ironic's %post writes the config drive with it: cloud-init finds none", "install coreutils";
-    "base64" Error Anaconda: "Ironic's %post writes the config drive with it: cloud-init finds none", "install coreutils";
-    "dirname" Error Anaconda: "Ironic's %post writes the config drive with it: cloud-init finds none", "install coreutils";
-    "mkdir" Error Anaconda: "Ironic's %post writes the config drive with it: cloud-init finds none", "install coreutils";
-    "cloud-init" Warning Anaconda: "nobody reads the config drive: no ssh keys, no network settings, no host name", "install cloud-init";
-    "lvm" Warning Always: "the default kickstart's autopart makes logical volumes: the initramfs cannot open them", "install lvm2";
-    "mkfs.xfs" Warning Always: "autopart of EL makes XFS: no file system check in the initramfs, none can be made or grown", "install xfsprogs";
-    "mkfs.ext4" Warning Always: "/boot may be ext4: it is never checked, and none can be made or grown", "install e2fsprogs";
-    "mkfs.vfat" Warning Always: "the EFI system partition is FAT: it is never checked", "install dosfstools";
+    "bash" Error Anaconda: "kernel-install's scripts and dracut are bash scripts: the installation \
+    fails", "install bash";
+    "systemd-machine-id-setup" Error Anaconda: "Anaconda runs it first of all in the new system: \
+    the installation fails", "install systemd";
+    "kernel-install" Error Anaconda: "Anaconda makes the boot menu's entries by it: the \
+    installation fails", "install systemd-udev (EL 8: systemd)";
+    "dracut" Error Anaconda: "Anaconda makes the node's own initramfs by it: the installation \
+    fails", "install dracut dracut-config-generic";
+    "depmod" Error Always: "the kernel's modules are not found: no disk, no \
+    network", "install kmod";
+    "grub2-mkconfig" Error Anaconda: "Anaconda writes the boot loader's configuration by it: the \
+    installation fails", "install grub2-tools";
+    "grub2-set-default" Error Anaconda: "Anaconda names the default kernel by it: the installation \
+    fails", "install grub2-tools-minimal";
+    "grub2-editenv" Error Anaconda: "Anaconda writes the boot loader's environment by it: the \
+    installation fails", "install grub2-tools-minimal";
+    "efibootmgr" Error Anaconda: "on UEFI Anaconda makes the boot entry by it, in the image: the \
+    installation fails", "install efibootmgr";
+    "gen_grub_cfgstub" Error NewerAnaconda: "on UEFI Anaconda writes the first grub.cfg by it: the \
+    installation fails", "install grub2-efi-x64 (aarch64: grub2-efi-aa64) of the same release as \
+        the installer";
+    "locale" Error NewerAnaconda: "Anaconda asks it for the languages there are: the installation \
+    fails", "install glibc-common";
+    "useradd" Error Anaconda: "Anaconda makes the kickstart's users by it: the installation \
+    fails", "install shadow-utils";
+    "chpasswd" Error Anaconda: "Anaconda sets the kickstart's passwords by it: nobody can log \
+    in", "install shadow-utils";
+    "curl" Error Anaconda: "Ironic's %post calls back by it: the node stays in \"deploying\" until \
+    it times out", "install curl";
+    "chmod" Error Anaconda: "Ironic's %post writes the config drive with it: cloud-init finds \
+    none", "install coreutils";
+    "base64" Error Anaconda: "Ironic's %post writes the config drive with it: cloud-init finds \
+    none", "install coreutils";
+    "dirname" Error Anaconda: "Ironic's %post writes the config drive with it: cloud-init finds \
+    none", "install coreutils";
+    "mkdir" Error Anaconda: "Ironic's %post writes the config drive with it: cloud-init finds \
+    none", "install coreutils";
+    "cloud-init" Warning Anaconda: "nobody reads the config drive: no ssh keys, no network \
+    settings, no host name", "install cloud-init";
+    "lvm" Warning Always: "the default kickstart's autopart makes logical volumes: the initramfs \
+    cannot open them", "install lvm2";
+    "mkfs.xfs" Warning Always: "autopart of EL makes XFS: no file system check in the initramfs, \
+    none can be made or grown", "install xfsprogs";
+    "mkfs.ext4" Warning Always: "/boot may be ext4: it is never checked, and none can be made or \
+    grown", "install e2fsprogs";
+    "mkfs.vfat" Warning Always: "the EFI system partition is FAT: it is never checked",
+    "install dosfstools";
 }
 
 fn ca_bundle(_: &Image<'_>, contents: &crate::contents::Contents) -> Vec<Hit> {

@@ -265,11 +265,13 @@ fn checked_hash(text: &str) -> Result<(), String> {
         "6" => 86,
         "5" => 43,
         "2a" | "2b" | "2y" => {
-            let good = matches!(parts.as_slice(), [cost, hash] if cost.len() == 2 && hash.len() == 53 && is_crypt(hash));
+            let good = matches!(parts.as_slice(), [cost, hash]
+                if cost.len() == 2 && hash.len() == 53 && is_crypt(hash));
             return if good { Ok(()) } else { Err(damaged(id)) };
         }
         "y" | "gy" => {
-            let good = matches!(parts.as_slice(), [cost, salt, hash] if is_crypt(cost) && is_crypt(salt) && hash.len() == 43 && is_crypt(hash));
+            let good = matches!(parts.as_slice(), [cost, salt, hash]
+                if is_crypt(cost) && is_crypt(salt) && hash.len() == 43 && is_crypt(hash));
             return if good { Ok(()) } else { Err(damaged(id)) };
         }
         "1" => return Err("`password` is an MD5 hash, which is cracked within minutes".to_owned()),
@@ -283,7 +285,8 @@ fn checked_hash(text: &str) -> Result<(), String> {
         }
         all => all,
     };
-    let good = matches!(parts, [salt, hash] if is_crypt(salt) && salt.len() <= 16 && hash.len() == length && is_crypt(hash));
+    let good = matches!(parts, [salt, hash]
+        if is_crypt(salt) && salt.len() <= 16 && hash.len() == length && is_crypt(hash));
     if good { Ok(()) } else { Err(damaged(id)) }
 }
 

@@ -140,8 +140,10 @@ table!(Firewall { ports: Texts, services: FirewallServices, zones: Vec<Spanned<F
 table!(FirewallServices { enabled: Texts, disabled: Texts });
 table!(FirewallZone { name: Text, sources: Texts });
 table!(Directory { path: Text, mode: Text, user: Value, group: Value, ensure_parents: bool });
-table!(File { path: Text, mode: Text, user: Value, group: Value, data: Option<Spanned<String>>, source: Text });
-table!(Tree { source: Text, path: Text, user: Value, group: Value, exclude: Texts, rule: Vec<Spanned<TreeRule>> });
+table!(File { path: Text, mode: Text, user: Value, group: Value, data: Option<Spanned<String>>,
+    source: Text });
+table!(Tree { source: Text, path: Text, user: Value, group: Value, exclude: Texts,
+    rule: Vec<Spanned<TreeRule>> });
 table!(TreeRule { path: Text, mode: Text, user: Value, group: Value });
 table!(CaCerts { pem_certs: Texts, files: Texts });
 table!(ImageRepository {

@@ -124,7 +124,10 @@ mod tests {
 
     #[test]
     fn the_parameters_of_a_challenge_are_told_apart() {
-        let challenge = r#"Bearer realm="https://auth.example/token?x=1,2",service="r.example", scope="repository:a:pull,push""#;
+        let challenge = concat!(
+            r#"Bearer realm="https://auth.example/token?x=1,2",service="r.example", "#,
+            r#"scope="repository:a:pull,push""#
+        );
         assert_eq!(
             parameter(challenge, "realm").as_deref(),
             Some("https://auth.example/token?x=1,2")
