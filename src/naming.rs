@@ -52,6 +52,20 @@ pub(crate) fn suffixes() -> impl Iterator<Item = String> {
     })
 }
 
+/// Names of the documents of an artifact, and of their signatures.
+pub(crate) fn documents(stem: &str) -> Vec<String> {
+    DOCUMENTS
+        .iter()
+        .map(|suffix| format!("{stem}{suffix}"))
+        .flat_map(|name| signatures(&name).into_iter().chain([name]))
+        .collect()
+}
+
+/// Names of the signatures of a file.
+pub(crate) fn signatures(file: &str) -> Vec<String> {
+    SIGNATURES.iter().map(|suffix| format!("{file}{suffix}")).collect()
+}
+
 /// Whether the file has this stem and one of the suffixes.
 pub(crate) fn belongs(file: &str, stem: &str) -> bool {
     file.strip_prefix(stem).is_some_and(|rest| suffixes().any(|suffix| suffix == rest))

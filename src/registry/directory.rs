@@ -15,7 +15,6 @@ pub(crate) use names::{Image, Names, Numbering};
 pub(super) use publish::{clash, file_of, holds, joined};
 pub(crate) use staged::{Staged, Standing};
 
-use names::{documents, signatures};
 use pending::{Pending, hidden_name};
 
 use anyhow::Context;

@@ -76,6 +76,8 @@ pub struct Set {
     pub kickstart: Option<Piece>,
     /// The manifest next to the tarball, if it describes this tarball.
     pub manifest: Option<Piece>,
+    /// Bills of materials, provenance, reports and signatures next to the tarball and its manifest.
+    pub documents: Vec<Piece>,
 }
 
 /// The fields of a manifest that publishing needs.
@@ -140,6 +142,7 @@ impl Set {
             stage2: None,
             kickstart: None,
             manifest: None,
+            documents: Vec::new(),
         };
         let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let real_name =
@@ -186,7 +189,24 @@ impl Set {
         self.os_distro = known.os_release.get("ID").cloned();
         self.os_version = known.os_release.get("VERSION_ID").cloned();
         self.manifest = Some(Piece::from_file(path, |_, _| {})?);
+        let stem = file_name.strip_suffix(self.tarball.extension).unwrap_or(file_name);
+        let names = naming::documents(stem).into_iter().chain(naming::signatures(file_name));
+        for document in names.map(|name| path.with_file_name(name)) {
+            if document.symlink_metadata().is_ok_and(|found| found.is_file()) {
+                self.documents.push(Piece::from_file(&document, |_, _| {})?);
+            }
+        }
         Ok(())
+    }
+
+    /// The documents with their file names in a place where all names begin with `stem`. They name
+    /// their tarball, so those of another name are left out.
+    pub(crate) fn documents_of(&self, stem: &str) -> Vec<(String, &Piece)> {
+        let named = self.documents.iter().filter_map(|piece| {
+            let name = piece.path.file_name()?.to_str()?;
+            naming::belongs(name, stem).then(|| (name.to_owned(), piece))
+        });
+        named.collect()
     }
 
     /// SHA-256 of the tarball before compression: recorded, else read from it; nothing of one that

@@ -99,6 +99,43 @@ fn a_file_that_no_readable_manifest_lists_is_replaced_only_on_request() {
 }
 
 #[test]
+fn documents_and_signatures_go_along_with_their_set() {
+    let (source, www) = (directory(), directory());
+    let first = directory();
+    publish(source.path(), &set(first.path(), "web-1", "one"), Existing::Keep).unwrap();
+    let documents = ["web-1.spdx.json", "web-1.intoto.json.asc", "web-1.tgz.minisig"];
+    for name in documents {
+        fs::write(source.path().join(name), name).unwrap();
+    }
+    let mut built = Set::from_tarball(&source.path().join("web-latest.tgz"), |_, _| {}).unwrap();
+    for address in
+        [format!("dir:{}/dir", www.path().display()), format!("tree:{}", www.path().display())]
+    {
+        let registry =
+            open(&address.parse().unwrap(), &PublishOptions::default(), &Report::silent()).unwrap();
+        let place = if address.starts_with("dir") { "dir" } else { "web-1" };
+        registry.publish(&built, &Report::silent()).unwrap();
+        for name in documents {
+            assert_eq!(
+                fs::read_to_string(www.path().join(place).join(name)).unwrap(),
+                name,
+                "{address}"
+            );
+        }
+        // One that is missing is put back, and all of them are removed with the version.
+        fs::remove_file(www.path().join(place).join(documents[0])).unwrap();
+        registry.publish(&built, &Report::silent()).unwrap();
+        assert!(www.path().join(place).join(documents[0]).is_file());
+        registry.prune(None, 0).unwrap();
+        assert!(!www.path().join(place).join(documents[0]).exists());
+    }
+    // They name their tarball.
+    built.version = "2".into();
+    publish(&www.path().join("dir"), &built, Existing::Keep).unwrap();
+    assert!(!content(&www.path().join("dir")).keys().any(|name| name.contains("spdx")));
+}
+
+#[test]
 fn what_is_not_a_file_is_refused_before_anything_is_written() {
     let files = directory();
     let set = set(files.path(), "web-1", "one");

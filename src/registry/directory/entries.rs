@@ -7,11 +7,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::{Directory, Pending, documents, link, signatures, sync, unlink};
+use super::{Directory, Pending, link, sync, unlink};
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
-use crate::naming;
+use crate::naming::{self, documents, signatures};
 use crate::registry::Registry;
 use crate::registry::entry::newest_first;
 use crate::registry::{Entry, State};

@@ -93,20 +93,6 @@ impl Names {
     }
 }
 
-/// Names of the documents of an artifact, and of their signatures.
-pub(super) fn documents(stem: &str) -> Vec<String> {
-    naming::DOCUMENTS
-        .iter()
-        .map(|suffix| format!("{stem}{suffix}"))
-        .flat_map(|name| signatures(&name).into_iter().chain([name]))
-        .collect()
-}
-
-/// Names of the signatures of a file.
-pub(super) fn signatures(file: &str) -> Vec<String> {
-    naming::SIGNATURES.iter().map(|suffix| format!("{file}{suffix}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use super::Directory;
 use super::entries::{StoredVersion, stored_version, with_sums};
-use super::names::{Names, documents};
+use super::names::Names;
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
-use crate::naming;
+use crate::naming::{self, documents};
 use crate::registry::Registry;
 use crate::set::{EXTENSIONS, LARGEST_MANIFEST, Piece, Place, Set};
 
@@ -187,9 +187,15 @@ impl Directory {
 }
 
 /// The files of a set that arrive under a stem.
-pub(super) fn arriving(set: &Set, file: impl Fn(crate::set::Role) -> String) -> Vec<Arriving> {
+pub(super) fn arriving(
+    set: &Set,
+    stem: &str,
+    file: impl Fn(crate::set::Role) -> String,
+) -> Vec<Arriving> {
     let roles = crate::set::Role::ALL.into_iter();
-    roles.filter_map(|role| Some(Arriving::from_piece(file(role), set.piece(role)?))).collect()
+    let pieces = roles.filter_map(|role| Some((file(role), set.piece(role)?)));
+    let all = pieces.chain(set.documents_of(stem));
+    all.map(|(file, piece)| Arriving::from_piece(file, piece)).collect()
 }
 
 /// The failure of a publication to names that files of no version have.

@@ -53,8 +53,11 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
         return Err(refuse_other(directory, other));
     }
     directory.check_place(&Place { stem: stem.clone(), latest: latest.clone() }, &set.name)?;
-    let foreign =
-        directory.foreign(&stem, stored, &arriving(set, |role| file_of(&stem, set, role)))?;
+    let foreign = directory.foreign(
+        &stem,
+        stored,
+        &arriving(set, &stem, |role| file_of(&stem, set, role)),
+    )?;
     if !foreign.is_empty() {
         if directory.existing == Existing::Keep {
             return Err(refuse_unlisted(directory, &foreign));
@@ -108,6 +111,21 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
         let url = format!("file://{}", open.path().join(&name).display());
         references.push((role, Reference::from_piece(piece, &name, &name, Some(url), made)));
     }
+    let documents = set.documents_of(&stem);
+    if documents.len() < set.documents.len() {
+        report.note(&format!(
+            "the documents and signatures name {}, and are not published as {stem}",
+            set.tarball.piece.path.display()
+        ));
+    }
+    for (name, piece) in &documents {
+        if !holds(&open.through().join(name), piece)? {
+            let mut pending = Pending::create(open, name)?;
+            let target = pending.target();
+            piece.copy_to(&mut pending.file, &target, |_| {})?;
+            files.push(pending);
+        }
+    }
     let references = References::from_set(set, Kind::Directory, directory.describe(), references)?;
     let others = kept
         .into_iter()
@@ -131,6 +149,7 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
         let new = references.ids();
         let is_new = |file: &String| {
             *file == name
+                || documents.iter().any(|(document, _)| document == file)
                 || new.iter().any(|id| file == id || file.starts_with(&format!("{id}.sha")))
         };
         replaced.iter().filter(|file| !is_new(file)).try_for_each(|file| unlink(open, file))?;

@@ -5,13 +5,13 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::entries;
-use super::names::{Names, Numbering, documents, signatures};
+use super::names::{Names, Numbering};
 use super::occupied::{Arriving, holds_bytes, refuse_other, refuse_unlisted};
 use super::pending::Pending;
 use super::{Directory, Lock, sync, unlink};
 use crate::archive::{Format, Packed, Summary};
 use crate::error::Result;
-use crate::naming;
+use crate::naming::{self, documents, signatures};
 use crate::process;
 use crate::registry::Registry;
 use crate::registry::options::Existing;

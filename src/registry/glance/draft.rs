@@ -221,6 +221,7 @@ mod tests {
             stage2: None,
             kickstart: None,
             manifest: None,
+            documents: Vec::new(),
         }
     }
 

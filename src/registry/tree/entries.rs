@@ -91,6 +91,7 @@ pub(super) fn remove(tree: &WebTree, entry: &Entry) -> Result<Removal> {
     } else {
         let stage = stage::new(tree, &stem)?;
         adopt(&home, &stage.path(), &sets)?;
+        stage::adopt_documents(&home, &stage.path(), &stem)?;
         for path in [".treeinfo", STAGE2_TOO] {
             if home.join(path).exists() {
                 reuse(&home, path, &below(&stage.path(), path)?)?;

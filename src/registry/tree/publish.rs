@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::entries;
 use super::stage::{self, adopt, below, hard_link, put, reuse, sums};
-use super::{KERNEL, RAMDISK, STAGE2, STAGE2_TOO, WebTree, place, place_among};
+use super::{KERNEL, RAMDISK, STAGE2, STAGE2_TOO, StoredVersion, WebTree, place, place_among};
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
 use crate::installer::treeinfo::{Checksum, Release, TreeInfo, TreePath};
@@ -35,6 +35,7 @@ fn write(
     set: &Set,
     references: &References,
     text: &str,
+    kept: Option<&StoredVersion>,
     report: &Report,
 ) -> Result<()> {
     let stem = place.stem.as_str();
@@ -64,7 +65,16 @@ fn write(
         }
         done += piece.size;
     }
+    for (name, piece) in set.documents_of(stem) {
+        let target = below(&stage.path(), &name)?;
+        let mut file =
+            File::create_new(&target).with_context(|| format!("writing {}", target.display()))?;
+        piece.copy_to(&mut file, &target, |_| {})?;
+    }
     adopt(&home, &stage.path(), &all)?;
+    if kept.is_some() {
+        stage::adopt_documents(&home, &stage.path(), stem)?;
+    }
     if set.stage2.is_some() {
         hard_link(&stage.path().join(STAGE2), &below(&stage.path(), STAGE2_TOO)?)?;
     }
@@ -135,9 +145,10 @@ pub(super) fn publish(tree: &WebTree, set: &Set, report: &Report) -> Result<Refe
     let sent = Role::ALL
         .iter()
         .filter_map(|role| references.role(*role))
-        .any(|reference| reference.made == Made::New);
+        .any(|reference| reference.made == Made::New)
+        || lacks_document(tree, &place.stem, set)?;
     if sent || before.is_none_or(|stored| stored.text != text) {
-        write(tree, &place, set, &references, &text, report)?;
+        write(tree, &place, set, &references, &text, kept, report)?;
     } else {
         report.note(&format!(
             "{} exists already with the same bytes, in {}",
@@ -146,6 +157,16 @@ pub(super) fn publish(tree: &WebTree, set: &Set, report: &Report) -> Result<Refe
         ));
     }
     Ok(references)
+}
+
+/// Whether the directory lacks one of the set's documents.
+fn lacks_document(tree: &WebTree, stem: &str, set: &Set) -> Result<bool> {
+    for (name, piece) in set.documents_of(stem) {
+        if !holds(&tree.through(stem).join(name), piece)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether the directory has no other tarball than the set's.

@@ -10,11 +10,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::WebTree;
 use crate::error::{ExitCode, Failure, Result};
+use crate::naming;
 use crate::openat::{directory_at, fd_path};
 use crate::private;
 use crate::process;
 use crate::registry::directory::sync;
-use crate::set::{References, Role};
+use crate::set::{EXTENSIONS, References, Role};
 
 /// A new directory next to the image's, hidden until it replaces that one; removed when it is
 /// dropped. Directories that killed publishers left are removed now: the lock shows that no one
@@ -100,6 +101,23 @@ pub(super) fn adopt(home: &Path, stage: &Path, sets: &[References]) -> Result<()
             && !stage.join(id).exists()
         {
             reuse(home, id, &below(stage, id)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Links the documents and signatures of the old directory that the new one lacks; a signature only
+/// with the file that it is of.
+pub(super) fn adopt_documents(home: &Path, stage: &Path, stem: &str) -> Result<()> {
+    let documents = naming::documents(stem);
+    let tarballs = EXTENSIONS.iter().map(|extension| format!("{stem}{extension}"));
+    let signatures = tarballs
+        .filter(|tarball| stage.join(tarball).exists())
+        .flat_map(|tarball| naming::signatures(&tarball));
+    for name in documents.into_iter().chain(signatures) {
+        let is_there = home.join(&name).symlink_metadata().is_ok_and(|found| found.is_file());
+        if is_there && !stage.join(&name).exists() {
+            reuse(home, &name, &stage.join(&name))?;
         }
     }
     Ok(())
