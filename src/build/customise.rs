@@ -26,9 +26,6 @@ impl Build<'_> {
     ) -> Result<Customised> {
         let settings = &self.recipe.settings.customizations;
         let scripts = &self.recipe.settings.scripts;
-        if settings.is_empty() && scripts.is_empty() {
-            return Ok(Customised::default());
-        }
         let place = Workplace {
             directory: &workdir.root(),
             scratch: &workdir.scratch(),
@@ -41,13 +38,17 @@ impl Build<'_> {
             Some(KnownOwners::Given(given)) => given.clone(),
             Some(KnownOwners::Packaged(_)) | None => Vec::new(),
         };
+        let image = Image::new(root, place, given);
+        customise::check_presets(&image)?;
+        if settings.is_empty() && scripts.is_empty() {
+            return Ok(Customised::default());
+        }
         if filled.owners.is_some() && !scripts.is_empty() {
             self.report.warn(
                 "a build with a single id does not record the owners that scripts give to files: \
                  root owns them",
             );
         }
-        let image = Image::new(root, place, given);
         scripts::run(&image, scripts, When::AfterPackages)?;
         let step = self.report.step("customising the tree");
         customise::apply(&image, settings)?;

@@ -208,6 +208,11 @@ impl<'a> Image<'a> {
 
     /// As [`Image::run`], and says how it ended.
     pub(super) fn attempt(&self, argv: &[&str]) -> Result<Ended> {
+        self.attempt_with(argv, 20)
+    }
+
+    /// As [`Image::attempt`], with as many of the last lines.
+    pub(super) fn attempt_with(&self, argv: &[&str], lines: usize) -> Result<Ended> {
         let command = CommandLine::new(argv.iter().copied());
         let job = Job {
             command,
@@ -215,7 +220,7 @@ impl<'a> Image<'a> {
             mounts: Vec::new(),
             network: Network::None,
             timeout: PROGRAM_TIMEOUT,
-            lines: 20,
+            lines,
         };
         self.perform(job).with_context(|| {
             format!("running {} in the image", argv.first().copied().unwrap_or_default())

@@ -58,6 +58,25 @@ pub(crate) fn placed(settings: &Customizations) -> Vec<String> {
     files.chain(directories).chain(settings.trees.iter().flat_map(tree::paths)).collect()
 }
 
+/// Warns of units that presets enable and that scriptlets did not enable.
+///
+/// # Errors
+/// If the image's systemctl cannot be started.
+pub(crate) fn check_presets(image: &Image<'_>) -> Result<()> {
+    let units = services::unapplied_presets(image)?;
+    if !units.is_empty() {
+        let more = units.len().saturating_sub(5);
+        let shown = units.get(..5).unwrap_or(&units).join(", ");
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        image.report().warn(&format!(
+            "units are not enabled although presets enable them: {shown}{more}; a scriptlet \
+             failed, or its package does not apply presets: [customizations.services] enabled \
+             switches them on"
+        ));
+    }
+    Ok(())
+}
+
 /// Does all that scripts may build upon.
 ///
 /// # Errors

@@ -48,3 +48,38 @@ fn known(image: &Image<'_>, systemctl: &str, key: &str, unit: &str) -> Result<()
     .hint("add its package to the recipe, or its file by [[customizations.files]]")
     .into())
 }
+
+/// The units that presets enable and that are not enabled. Scriptlets apply presets, and hide their
+/// failures. None if the image's systemctl is missing or does not work.
+pub(super) fn unapplied_presets(image: &Image<'_>) -> Result<Vec<String>> {
+    const SYSTEMCTL: &str = "/usr/bin/systemctl";
+    const MOST_UNITS: usize = 10_000;
+    if !image.has_file(SYSTEMCTL)? {
+        return Ok(Vec::new());
+    }
+    let list = [SYSTEMCTL, "list-unit-files", "--no-pager", "--no-legend", "--state=disabled"];
+    let ended = image.attempt_with(&list, MOST_UNITS)?;
+    Ok(if ended.success { enabled_by_presets(&ended.lines) } else { Vec::new() })
+}
+
+/// The units of a table with the columns unit, state and preset.
+fn enabled_by_presets(table: &str) -> Vec<String> {
+    let rows = table.lines().filter_map(|line| {
+        let mut columns = line.split_whitespace();
+        let (unit, state, preset) = (columns.next()?, columns.next()?, columns.next()?);
+        (state == "disabled" && preset == "enabled").then(|| unit.to_owned())
+    });
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_disabled_units_that_presets_enable_are_listed() {
+        let table = "sshd.service       disabled enabled\nnftables.service   disabled \
+                     disabled\nold.service disabled\n\nchronyd.service disabled enabled\n";
+        assert_eq!(enabled_by_presets(table), ["sshd.service", "chronyd.service"]);
+    }
+}

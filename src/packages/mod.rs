@@ -31,6 +31,7 @@ mod provenance;
 mod replay;
 mod request;
 mod retry;
+mod rpm_accounts;
 mod rpm_sandbox;
 mod rpmdb;
 mod scriptlet;
@@ -127,6 +128,9 @@ pub fn fill(
             plan.install.len(),
             crate::report::bytes(plan.download_size())
         ));
+        if job.purpose == Purpose::Image {
+            rpm_accounts::check(&plan)?;
+        }
         on_planned(&plan)?;
         if job.source_date_epoch.is_none() {
             job.source_date_epoch = plan.newest_build();

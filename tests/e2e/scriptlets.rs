@@ -295,3 +295,22 @@ fn an_interrupt_in_an_interactive_shell_ends_the_command_and_not_osimg() {
     assert_eq!(done.status.code(), Some(7), "{}", String::from_utf8_lossy(&done.stderr));
     stage.nothing_runs();
 }
+
+#[test]
+fn units_that_presets_enable_and_scriptlets_did_not_are_reported() {
+    if !require_root() {
+        return;
+    }
+    let table = "#!/bin/sh\necho sshd.service disabled enabled\necho other.service disabled \
+                 disabled\n";
+    let stage = Stage::new(|repo| {
+        repo.package(Package::named("systemd").requires("shell").file(
+            "/usr/bin/systemctl",
+            table,
+            0o755,
+            "root:root",
+        ))
+    });
+    let done = stage.build("install systemd\nts run\n").succeeds();
+    done.reports(&["presets enable them: sshd.service;"]);
+}
