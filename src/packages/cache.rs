@@ -67,8 +67,6 @@ struct Open {
     incoming: Option<File>,
     /// The parent of these two directories; its lock marks them as used.
     _own: Flock<File>,
-    /// The parent of that directory, whose descriptor is part of the paths.
-    _views: File,
 }
 
 /// The lock that allows adding to the cache and removing from it.
@@ -87,7 +85,7 @@ impl Cache {
         let directory = private::make(path)?;
         let shared = fd_path(&directory);
         let open_views = private::make_below(&directory, VIEWS)?;
-        let views = fd_path(&open_views);
+        let views = shared.join(VIEWS);
         // Before it is locked, a new view must not look like one that a killed build left behind.
         let _making = lock_file(&views.join(LOCK), None)?;
         sweep(&open_views);
@@ -114,7 +112,6 @@ impl Cache {
             view: open(&view)?,
             incoming: incoming.as_deref().map(open).transpose()?,
             _own: in_use,
-            _views: open_views,
         };
         Ok(Self {
             path: path.to_owned(),
