@@ -60,6 +60,9 @@ pub(crate) fn build(
         crate::sandbox::check_runnable(arch)?;
     }
     crate::customise::check(&recipe.settings)?;
+    packages::check_inputs(recipe, transactions)?;
+    labels::check(&options.selinux)?;
+    options.check_level()?;
     let tools = tools(&recipe.settings.packages)?;
     // A wrong password is reported now, not after the build.
     let remote = Remote::open(recipe, options, report)?;

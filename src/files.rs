@@ -19,10 +19,10 @@ pub(crate) const TEXT: u64 = 16 << 20;
 /// # Errors
 /// As open(2), and if it is not a regular file.
 pub(crate) fn open(path: &Path) -> Result<File> {
-    regular(std::fs::metadata(path)?.file_type())?;
+    check_kind(std::fs::metadata(path)?.file_type())?;
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
-    regular(file.metadata()?.file_type())?;
+    check_kind(file.metadata()?.file_type())?;
     Ok(file)
 }
 
@@ -93,7 +93,11 @@ fn size(limit: u64) -> String {
     }
 }
 
-fn regular(kind: FileType) -> Result<()> {
+/// Refuses everything but a regular file.
+///
+/// # Errors
+/// Names what it is.
+pub(crate) fn check_kind(kind: FileType) -> Result<()> {
     let found = if kind.is_file() {
         return Ok(());
     } else if kind.is_dir() {

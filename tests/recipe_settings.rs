@@ -290,6 +290,9 @@ fn wrong_settings_are_reported_with_position_and_fix() {
             "2:20: `%(id)` cannot be the `languages`", "locales"),
         ("[[packages.repository]]\nid = \"..\"\n\
             baseurl = \"./x\"".into(), "2:6: `..` is not a repository id", ""),
+        ("[[script]]\nrun = \"true\"\nname = \"..\"".into(), "1:1: `..` cannot be the `name` of a script", "leading dot"),
+        ("[[script]]\nrun = \"true\"\nname = \"a/b\"".into(), "1:1: `a/b` cannot be the `name` of a script", "letters"),
+        ("[[script]]\nfile = \"..\"".into(), "1:1: `..` cannot be the `name` of a script", "leading dot"),
         ("[image]\nname = \"..\"".into(), "2:8: `..` cannot be the `name`", "part of a file name"),
         ("[image]\nversion = \"1\\n2\"".into(), "2:11: ", "slashes"),
         ("[image]\nversion = \"latest\"".into(), "2:11: `latest` cannot be the `version`",

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::archive;
-use crate::error::Result;
+use crate::error::{ExitCode, Result, ResultExt};
 use crate::recipe::SelinuxChoice;
 use crate::report::Report;
 use crate::selinux;
@@ -48,6 +48,22 @@ impl archive::Labels for Policy {
     }
 }
 
+/// Checks the policy that the user chose, before the build.
+///
+/// # Errors
+/// [`ExitCode::Recipe`] if it cannot be read.
+pub(super) fn check(choice: &SelinuxChoice) -> Result<()> {
+    match choice {
+        SelinuxChoice::Policy(file) => load(file).map(drop),
+        SelinuxChoice::Auto | SelinuxChoice::FromTree | SelinuxChoice::None => Ok(()),
+    }
+}
+
+fn load(file: &Path) -> Result<selinux::FileContexts> {
+    selinux::load(file)
+        .or_fail(ExitCode::Recipe, format!("reading the SELinux policy {}", file.display()))
+}
+
 /// Reads the policy of the choice.
 ///
 /// # Errors
@@ -68,7 +84,7 @@ pub(crate) fn labels(choice: &SelinuxChoice, root: &Path, report: &Report) -> Re
                 }
             }
         },
-        SelinuxChoice::Policy(file) => policy(selinux::load(file)?, &file.display().to_string()),
+        SelinuxChoice::Policy(file) => policy(load(file)?, &file.display().to_string()),
         SelinuxChoice::FromTree => ChosenLabels {
             source: Chosen::Tree(archive::FromTree),
             description: "taken from the tree".into(),

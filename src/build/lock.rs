@@ -60,6 +60,7 @@ pub(crate) fn make(
     report: &Report,
 ) -> Result<Lock> {
     require_root()?;
+    packages::check_inputs(recipe, transactions)?;
     let Tools { root: tools, manager } = tools(&recipe.settings.packages)?;
     crate::sandbox::enter_private_mounts()?;
     let workdir = Workdir::create(&places.workdir, Keep::Never)?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Fitness, Packing, Reference, lock};
 use crate::archive::Format;
+use crate::error::{ExitCode, Result, ResultExt};
 use crate::recipe::SelinuxChoice;
 use crate::registry::{Address, PublishOptions};
 use crate::sandbox::{Clock, Devices};
@@ -51,4 +52,21 @@ pub(crate) struct Options {
     pub clock: Option<Clock>,
     /// The expected tarball, if it is known.
     pub reference: Option<Reference>,
+}
+
+impl Options {
+    /// Checks the compression level for every format, before the build.
+    pub(super) fn check_level(&self) -> Result<()> {
+        let formats = match &self.output {
+            Some(file) => vec![Format::from_name(file)?],
+            None => self.formats.clone(),
+        };
+        let level = self.packing.level;
+        formats.into_iter().try_for_each(|format| {
+            level
+                .number(format)
+                .map(drop)
+                .or_fail(ExitCode::Usage, format!("choosing the compression level {level}"))
+        })
+    }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::boot::{
     self, Accelerator, AcceleratorChoice, Depth, FileSystem, Options, SelinuxBoot, Trial,
 };
-use crate::error::{ExitCode, Failure, Result};
+use crate::error::{ExitCode, Result, ResultExt};
+use crate::files;
 use crate::report::Report;
 use crate::workdir::Place;
 
@@ -45,13 +46,8 @@ pub(super) struct Boot {
 
 impl Boot {
     pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
-        if !self.tarball.is_file() {
-            return Err(Failure::new(
-                ExitCode::Usage,
-                format!("booting {}: the file does not exist", self.tarball.display()),
-            )
-            .into());
-        }
+        files::open(&self.tarball)
+            .or_fail(ExitCode::Usage, format!("booting {}", self.tarball.display()))?;
         let options = Options {
             timeout: self.timeout,
             file_system: self.file_system,

@@ -200,7 +200,7 @@ fn failed(failure: &anyhow::Error) -> Failed {
 /// Reports a wrong command line; clap has not determined whether it contains `--json`.
 fn usage(error: &clap::Error) -> ExitCode {
     let report = Report::new(Verbosity::Quiet, Color::Auto);
-    let text = error.render().to_string();
+    let text = explained_numbers(&error.render().to_string());
     report.error(text.trim_end());
     let code = error::ExitCode::Usage as u8;
     if std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json") {
@@ -215,6 +215,21 @@ fn usage(error: &clap::Error) -> ExitCode {
         let _ = report.print_document(Some(&failed));
     }
     ExitCode::from(code)
+}
+
+/// The messages of the standard library about numbers, and what the user can do about them.
+const NUMBERS: [(&str, &str); 6] = [
+    ("invalid digit found in string", "expected a whole number"),
+    ("cannot parse integer from empty string", "expected a whole number"),
+    ("number would be zero for non-zero type", "expected 1 or more"),
+    ("number too large to fit in target type", "the number is too large"),
+    ("number too small to fit in target type", "the number is too small"),
+    ("is not a valid number", "expected a whole number"),
+];
+
+/// An error of the command line that says which number is expected.
+fn explained_numbers(text: &str) -> String {
+    NUMBERS.iter().fold(text.to_owned(), |text, (found, shown)| text.replace(found, shown))
 }
 
 /// Chooses how packages are contained, becomes root, in a user namespace if necessary, and
@@ -285,6 +300,24 @@ fn print_json(report: &Report, value: &impl Serialize) -> Result<()> {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn an_error_about_a_number_says_which_number_is_expected() {
+        let command = Cli::command();
+        for verb in command.get_subcommands() {
+            for option in verb.get_arguments().filter_map(|argument| argument.get_long()) {
+                for value in ["x", "", "0", "-1", "99999999999999999999999"] {
+                    let option = format!("--{option}={value}");
+                    let words = ["osimg", verb.get_name(), &option, "a", "b"];
+                    let Err(error) = Cli::try_parse_from(words) else { continue };
+                    let text = explained_numbers(&error.render().to_string());
+                    let raw = ["digit", "non-zero type", "target type", "empty string"];
+                    let found = raw.iter().find(|words| text.contains(**words));
+                    assert_eq!(found, None, "{} {option}: {text}", verb.get_name());
+                }
+            }
+        }
+    }
 
     #[test]
     fn every_option_has_its_help() {

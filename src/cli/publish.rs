@@ -10,6 +10,7 @@ use super::shared::default_cache;
 use crate::build::unfit;
 use crate::contents::Digests;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::files;
 use crate::installer::pieces::{Gathering, Mismatch, Source};
 use crate::installer::{ImageRelease, kickstart};
 use crate::process;
@@ -157,9 +158,12 @@ impl Publish {
             self.tree.as_deref(),
         )?;
         let options = PublishOptions { ca: self.ca_file.clone(), ..self.publishing.options() };
+        let (allow, allow_pieces) = super::allowed(&self.allow)?;
+        self.check_files()?;
+        let settings =
+            self.settings.as_deref().map(Settings::load).transpose()?.unwrap_or_default();
         let registry = registry::open(&self.registry, &options, report)?;
         report.note(&registry.describe());
-        let (allow, allow_pieces) = super::allowed(&self.allow)?;
         let mut set = self.set(report)?;
         self.be_fit(allow, report)?;
         if let Some(source) = source {
@@ -177,8 +181,6 @@ impl Publish {
         let directory =
             tempfile::tempdir().or_fail(ExitCode::Space, "creating a temporary directory")?;
         if self.kickstart.is_some() || set.kernel.is_some() {
-            let settings =
-                self.settings.as_deref().map(Settings::load).transpose()?.unwrap_or_default();
             set.kickstart = Some(kickstart::for_set(
                 &set,
                 self.kickstart.as_deref(),
@@ -206,6 +208,16 @@ impl Publish {
         // The set is published, but an additional request failed.
         registry::kept_failure(&references.kept)
             .map_or(Ok(ExitCode::Done), |failure| Err(failure.into()))
+    }
+
+    /// Checks the files that are read only after the tarball.
+    fn check_files(&self) -> Result<()> {
+        let named = [&self.kickstart, &self.publishing.sign_key, &self.ca_file];
+        named.into_iter().flatten().try_for_each(|path| {
+            files::open(path)
+                .map(drop)
+                .or_fail(ExitCode::Recipe, format!("opening {}", path.display()))
+        })
     }
 
     /// Verifies the tarball: an image that is not fit for a node is not published, unless its

@@ -94,7 +94,7 @@ pub(crate) fn find(text: &str, choice: &Choice<'_>) -> Result<Found> {
     if text.ends_with(".json") || text.starts_with(['/', '.']) {
         return Err(Failure::new(
             ExitCode::Usage,
-            format!("looking for the image {}: there is no such file", text.escape_debug()),
+            format!("looking for the image {}: {}", text.escape_debug(), why(Path::new(text))),
         )
         .into());
     }
@@ -163,6 +163,14 @@ fn from_file(path: &Path, choice: &Choice<'_>) -> Result<Found> {
     let doing = format!("reading the manifest {shown}");
     let text = crate::files::read_text(path, LONGEST_MANIFEST).or_fail(ExitCode::Usage, doing)?;
     from_manifest(&text, &shown, None, choice)
+}
+
+/// Why a path is not the file of an image.
+fn why(path: &Path) -> String {
+    match crate::files::open(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => error.to_string(),
+        _ => "there is no such file".to_owned(),
+    }
 }
 
 fn from_url(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {

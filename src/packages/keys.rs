@@ -168,7 +168,7 @@ pub fn fetch(url: &str) -> Result<String> {
 /// If it cannot be read or is not text.
 pub fn read_file(path: &Path) -> Result<String> {
     crate::files::read_text(path, crate::files::TEXT).or_fail_hint(
-        ExitCode::Trust,
+        ExitCode::Recipe,
         format!("reading key {}", path.display()),
         "set file under [[packages.key]] to the repository's signing key",
     )

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::Job;
-use crate::recipe::{PackageSettings, RepositorySource, lock};
+use crate::recipe::{PackageSettings, Repository, RepositorySource, lock};
 use crate::sandbox::{Access, Mount};
 
 /// The directories of the host's own .repo files.
@@ -21,28 +21,44 @@ const NEVER: [&str; 6] = ["/buildroot", "/dev", "/osimg", "/proc", "/sys", "/usr
 /// The maximum size of a mirror list or .repo file.
 const LIMIT: u64 = 1 << 20;
 
+/// The addresses of the repositories, or of those of the host if the settings have none.
+fn addresses_of(settings: &PackageSettings) -> Vec<String> {
+    let of_source = |repository: &Repository| match &repository.source {
+        RepositorySource::Baseurl(urls) => urls.clone(),
+        RepositorySource::Metalink(url) | RepositorySource::Mirrorlist(url) => vec![url.clone()],
+    };
+    if settings.repositories.is_empty() {
+        let files = REPO_FILES.iter().flat_map(|directory| files(Path::new(directory)));
+        return files.flat_map(|file| addresses(&text(&file))).collect();
+    }
+    settings.repositories.iter().flat_map(of_source).collect()
+}
+
+/// The first file of a repository on this machine that a package manager must not open, and the
+/// reason.
+pub(super) fn irregular(settings: &PackageSettings) -> Option<(PathBuf, std::io::Error)> {
+    let variables = variables(settings);
+    let urls = addresses_of(settings);
+    let places = urls.iter().filter_map(|url| place(url, &variables));
+    places.filter(|path| is_usable(path)).find_map(|path| irregular_in(&path))
+}
+
+fn irregular_in(path: &Path) -> Option<(PathBuf, std::io::Error)> {
+    let entries = walkdir::WalkDir::new(path).into_iter().filter_map(Result::ok);
+    entries.filter(|entry| !entry.file_type().is_dir() && !entry.file_type().is_file()).find_map(
+        |entry| {
+            // A link to a directory, or to nothing, is left to the package manager.
+            let target = entry.path().metadata().ok().filter(|target| !target.is_dir())?;
+            let error = crate::files::check_kind(target.file_type()).err()?;
+            Some((entry.into_path(), error))
+        },
+    )
+}
+
 /// The mounts for all repositories on this machine, each at its own path.
 pub(super) fn mounts(job: &Job<'_>, outside: &BTreeSet<PathBuf>) -> Vec<Mount> {
-    let settings = job.settings;
-    let variables = variables(settings);
-    let mut urls: Vec<String> = settings
-        .repositories
-        .iter()
-        .flat_map(|repository| match &repository.source {
-            RepositorySource::Baseurl(urls) => urls.clone(),
-            RepositorySource::Metalink(url) | RepositorySource::Mirrorlist(url) => {
-                vec![url.clone()]
-            }
-        })
-        .collect();
-    if settings.repositories.is_empty() {
-        urls.extend(
-            REPO_FILES
-                .iter()
-                .flat_map(|directory| files(Path::new(directory)))
-                .flat_map(|file| addresses(&text(&file))),
-        );
-    }
+    let variables = variables(job.settings);
+    let urls = addresses_of(job.settings);
     let mut found: BTreeSet<PathBuf> = outside.clone();
     for path in urls.iter().filter_map(|url| place(url, &variables)) {
         if path.is_file() {

@@ -19,6 +19,7 @@ mod events;
 mod hints;
 mod host_keys;
 mod host_repositories;
+mod inputs;
 mod job;
 pub mod keys;
 mod local;
@@ -50,6 +51,7 @@ pub use events::{
     AskedSpec, GroupMatch, PlannedPackage, RepositoryState, SpecMatch, TransactionPlan,
 };
 pub use host_keys::host_keys;
+pub use inputs::check_inputs;
 pub use job::{Extent, Failed, Job, Purpose, Wanted};
 pub use keys::PinnedKey;
 pub use locking::{LockRequest, Signers, lock};

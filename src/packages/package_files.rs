@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Job;
 use crate::error::{ExitCode, Failure, Result};
-use crate::recipe::{Spec, SpecKind, Transaction};
+use crate::recipe::{Origins, Spec, SpecKind, Transaction};
 use crate::sandbox::OWN;
 
 /// A package file of a recipe.
@@ -48,11 +48,11 @@ pub(super) fn name(spec: &Spec) -> &str {
 /// # Errors
 /// [`ExitCode::Recipe`] with line and column if it is not the name of a package file, or does not
 /// exist.
-pub(super) fn find<'a>(job: &Job<'_>, spec: &'a Spec) -> Result<FileSource<'a>> {
+pub(super) fn find<'a>(places: &Origins, spec: &'a Spec) -> Result<FileSource<'a>> {
     let wrong = |what: String| {
         Failure::new(
             ExitCode::Recipe,
-            format!("{}:{}: {what}", job.places.shown(spec.line), spec.column),
+            format!("{}:{}: {what}", places.shown(spec.line), spec.column),
         )
     };
     if !name(spec).ends_with(".rpm") || name(spec).contains(['?', '#']) {
@@ -70,9 +70,9 @@ pub(super) fn find<'a>(job: &Job<'_>, spec: &'a Spec) -> Result<FileSource<'a>> 
         },
         _ => spec.text.as_str(),
     };
-    let source =
-        Path::new(job.places.place(spec.line).0).parent().unwrap_or(Path::new("")).join(path);
-    let source = source.canonicalize().map_err(|error| {
+    let source = Path::new(places.place(spec.line).0).parent().unwrap_or(Path::new("")).join(path);
+    let opened = crate::files::open(&source).and_then(|_| source.canonicalize());
+    let source = opened.map_err(|error| {
         wrong(format!("opening {}: {error}", source.display()))
             .hint("relative paths start at the recipe's directory")
     })?;
@@ -95,7 +95,7 @@ pub(super) fn host_file(
 ) -> Result<Option<PathBuf>> {
     let mut number = 0;
     for spec in specs(transaction) {
-        if let FileSource::Local(source) = find(job, spec)? {
+        if let FileSource::Local(source) = find(job.places, spec)? {
             if target(number, name(spec)) == path {
                 return Ok(Some(source));
             }
@@ -116,7 +116,7 @@ pub(super) fn by_location<'a>(
 ) -> Result<FileSource<'a>> {
     let mut found = Vec::new();
     for spec in specs(transaction).filter(|spec| spec.text == location || name(spec) == location) {
-        let given = find(job, spec)?;
+        let given = find(job.places, spec)?;
         if !found.contains(&given) {
             found.push(given);
         }

@@ -98,7 +98,7 @@ fn package_files(job: &Job<'_>, transaction: &Transaction) -> Result<(Value, Vec
     let (mut files, mut mounts) = (serde_json::Map::new(), Vec::new());
     for spec in package_files::specs(transaction) {
         let name = package_files::name(spec);
-        let value = match package_files::find(job, spec)? {
+        let value = match package_files::find(job.places, spec)? {
             FileSource::Local(source) => {
                 let target = package_files::target(mounts.len(), name);
                 mounts.push(Mount::Bind {

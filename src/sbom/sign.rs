@@ -86,7 +86,7 @@ impl Passphrase {
             None => std::env::var(PASSPHRASE).ok(),
             Some(file) => {
                 let text = read_small(file).or_fail(
-                    ExitCode::Usage,
+                    ExitCode::Recipe,
                     format!("reading the passphrase in {}", file.display()),
                 )?;
                 Some(text.lines().next().unwrap_or_default().to_owned())
@@ -122,7 +122,7 @@ impl Signer {
     /// [`ExitCode::Trust`] if it is not such a key, or if the passphrase is missing or wrong.
     pub(crate) fn open(key: &SignKey, passphrase: &Passphrase) -> Result<Self> {
         let opening = || format!("opening the signing key {}", key.file.display());
-        let text = read_small(&key.file).or_fail(ExitCode::Trust, opening())?;
+        let text = read_small(&key.file).or_fail(ExitCode::Recipe, opening())?;
         let secret = match key.scheme {
             Scheme::Minisign => open_minisign(&text, passphrase),
             Scheme::OpenPgp => open_pgp(&text, passphrase),

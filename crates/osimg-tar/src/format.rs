@@ -141,6 +141,9 @@ pub enum Level {
     Exact(u32),
 }
 
+/// The highest number of any format.
+const HIGHEST: u32 = 12;
+
 impl Level {
     /// The compressor's own number for `format`.
     ///
@@ -186,7 +189,8 @@ impl FromStr for Level {
             "default" => Self::Default,
             "best" => Self::Best,
             number => {
-                Self::Exact(number.parse().map_err(|_| Reason::LevelText(number.to_owned()))?)
+                let level = number.parse().ok().filter(|level| *level <= HIGHEST);
+                Self::Exact(level.ok_or_else(|| Reason::LevelText(number.to_owned()))?)
             }
         })
     }

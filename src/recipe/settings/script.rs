@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::fields::Check;
 use super::texts::{Text, Texts};
-use super::values::parse_duration;
+use super::values::{checked_id, parse_duration};
 use crate::recipe::diagnostic::quoted;
 
 pub(super) const KEYS: &[(&str, &[&str])] =
@@ -109,11 +109,20 @@ impl Check<'_> {
     fn script(&mut self, entry: Spanned<Raw>, number: usize) -> Option<ScriptSettings> {
         let span = entry.span();
         let raw = entry.into_inner();
-        let word = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         let stem =
             raw.file.as_ref().and_then(|file| file.get_ref().rsplit('/').next()).map(str::to_owned);
-        let named = raw.name.is_some();
-        let name = self.matching(raw.name, "name", "letters, digits and `._-`", word);
+        let name = match raw.name.map(Spanned::into_inner).or(stem) {
+            Some(name) if checked_id(&name).is_err() => {
+                self.fail(
+                    span.clone(),
+                    format!("{} cannot be the `name` of a script", quoted(&name)),
+                    "set `name` with letters, digits and `-_.:`, without a leading dot",
+                );
+                return None;
+            }
+            Some(name) => name,
+            None => format!("script-{number}"),
+        };
         let source = match (raw.file, raw.run) {
             (Some(file), None) => self.path(Some(file)).map(ScriptSource::File),
             (None, Some(run)) if run.get_ref().trim().is_empty() => {
@@ -175,10 +184,6 @@ impl Check<'_> {
                 None
             }
         });
-        if named && name.is_none() {
-            return None;
-        }
-        let name = name.or(stem).unwrap_or_else(|| format!("script-{number}"));
         if basenames.contains(&name) {
             self.fail(
                 span.clone(),

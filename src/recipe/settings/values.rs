@@ -16,18 +16,20 @@ pub fn checked_repository_id(id: &str) -> Result<&str, String> {
         return Err("`main` cannot be a repository's id; dnf uses this name for its own settings"
             .to_owned());
     }
-    // It becomes part of a directory name, so it cannot be `.`, `..` or hidden.
-    if id.is_empty()
-        || id.starts_with('.')
-        || !id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c))
-    {
+    checked_id(id).map_err(|()| {
         let quoted = super::super::diagnostic::quoted(id);
-        return Err(format!(
+        format!(
             "{quoted} is not a repository id; use letters, digits and `-_.:`, without a leading \
              dot"
-        ));
-    }
-    Ok(id)
+        )
+    })
+}
+
+/// Checks a name that becomes a component of a path: it cannot be `.`, `..` or hidden, and has no
+/// slash.
+pub(super) fn checked_id(id: &str) -> Result<&str, ()> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+    if id.is_empty() || id.starts_with('.') || !id.chars().all(good) { Err(()) } else { Ok(id) }
 }
 
 /// Checks the directory of the rpmdb in the image. It becomes a line in rpm's macros, where a line

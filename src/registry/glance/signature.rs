@@ -27,7 +27,7 @@ pub(super) fn add(
 ) -> Result<()> {
     let doing = || format!("signing with {}", key.key.display());
     let text =
-        crate::files::read_text(&key.key, crate::files::TEXT).or_fail(ExitCode::Trust, doing())?;
+        crate::files::read_text(&key.key, crate::files::TEXT).or_fail(ExitCode::Recipe, doing())?;
     let private = RsaPrivateKey::from_pkcs8_pem(&text)
         .or_else(|_| RsaPrivateKey::from_pkcs1_pem(&text))
         .map_err(|_| {
