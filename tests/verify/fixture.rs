@@ -54,12 +54,16 @@ echo tool > usr/bin/tool; chmod 755 usr/bin/tool; ln -s tool usr/bin/tool-link
 echo ping > usr/bin/ping; chmod 755 usr/bin/ping; setcap cap_net_raw=ep usr/bin/ping
 echo changed by a scriptlet > etc/tool.conf
 mkdir var/lib/tool; chown 998:997 var/lib/tool; chmod 750 var/lib/tool
-mkdir -p usr/libexec/sssd etc/pki/ca-trust/extracted/pem usr/lib/efi/shim/15-1/EFI/BOOT boot/efi/EFI/BOOT
-echo child > usr/libexec/sssd/krb5_child; chown 998:997 usr/libexec/sssd/krb5_child; chmod 750 usr/libexec/sssd/krb5_child
-for f in boot/initramfs-6.1.img etc/selinux/targeted/contexts/files/file_contexts.bin etc/ld.so.cache etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem; do
+mkdir -p usr/libexec/sssd etc/pki/ca-trust/extracted/pem
+mkdir -p usr/lib/efi/shim/15-1/EFI/BOOT boot/efi/EFI/BOOT
+echo child > usr/libexec/sssd/krb5_child
+chown 998:997 usr/libexec/sssd/krb5_child; chmod 750 usr/libexec/sssd/krb5_child
+for f in boot/initramfs-6.1.img etc/selinux/targeted/contexts/files/file_contexts.bin \
+    etc/ld.so.cache etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem; do
     echo made by a scriptlet > $f
 done
-cp boot/efi/EFI/tiny/shimx64.efi boot/efi/EFI/BOOT/BOOTX64.EFI; cp boot/efi/EFI/BOOT/BOOTX64.EFI usr/lib/efi/shim/15-1/EFI/BOOT
+cp boot/efi/EFI/tiny/shimx64.efi boot/efi/EFI/BOOT/BOOTX64.EFI
+cp boot/efi/EFI/BOOT/BOOTX64.EFI usr/lib/efi/shim/15-1/EFI/BOOT
 find . -path ./proc -o -print | while read -r f; do l "$f"; done
 find etc | while read -r f; do l "$f" etc_t; done
 "#;
