@@ -1,4 +1,4 @@
-//! Which labels an archive gets: from a policy, from the tree, or none.
+//! The source of an archive's labels: a policy, the tree, or none.
 
 use std::path::Path;
 

@@ -30,8 +30,8 @@ pub(crate) struct Document {
     /// The suffix after the artifact's `NAME-VERSION` or after a full file name: see
     /// [`Document::name`].
     pub suffix: String,
-    /// The file that it describes, if that is not the artifact: `NAME-VERSION.tgz` for
-    /// `NAME-VERSION.tgz.minisig`.
+    /// The file that it describes; `None` if it describes the whole artifact. For
+    /// `NAME-VERSION.tgz.minisig` this is `NAME-VERSION.tgz`.
     pub of: Option<String>,
     /// Its content.
     pub content: Vec<u8>,

@@ -110,7 +110,7 @@ impl<'a> Image<'a> {
             let Some(contents) = self.contents else { return Ok(None) };
             let read = |path: &str| match contents.file(path) {
                 Some(text) => Some(Source::new(format!("/{path}"), text)),
-                // Of a compiled policy only whether it is there is of interest.
+                // For a compiled policy, only its existence is checked.
                 None if path.ends_with(".bin") && contents.resolve(path).is_some() => {
                     Some(Source::new(format!("/{path}"), ""))
                 }

@@ -61,8 +61,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use stopped::Stopped;
 
-/// Versions of this library with the same number make the same bytes of the same tree, labels,
-/// epoch and level. It is raised whenever the bytes of any tree change: the order or form of
+/// Two versions of this library with the same number write identical bytes if the tree, labels,
+/// epoch and level are the same. It is raised whenever the bytes of any tree change: the order or form of
 /// members, the blocks, or the result of a compressor.
 pub const VERSION: u32 = 3;
 

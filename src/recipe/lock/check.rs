@@ -48,7 +48,7 @@ pub(super) fn package(package: &LockedPackage) -> Result<(), String> {
         return Err("its size is 0".to_owned());
     }
     if package.repository == super::GIVEN {
-        // Only the recipe contains the path on the build host.
+        // A path on the build host is in the recipe; the lock has only the file's name.
         if !package.location.contains("://") && package.location.contains('/') {
             return Err("its location is not the name of a package file".to_owned());
         }

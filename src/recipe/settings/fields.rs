@@ -37,7 +37,7 @@ impl Check<'_> {
         self.sources.directory(range.start)
     }
 
-    /// The file and line of a range, for messages about what is known only later.
+    /// The file and line of a range. Messages use it for errors that are found after the check.
     pub(super) fn place(&self, range: Range<usize>) -> String {
         self.errors.place(span_of(self.source, range).line)
     }

@@ -127,7 +127,7 @@ mod tests {
                 false if key.table.is_empty() => String::new(),
                 false => format!("[{}]\n", key.table),
             };
-            // A table below one of a list needs an entry of that.
+            // A table inside a list of tables needs an entry of that list.
             let header = if key.table == "customizations.tree.rule" {
                 format!("[[customizations.tree]]\n{header}")
             } else {
@@ -137,7 +137,7 @@ mod tests {
                 let text = format!("{header}{} = {value}\n", key.key);
                 let errors = Settings::parse(&text, "s.toml", Path::new("/"))
                     .map_or_else(|errors| errors.to_string(), |_| String::new());
-                // Words that only some values may have are told by their list.
+                // Other errors are about the value "x", which is not in the key's list of values.
                 let wrong = errors.contains("invalid type") || errors.contains("unknown key");
                 assert!(!wrong, "{text}{errors}");
             }

@@ -1,5 +1,5 @@
-//! The images of each role in Glance: formats, names, properties; and when one that is there is
-//! just that.
+//! The images of each role in Glance: their formats, names and properties. Also the rule for using
+//! an existing image instead of a new one.
 
 use std::collections::BTreeMap;
 
@@ -51,8 +51,8 @@ const ATTRIBUTES: [&str; 25] = [
     "os_hash_value",
 ];
 
-/// Container and disk format of a role. A real kernel has the bytes of a boot sector and is refused
-/// as bare; what is of another container is not looked into.
+/// Container and disk format of a role. A real kernel begins like a boot sector, so Glance
+/// refuses it as `bare`. It does not examine the bytes of other containers.
 fn formats(role: Role) -> (&'static str, &'static str) {
     match role {
         Role::Kernel => ("aki", "aki"),
@@ -148,7 +148,7 @@ pub(super) fn draft(
 }
 
 fn check_text(text: &str) -> Result<()> {
-    // The database's UTF-8 is of three bytes at most in many installations.
+    // In many installations the database stores at most three bytes of UTF-8 per character.
     match text.chars().find(|c| c.is_control() || c.len_utf8() > 3) {
         Some(bad) => Err(Failure::new(
             ExitCode::Usage,

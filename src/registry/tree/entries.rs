@@ -45,7 +45,7 @@ fn entry(set: References, made: i64, files: Vec<String>) -> Entry {
     }
 }
 
-/// Points the link to the newest version that shares it; removes it when there is none.
+/// Makes the link point to the newest version that uses it. If no version does, the link is removed.
 pub(super) fn relink(tree: &WebTree, name: &str, link_name: &str) -> Result<()> {
     let open = tree.directory.handle();
     let stem =
