@@ -1,5 +1,5 @@
-//! Files that the user, or a file of the user, names: what is not a regular file is refused at once,
-//! before the first download, and with the same exit code everywhere.
+//! Files that the user, or a file of the user, names: what is not a regular file is refused at
+//! once, before the first download, and with the same exit code everywhere.
 
 use std::path::Path;
 
@@ -22,7 +22,8 @@ const OPTIONS: &[(i32, &str)] = &[
     (NAMED, "build image.yum --settings repo/settings.toml --lock @"),
     (
         NAMED,
-        "build image.yum --settings repo/settings.toml --key @=0123456789012345678901234567890123456789",
+        "build image.yum --settings repo/settings.toml --key \
+        @=0123456789012345678901234567890123456789",
     ),
     (NAMED, "build image.yum --settings repo/settings.toml --sign openpgp:@"),
     (NAMED, "build image.yum --settings repo/settings.toml --sign minisign:@"),
@@ -44,8 +45,10 @@ const SETTINGS: &[&str] = &[
     "include = [\"@\"]",
     "[[packages.repository]]\nid = \"b\"\nbaseurl = \"./repo\"\nca = \"@\"",
     "[[packages.repository]]\nid = \"b\"\nbaseurl = \"./repo\"\nclient_cert = \"@\"",
-    "[[packages.repository]]\nid = \"b\"\nbaseurl = \"./repo\"\nclient_cert = \"image.yum\"\nclient_key = \"@\"",
-    "[[packages.repository]]\nid = \"b\"\nbaseurl = \"./repo\"\nusername = \"a\"\npassword_file = \"@\"",
+    "[[packages.repository]]\nid = \"b\"\nbaseurl = \"./repo\"\nclient_cert = \"image.yum\"\n\
+    client_key = \"@\"",
+    "[[packages.repository]]\nid = \"b\"\nbaseurl = \"./repo\"\nusername = \"a\"\n\
+    password_file = \"@\"",
     "[[packages.key]]\nfile = \"@\"\nfingerprint = \"0123456789012345678901234567890123456789\"",
     "[[script]]\nfile = \"@\"",
     "[[customizations.files]]\nsource = \"@\"\npath = \"/etc/x\"",

@@ -66,8 +66,8 @@ pub(super) fn restore(owned: &[OwnedFile]) {
         ) else {
             continue;
         };
-        // The tracer records the owner. The kernel refuses the call itself for an O_PATH descriptor,
-        // so set-user-id bits are kept.
+        // The tracer records the owner. The kernel refuses the call itself for an O_PATH
+        // descriptor, so set-user-id bits are kept.
         let _ = nix::unistd::fchown(&place, Some(file.uid.into()), Some(file.gid.into()));
     }
 }
@@ -329,9 +329,10 @@ impl Tracer {
     }
 }
 
-/// Puts this process and the run on one processor. At each stop one of them waits for the other, and
-/// waking a second processor takes ten times as long as switching. On two virtual processors an
-/// installation took 18 s instead of 74 s. If the kernel does not allow it, the run is only slower.
+/// Puts this process and the run on one processor. At each stop one of them waits for the other,
+/// and waking a second processor takes ten times as long as switching. On two virtual processors
+/// an installation took 18 s instead of 74 s. If the kernel does not allow it, the run is only
+/// slower.
 fn together(pid1: Pid) {
     use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
     let mut one = CpuSet::new();

@@ -62,8 +62,8 @@ use std::path::{Path, PathBuf};
 use stopped::Stopped;
 
 /// Two versions of this library with the same number write identical bytes if the tree, labels,
-/// epoch and level are the same. It is raised whenever the bytes of any tree change: the order or form of
-/// members, the blocks, or the result of a compressor.
+/// epoch and level are the same. It is raised whenever the bytes of any tree change: the order or
+/// form of members, the blocks, or the result of a compressor.
 pub const VERSION: u32 = 3;
 
 /// One tarball to be written.

@@ -45,7 +45,7 @@ fn entry(set: References, made: i64, files: Vec<String>) -> Entry {
     }
 }
 
-/// Makes the link point to the newest version that uses it. If no version does, the link is removed.
+/// Makes the link point to the newest version that uses it. If there is none, the link is removed.
 pub(super) fn relink(tree: &WebTree, name: &str, link_name: &str) -> Result<()> {
     let open = tree.directory.handle();
     let stem =
