@@ -6,7 +6,7 @@
 
 use nix::fcntl::OFlag;
 use std::fs::{File, FileType, OpenOptions};
-use std::io::{Error, ErrorKind, Read, Result};
+use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -66,7 +66,7 @@ const CHUNK: usize = 1 << 18;
 /// a read error to the caller's type.
 ///
 /// # Errors
-/// As read(2), and the first error of `each`, which can also be a request to stop.
+/// As read(2), the first error of `each`, and if a signal asks to stop.
 pub(crate) fn read_chunks(
     reader: &mut impl Read,
     failed: impl Fn(Error) -> anyhow::Error,
@@ -74,6 +74,7 @@ pub(crate) fn read_chunks(
 ) -> anyhow::Result<u64> {
     let (mut window, mut size) = (vec![0; CHUNK], 0);
     loop {
+        crate::process::check_stop()?;
         let count = match reader.read(&mut window) {
             Ok(0) => return Ok(size),
             Ok(count) => count,
@@ -83,6 +84,14 @@ pub(crate) fn read_chunks(
         each(window.get(..count).unwrap_or_default())?;
         size += count as u64;
     }
+}
+
+/// Copies to the end; returns the number of bytes.
+///
+/// # Errors
+/// As read(2) and write(2), and if a signal asks to stop.
+pub(crate) fn copy(from: &mut impl Read, to: &mut impl Write) -> anyhow::Result<u64> {
+    read_chunks(from, Into::into, |bytes| Ok(to.write_all(bytes)?))
 }
 
 fn size(limit: u64) -> String {

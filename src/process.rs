@@ -1,13 +1,12 @@
 //! Programs of the host, the last lines of their output, and the signals that stop osimg.
 
+mod streams;
+
 use anyhow::Context;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::ffi::OsStr;
 use std::io::{Read, Seek};
-use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::error::{ExitCode, Failure, Result};
 
 pub use osimg_sandbox::{CommandLine, find_program, quote};
+pub use streams::{Input, Output};
 
 /// Runs a program of the host to its end. Its output is shown only if it fails.
 ///
@@ -36,18 +36,7 @@ pub fn run(program: &str, arguments: &[&OsStr]) -> Result<()> {
         .stderr(output.try_clone()?)
         .spawn()
         .with_context(|| format!("starting {program}"))?;
-    let status = loop {
-        if let Some(status) = child.try_wait().with_context(|| format!("waiting for {program}"))? {
-            break status;
-        }
-        if let Err(stop) = check_stop() {
-            // It may have ended in the meantime.
-            let _ = child.kill();
-            child.wait().with_context(|| format!("waiting for {program}"))?;
-            return Err(stop);
-        }
-        std::thread::sleep(POLL_INTERVAL);
-    };
+    let status = wait(&mut child, program)?;
     check_stop()?;
     if status.success() {
         return Ok(());
@@ -61,6 +50,26 @@ pub fn run(program: &str, arguments: &[&OsStr]) -> Result<()> {
         format!("{program} ended with {status}: {}", tail.trim_end()),
     )
     .into())
+}
+
+/// Waits for the end of a program that osimg has started.
+///
+/// # Errors
+/// If it cannot be waited for. If a signal asks to stop, the program is killed.
+pub fn wait(child: &mut Child, program: &str) -> Result<ExitStatus> {
+    let waiting = || format!("waiting for {program}");
+    loop {
+        if let Some(status) = child.try_wait().with_context(waiting)? {
+            return Ok(status);
+        }
+        if let Err(stop) = check_stop() {
+            // It may have ended in the meantime.
+            let _ = child.kill();
+            child.wait().with_context(waiting)?;
+            return Err(stop);
+        }
+        std::thread::sleep(POLL_INTERVAL);
+    }
 }
 
 /// How often a running program is polled.
@@ -171,7 +180,6 @@ pub fn catch_signals(interrupt: Interrupt) -> Result<()> {
             register(signal, Arc::default())?;
             continue;
         }
-        // Order matters: the shutdown looks at the flag before this very signal raises it.
         // Order matters: the shutdown checks the flag before the same signal sets it.
         if signal == SIGINT {
             register_conditional_shutdown(signal, ExitCode::Interrupted as i32, Arc::clone(flag))?;
@@ -226,32 +234,6 @@ pub fn pause(time: Duration) -> Result<()> {
             return Ok(());
         }
         std::thread::sleep(left.min(Duration::from_millis(50)));
-    }
-}
-
-/// Standard input for data that the user pipes in. A read ends within a tenth of a second if a
-/// signal asks to stop; [`check_stop`] then returns the failure, and the data read so far is
-/// incomplete.
-#[derive(Debug)]
-pub struct Input;
-
-impl Read for Input {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let stdin = std::io::stdin();
-        loop {
-            if stop_requested().is_some() {
-                return Err(std::io::Error::other("a signal asked to stop"));
-            }
-            let mut waited = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut waited, PollTimeout::from(100_u8)) {
-                Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) => match nix::unistd::read(&stdin, buffer) {
-                    Err(Errno::EINTR | Errno::EAGAIN) => {}
-                    done => return Ok(done?),
-                },
-                Err(error) => return Err(error.into()),
-            }
-        }
     }
 }
 

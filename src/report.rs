@@ -2,7 +2,9 @@
 //! warnings and errors on stderr, results on stdout. Each text passes [`crate::text`] here, so that
 //! nothing foreign controls the terminal.
 
+use crate::process::Output;
 use crate::{secrets, text};
+use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
@@ -89,7 +91,7 @@ impl Report {
     /// Begins a step; `name` is a gerund with its object, such as `installing packages`.
     pub fn step<'a>(&'a self, name: &str) -> Step<'a> {
         let bar = if self.terminal && self.verbosity >= Verbosity::Normal {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let bar = ProgressBar::with_draw_target(None, progress_target());
             bar.set_style(spinner_style());
             bar.set_prefix(text::line(name).into_owned());
             bar.enable_steady_tick(Duration::from_millis(120));
@@ -362,16 +364,25 @@ fn with_failure(document: Option<String>, failure: Option<&Failed>) -> Option<St
 }
 
 fn write_stdout(text: &str) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    match Output::Stdout.write_all(format!("{text}\n").as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
 }
 
 fn write_stderr(head: &str, text: &str) {
+    // Held so that no other thread writes between the parts of a text.
+    let _held = std::io::stderr().lock();
     // When stderr itself is closed, no one can be informed.
-    let _ = writeln!(std::io::stderr().lock(), "{head}{}", text::lines(text));
+    let _ = Output::Stderr.write_all(format!("{head}{}\n", text::lines(text)).as_bytes());
+}
+
+/// Bars are drawn on stderr; the terminal may be stopped.
+fn progress_target() -> ProgressDrawTarget {
+    /// As indicatif's own.
+    const REFRESHES_PER_SECOND: u8 = 20;
+    let terminal = Term::read_write_pair(std::io::stdin(), Output::Stderr);
+    ProgressDrawTarget::term(terminal, REFRESHES_PER_SECOND)
 }
 
 /// A poisoned lock means that a thread panicked while it reported; what is under the lock is still

@@ -13,13 +13,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &["secrets"]),
     ("secrets", &[]),
     ("text", &[]),
-    ("report", &[]),
+    ("report", &["process"]),
     ("process", &["error"]),
     ("calendar", &[]),
     ("naming", &[]),
     ("nevra", &[]),
     ("openat", &[]),
-    ("files", &[]),
+    ("files", &["process"]),
     ("private", &["error", "process"]),
     ("openpgp", &[]),
     ("pem", &[]),
@@ -246,7 +246,6 @@ const MAY_OPEN: &[(&str, &str)] = &[
     ("files.rs", "the module for opening files"),
     ("process.rs", "the control groups' files"),
     ("packages/cache.rs", "directories of the cache"),
-    ("packages/cache/filling.rs", "copies files of the cache"),
     ("packages/cache/lock.rs", "the locks of the cache"),
     ("private.rs", "opens the directory of the cache"),
     ("registry/tree/stage.rs", "syncs the files and directories that it has just written"),
@@ -337,6 +336,20 @@ fn every_sleep_is_ended_by_a_signal() {
         assert!(
             exempt.contains(&below.as_str()) || !text.contains("thread::sleep"),
             "{below}: use process::pause"
+        );
+    }
+}
+
+#[test]
+fn every_wait_for_a_program_is_ended_by_a_signal() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for file in sources(&directory) {
+        let text = std::fs::read_to_string(&file).expect("a source");
+        assert!(
+            file.ends_with("src/process.rs")
+                || !["child.wait()", ".wait_with_output()"].iter().any(|call| text.contains(call)),
+            "{}: use process::wait",
+            file.display()
         );
     }
 }

@@ -73,7 +73,7 @@ pub fn write_image(tree: &Path, image: &Path, options: &Options<'_>) -> Result<(
         // Its messages explain a pipe that it closed.
         let _ = child.kill();
     }
-    let status = child.wait().with_context(doing)?;
+    let status = process::wait(&mut child, "tar2sqfs").with_context(doing)?;
     let stopped_early =
         packed.as_ref().err().is_some_and(|error| matches!(error.reason(), super::Reason::Io(_)));
     if (packed.is_ok() || stopped_early) && !status.success() {
@@ -135,7 +135,7 @@ impl Image {
     /// # Errors
     /// When the image is damaged.
     pub fn finish(mut self) -> Result<()> {
-        let status = self.child.wait().context("reading the image")?;
+        let status = process::wait(&mut self.child, "sqfs2tar").context("reading the image")?;
         if status.success() {
             return Ok(());
         }
@@ -157,7 +157,7 @@ pub fn measured(mut file: impl Read) -> Result<Written> {
     let failed = |error| anyhow::Error::from(error).context("reading the image");
     let bytes = files::read_chunks(&mut file, failed, |part| {
         sum.update(part);
-        process::check_stop()
+        Ok(())
     })?;
     Ok(Written { bytes, sha256: hex::encode(sum.finalize()) })
 }

@@ -307,7 +307,7 @@ fn copy(root: &InstallRoot, path: &str, target: &Path) -> Result<()> {
     let shown = || format!("copying {path} out of the image");
     let mut source = root.open_file(Path::new(path)).with_context(shown)?;
     let mut file = File::create_new(target).with_context(shown)?;
-    std::io::copy(&mut source, &mut file).with_context(shown)?;
+    crate::files::copy(&mut source, &mut file).with_context(shown)?;
     Ok(())
 }
 

@@ -59,7 +59,7 @@ pub(super) fn run(argv: &[&str], package: &str, report: &Report) -> Result<ToolR
         // Report the reason of the failure, not that the tool was killed.
         let _ = child.kill();
     }
-    let status = child.wait().with_context(|| format!("waiting for {name}"))?;
+    let status = process::wait(&mut child, name)?;
     let lines: Vec<String> = String::from_utf8_lossy(&output?).lines().map(str::to_owned).collect();
     for line in &lines {
         report.output(line);

@@ -101,6 +101,22 @@ pub(super) struct Build {
 
 impl Build {
     pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+        let Some(artifact) = self.artifact(report).map_err(super::unpublished)? else {
+            return Ok(ExitCode::Done);
+        };
+        if json {
+            super::print_json(report, &artifact)?;
+        } else {
+            for path in &artifact.tarballs {
+                super::print(report, &path.display().to_string())?;
+            }
+        }
+        report.note(&summary(&artifact));
+        Ok(ExitCode::Done)
+    }
+
+    /// Builds and publishes; `None` for the build that another one compares itself with.
+    fn artifact(&self, report: &Report) -> Result<Option<Artifact>> {
         let cache = self.cache.clone().map_or_else(default_cache, Ok)?;
         // Before the first step: its progress bar is a thread, and only a single-threaded process
         // can enter a user namespace.
@@ -187,7 +203,7 @@ impl Build {
                 directory,
                 report,
             )?;
-            return Ok(ExitCode::Done);
+            return Ok(None);
         }
         let artifact = if self.verify_reproducible {
             build::build_twice(
@@ -200,15 +216,7 @@ impl Build {
         } else {
             build::build(&decided.recipe, &lowered.transactions, &options, report)?
         };
-        if json {
-            super::print_json(report, &artifact)?;
-        } else {
-            for path in &artifact.tarballs {
-                super::print(report, &path.display().to_string())?;
-            }
-        }
-        report.note(&summary(&artifact));
-        Ok(ExitCode::Done)
+        Ok(Some(artifact))
     }
 
     fn documents(&self, settings: &Settings) -> Result<Documents> {

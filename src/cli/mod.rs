@@ -134,8 +134,8 @@ pub fn main() -> ExitCode {
     let run = || {
         match &cli.verb {
             // The exit status of the command in the sandbox.
-            Verb::Shell(args) => return args.run(&report, json),
-            Verb::Build(args) => args.run(&report, json).map_err(unpublished),
+Verb::Shell(args) => return args.run(&report, json),
+            Verb::Build(args) => args.run(&report, json),
             Verb::Plan(args) => args.run(&report, json),
             Verb::Config(args) => args.run(&report, json),
             Verb::Schema(args) => args.run(&report, json),
@@ -145,7 +145,7 @@ pub fn main() -> ExitCode {
             Verb::Inspect(args) => args.run(&report, json),
             Verb::Diff(args) => args.run(&report, json),
             Verb::Verify(args) => args.run(&report, json),
-            Verb::Publish(args) => args.run(&report, json).map_err(unpublished),
+            Verb::Publish(args) => args.run(&report, json),
             Verb::Images(args) => args.run(&report, json),
             Verb::Boot(args) => args.run(&report, json),
             Verb::Deploy(args) => args.run(&report, json),
@@ -175,7 +175,8 @@ pub fn main() -> ExitCode {
         && let Err(error) = report.print_document(failed.as_ref())
     {
         report.error(&format!("error: writing to standard output: {error}"));
-        return ExitCode::from(error::ExitCode::Space as u8);
+        let code = process::stop_requested().unwrap_or(error::ExitCode::Space);
+        return ExitCode::from(code as u8);
     }
     ExitCode::from(failed.map_or(error::ExitCode::Done as u8, |failed| failed.code))
 }

@@ -150,6 +150,19 @@ fn older(text: &str) -> Result<Older, String> {
 
 impl Publish {
     pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
+        let references = self.publish(report).map_err(super::unpublished)?;
+        if json {
+            super::print_json(report, &references)?;
+        } else {
+            report_references(report, &references);
+            super::print(report, &references.tarball.id)?;
+        }
+        // The set is published, but an additional request failed.
+        registry::kept_failure(&references.kept)
+            .map_or(Ok(ExitCode::Done), |failure| Err(failure.into()))
+    }
+
+    fn publish(&self, report: &Report) -> Result<References> {
         // Before hundreds of megabytes are hashed: a wrong password is reported at once.
         let source = Source::choose(
             self.kernel.as_deref(),
@@ -199,15 +212,7 @@ impl Publish {
                 "the set is published, but its manifest could not be updated: {error:#}"
             ));
         }
-        if json {
-            super::print_json(report, &references)?;
-        } else {
-            report_references(report, &references);
-            super::print(report, &references.tarball.id)?;
-        }
-        // The set is published, but an additional request failed.
-        registry::kept_failure(&references.kept)
-            .map_or(Ok(ExitCode::Done), |failure| Err(failure.into()))
+        Ok(references)
     }
 
     /// Checks the files that are read only after the tarball.

@@ -79,11 +79,13 @@ fn record(script: &ScriptSettings) -> Result<ScriptRecord> {
 }
 
 /// Digests a file, or a directory with all it holds.
-fn digest_of(path: &Path, digest: &mut Sha256) -> std::io::Result<()> {
+fn digest_of(path: &Path, digest: &mut Sha256) -> Result<()> {
     if !path.metadata()?.is_dir() {
-        let mut file = files::open(path)?;
-        std::io::copy(&mut file, &mut DigestWriter(digest))?;
-        return Ok(());
+        let update = |bytes: &[u8]| {
+            digest.update(bytes);
+            Ok(())
+        };
+        return files::read_chunks(&mut files::open(path)?, Into::into, update).map(|_| ());
     }
     let mut names = std::fs::read_dir(path)?
         .map(|entry| entry.map(|entry| entry.file_name()))
@@ -100,19 +102,6 @@ fn digest_of(path: &Path, digest: &mut Sha256) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-struct DigestWriter<'a>(&'a mut Sha256);
-
-impl std::io::Write for DigestWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 fn text(script: &ScriptSettings) -> Result<String> {

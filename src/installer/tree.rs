@@ -10,7 +10,6 @@ use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::files;
 use crate::http::{self, Client, WebUrl};
 use crate::installer::treeinfo::{Checksum, TreePath};
-use crate::process;
 use crate::set::Piece;
 
 /// An open install tree.
@@ -126,7 +125,6 @@ impl Tree {
                     let failed =
                         |error| Failure::new(ExitCode::Space, doing()).because(error).into();
                     files::read_chunks(&mut image.read(&extents), failed, |part| {
-                        process::check_stop()?;
                         file.write_all(part).or_fail(ExitCode::Space, doing())?;
                         done += part.len() as u64;
                         progress(done, total);

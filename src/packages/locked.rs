@@ -132,9 +132,9 @@ fn fetch(
                 package_files::by_location(job, transaction, &package.location)?
         {
             let copying = || format!("copying {} to {}", path.display(), display_path(file));
-            let copied = crate::files::open(&path)
-                .and_then(|mut from| std::io::copy(&mut from, &mut fs::File::create(file)?));
-            copied.with_context(copying)?;
+            let mut from = crate::files::open(&path).with_context(copying)?;
+            let mut to = fs::File::create(file).with_context(copying)?;
+            crate::files::copy(&mut from, &mut to).with_context(copying)?;
             continue;
         }
         wanted.push(Wanted {

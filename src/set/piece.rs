@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::files;
-use crate::process;
 
 /// The purpose of a file in a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -83,7 +82,6 @@ impl Piece {
         let (mut sha256, mut sha512, mut done) = (Sha256::new(), Sha512::new(), 0_u64);
         let failed = |error| Failure::new(ExitCode::Space, doing()).because(error).into();
         let size = files::read_chunks(&mut file, failed, |bytes| {
-            process::check_stop()?;
             sha256.update(bytes);
             sha512.update(bytes);
             done += bytes.len() as u64;
@@ -131,7 +129,6 @@ impl Piece {
         let failed =
             |error| anyhow::Error::new(error).context(format!("reading {}", self.path.display()));
         let size = files::read_chunks(&mut source, failed, |bytes| {
-            process::check_stop()?;
             sum.update(bytes);
             copy.write_all(bytes).with_context(|| format!("writing {}", target.display()))?;
             done += bytes.len() as u64;

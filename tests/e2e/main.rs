@@ -34,3 +34,4 @@ mod stage;
 mod terminal;
 mod trust;
 mod versions;
+mod waits;

@@ -290,6 +290,13 @@ impl<'a> Run<'a> {
         Self { stage: self.stage, command }
     }
 
+    /// The command itself, for a test that chooses its streams.
+    #[allow(dead_code, reason = "not every tier uses it")]
+    pub fn command(self) -> Command {
+        count_a_run();
+        self.command
+    }
+
     /// Starts it without waiting.
     pub fn start(mut self) -> Started<'a> {
         count_a_run();

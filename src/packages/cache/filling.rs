@@ -66,7 +66,7 @@ impl FillLock<'_> {
             .with_context(|| format!("creating {}", display_path(directory)))?;
         let keeping = || format!("copying {} into the package cache", below.display());
         let mut copy = tempfile::NamedTempFile::new_in(directory).with_context(keeping)?;
-        std::io::copy(&mut file, copy.as_file_mut()).with_context(keeping)?;
+        crate::files::copy(&mut file, copy.as_file_mut()).with_context(keeping)?;
         copy.persist(&shared).with_context(keeping)?;
         Ok(shared)
     }
@@ -131,9 +131,7 @@ fn copy_unless_solver_cache(from: &Path, to: &Path) -> Result<()> {
     if from.extension().is_some_and(|end| end == "solv" || end == "solvx") {
         return Ok(());
     }
-    fs::copy(from, to)
-        .map(|_| ())
-        .with_context(|| format!("copying {} to {}", display_path(from), display_path(to)))
+    copy(from, to)
 }
 
 /// Applies `place` to everything except packages, directory by directory.
@@ -155,6 +153,13 @@ fn place_metadata(from: &Path, to: &Path, place: fn(&Path, &Path) -> Result<()>)
     Ok(())
 }
 
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let copying = || format!("copying {} to {}", display_path(from), display_path(to));
+    let mut source = crate::files::open(from).with_context(copying)?;
+    let mut target = fs::File::create(to).with_context(copying)?;
+    crate::files::copy(&mut source, &mut target).map(|_| ()).with_context(copying)
+}
+
 /// Creates a hard link, or a copy if the file system has no hard links.
 fn link(from: &Path, to: &Path) -> Result<()> {
     match fs::hard_link(from, to) {
@@ -165,9 +170,7 @@ fn link(from: &Path, to: &Path) -> Result<()> {
                 Some(Errno::EPERM | Errno::EMLINK | Errno::EXDEV | Errno::EOPNOTSUPP)
             ) =>
         {
-            fs::copy(from, to)
-                .map(|_| ())
-                .with_context(|| format!("copying {} to {}", display_path(from), display_path(to)))
+            copy(from, to)
         }
         Err(error) => Err(error)
             .with_context(|| format!("linking {} to {}", display_path(from), display_path(to))),

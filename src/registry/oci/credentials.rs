@@ -4,16 +4,17 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::process;
 
 /// Docker's own registry has another name in its files than in references.
 const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 /// No helper answers more.
-const LONGEST_ANSWER: usize = 1 << 20;
+const LONGEST_ANSWER: u64 = 1 << 20;
 
 /// The login of a user or a robot account.
 #[derive(Clone, PartialEq, Eq)]
@@ -236,6 +237,9 @@ fn ask_helper(helper: &str, server: &str) -> Result<Option<Credentials>> {
         )
         .into());
     }
+    // A file, which holds any answer while the helper is waited for.
+    let mut answer = tempfile::tempfile().or_fail(ExitCode::Space, doing())?;
+    let stdout = answer.try_clone().or_fail(ExitCode::Space, doing())?;
     #[expect(
         clippy::disallowed_methods,
         reason = "a credential helper talks over its stdin and stdout with the program that \
@@ -244,7 +248,7 @@ fn ask_helper(helper: &str, server: &str) -> Result<Option<Credentials>> {
     let mut child = Command::new(&program)
         .arg("get")
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(stdout)
         .stderr(Stdio::null())
         .spawn()
         .or_fail_hint(
@@ -261,24 +265,22 @@ fn ask_helper(helper: &str, server: &str) -> Result<Option<Credentials>> {
             _ => {}
         }
     }
-    let output = child.wait_with_output().or_fail(ExitCode::Host, doing())?;
-    if !output.status.success() {
-        let output_text = String::from_utf8_lossy(
-            output.stdout.get(..200.min(output.stdout.len())).unwrap_or_default(),
-        )
-        .to_lowercase();
-        if output_text.contains("not found") {
+    let status = process::wait(&mut child, &program)?;
+    let mut output = Vec::new();
+    answer
+        .rewind()
+        .and_then(|()| answer.take(LONGEST_ANSWER).read_to_end(&mut output))
+        .or_fail(ExitCode::Host, doing())?;
+    if !status.success() {
+        let start = output.get(..200).unwrap_or(&output);
+        if String::from_utf8_lossy(start).to_lowercase().contains("not found") {
             return Ok(None);
         }
-        return Err(Failure::new(
-            ExitCode::Host,
-            format!("{}: it failed ({})", doing(), output.status),
-        )
-        .hint(format!("try it: echo {server} | {program} get"))
-        .into());
+        return Err(Failure::new(ExitCode::Host, format!("{}: it failed ({status})", doing()))
+            .hint(format!("try it: echo {server} | {program} get"))
+            .into());
     }
-    let answer = output.stdout.get(..LONGEST_ANSWER.min(output.stdout.len())).unwrap_or_default();
-    let Ok(HelperAnswer { username, secret }) = serde_json::from_slice(answer) else {
+    let Ok(HelperAnswer { username, secret }) = serde_json::from_slice(&output) else {
         return Err(Failure::new(
             ExitCode::Host,
             format!("{}: its answer is not in the form of the helpers' protocol", doing()),
