@@ -63,6 +63,7 @@ pub(crate) fn build(
     packages::check_inputs(recipe, transactions)?;
     labels::check(&options.selinux)?;
     options.check_level()?;
+    packages::check_repositories(&recipe.settings.packages, transactions)?;
     let tools = tools(&recipe.settings.packages)?;
     // A wrong password is reported now, not after the build.
     let remote = Remote::open(recipe, options, report)?;

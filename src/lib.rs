@@ -70,5 +70,6 @@ pub mod process;
 pub mod report;
 mod rpmheader;
 mod secrets;
+mod suggest;
 mod text;
 pub mod workdir;

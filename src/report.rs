@@ -120,14 +120,20 @@ impl Report {
 
     /// Writes a warning, and keeps it for the manifest and the summary.
     pub fn warn(&self, text: &str) {
-        lock(&self.warnings).push(secrets::concealed(text).into_owned());
-        self.caution(text);
+        let text = secrets::concealed(text);
+        lock(&self.warnings).push(text.clone().into_owned());
+        self.finding(&format!("warning: {text}"));
     }
 
-    /// Writes a warning that is kept elsewhere.
-    pub fn caution(&self, text: &str) {
+    /// Writes a line of a finding, which is kept elsewhere. Its severity is at its beginning.
+    pub fn finding(&self, line: &str) {
         if self.verbosity >= Verbosity::Normal {
-            self.line(&self.paint("33", "warning"), &format!(": {}", secrets::concealed(text)));
+            let line = secrets::concealed(line);
+            match (line.strip_prefix("error:"), line.strip_prefix("warning:")) {
+                (Some(rest), _) => self.line(&self.paint("31;1", "error"), &format!(":{rest}")),
+                (_, Some(rest)) => self.line(&self.paint("33", "warning"), &format!(":{rest}")),
+                _ => self.line("", &line),
+            }
         }
     }
 

@@ -2,6 +2,9 @@
 //! text and as JSON.
 #![expect(clippy::disallowed_methods, reason = "tests run the program as a user does")]
 
+#[path = "cli/options.rs"]
+mod options;
+
 use std::process::{Command, Output};
 
 fn osimg(arguments: &[&str]) -> Output {

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Modules that handle only text and files. Every other module may use them.
-const ANYWHERE: &[&str] = &["files", "naming", "openat", "secrets", "text"];
+const ANYWHERE: &[&str] = &["files", "naming", "openat", "secrets", "suggest", "text"];
 
 /// Every module of the crate with the modules that it may use. Later steps may use the results of
 /// earlier ones.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &["secrets"]),
     ("secrets", &[]),
+    ("suggest", &[]),
     ("text", &[]),
     ("report", &["process"]),
     ("process", &["error"]),

@@ -78,7 +78,7 @@ pub(super) fn verify(
         findings.profile
     ));
     for line in findings.lines() {
-        report.caution(&crate::text::line(&line));
+        report.finding(&crate::text::line(&line));
     }
     Ok(findings.findings)
 }

@@ -61,6 +61,7 @@ pub(crate) fn make(
 ) -> Result<Lock> {
     require_root()?;
     packages::check_inputs(recipe, transactions)?;
+    packages::check_repositories(&recipe.settings.packages, transactions)?;
     let Tools { root: tools, manager } = tools(&recipe.settings.packages)?;
     crate::sandbox::enter_private_mounts()?;
     let workdir = Workdir::create(&places.workdir, Keep::Never)?;

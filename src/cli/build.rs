@@ -6,13 +6,14 @@ use std::path::PathBuf;
 
 use super::counterpart;
 use super::overrides::Overrides;
-use super::shared::{count, default_cache, report_diagnostic};
+use super::shared::{count, report_diagnostic};
+use super::target::Target;
 use crate::build::Artifact;
 use crate::build::lock::LockFile;
 use crate::build::{self, Fitness, Options, Packing};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
-use crate::recipe::{self, Lock, Recipe, SbomKind, Settings, checked_image_word, parse_duration};
-use crate::registry::{Address, Existing, PublishOptions};
+use crate::recipe::{self, Lock, Recipe, SbomKind, Settings, parse_duration};
+use crate::registry::{Existing, PublishOptions};
 use crate::report::{Report, bytes};
 use crate::sandbox::{Devices, Isolation};
 use crate::sbom::{Documents, Passphrase, SignKey};
@@ -22,18 +23,8 @@ use crate::workdir::{Keep, Place};
 pub(super) struct Build {
     #[command(flatten)]
     overrides: Overrides,
-    /// Write this file; its suffix chooses the format
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["registry", "formats"])]
-    output: Option<PathBuf>,
-    /// The image's name [default: name under [image], or the recipe's]
-    #[arg(long, value_name = "NAME", value_parser = checked_image_word)]
-    name: Option<String>,
-    /// The image's version [default: version under [image], or the date]
-    #[arg(long, value_name = "VERSION", value_parser = checked_image_word)]
-    image_version: Option<String>,
-    /// Registry to publish to [default: dir:out, or url under [registry] in the settings]
-    #[arg(long, value_name = "ADDRESS")]
-    registry: Option<Address>,
+    #[command(flatten)]
+    target: Target,
     /// Replace the same version, with all its files, if it exists with other bytes
     #[arg(long, conflicts_with = "output")]
     replace: bool,
@@ -52,10 +43,6 @@ pub(super) struct Build {
     /// the machine's]
     #[arg(long, value_name = "SIZE", value_parser = crate::archive::parse_size)]
     memory: Option<u64>,
-    /// Directory for downloaded packages and metadata [default: /var/cache/osimg for root,
-    /// otherwise $XDG_CACHE_HOME/osimg]
-    #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
     /// Install exactly the packages of the lock next to the recipe
     #[arg(long)]
     locked: bool,
@@ -117,7 +104,7 @@ impl Build {
 
     /// Builds and publishes; `None` for the build that another one compares itself with.
     fn artifact(&self, report: &Report) -> Result<Option<Artifact>> {
-        let cache = self.cache.clone().map_or_else(default_cache, Ok)?;
+        let cache = self.target.cache()?;
         // Before the first step: its progress bar is a thread, and only a single-threaded process
         // can enter a user namespace.
         super::act_as_root(report, self.isolation)?;
@@ -135,9 +122,7 @@ impl Build {
         let (allow, allow_pieces) = super::allowed(&self.allow)?;
         let step = report.step("reading the recipe");
         let mut decided = self.overrides.decide()?;
-        let image = &mut decided.recipe.settings.image;
-        image.name = self.name.clone().or(image.name.take());
-        image.version = self.image_version.clone().or(image.version.take());
+        self.target.apply(&mut decided.recipe.settings);
         let lowered = decided.recipe.script.lower()?;
         for diagnostic in &lowered.diagnostics {
             report_diagnostic(report, decided.recipe.script.origins(), diagnostic);
@@ -148,7 +133,7 @@ impl Build {
             decided.recipe.path.display()
         ));
         let options = Options {
-            registry: self.registry(&decided.recipe.settings)?,
+            registry: self.target.registry(&decided.recipe.settings)?,
             publishing: PublishOptions {
                 visibility: decided.recipe.settings.registry.visibility.unwrap_or_default(),
                 existing: if self.replace { Existing::Replace } else { Existing::Keep },
@@ -161,7 +146,7 @@ impl Build {
             } else {
                 Fitness::Recorded
             },
-            output: self.output.clone(),
+            output: self.target.output.clone(),
             formats: decided.formats,
             selinux: decided.selinux,
             packing: Packing {
@@ -254,17 +239,6 @@ impl Build {
         let (lock, sha256) = Lock::load(&path)?;
         lock.belongs_to(&recipe.script, &recipe.settings.packages, &path)?;
         Ok(Some(LockFile { path, lock, sha256 }))
-    }
-
-    fn registry(&self, settings: &Settings) -> Result<Address> {
-        match (&self.registry, &settings.registry.url) {
-            (Some(address), _) => Ok(address.clone()),
-            (None, Some(url)) => url.parse().map_err(|why: String| {
-                Failure::new(ExitCode::Recipe, format!("reading url under [registry]: {why}"))
-                    .into()
-            }),
-            (None, None) => Ok(Address::Directory("out".into())),
-        }
     }
 }
 

@@ -385,7 +385,7 @@ fn leftovers(base: &Path) -> Finding {
 }
 
 fn package_manager() -> Finding {
-    let mended_by = match find_program("microdnf") {
+    let fix_command = match find_program("microdnf") {
         Some(_) => "microdnf install python3-dnf",
         None => {
             "apt-get install python3-dnf rpm   (on Fedora: dnf install python3-dnf, or \
@@ -400,7 +400,7 @@ fn package_manager() -> Finding {
     };
     match attempt() {
         Ok(description) => finding("package manager", true, description, ""),
-        Err(error) => finding("package manager", false, explain(&error).message, mended_by),
+        Err(error) => finding("package manager", false, explain(&error).message, fix_command),
     }
 }
 

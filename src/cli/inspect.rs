@@ -89,7 +89,7 @@ fn findings(contents: &Contents) -> Vec<Finding> {
             name: finding.name.to_owned(),
             message: finding.text,
             why: finding.why.to_owned(),
-            fix: finding.mend.to_owned(),
+            fix: finding.fix.to_owned(),
             paths: finding.paths,
             count: finding.count,
         })

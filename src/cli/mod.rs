@@ -23,6 +23,7 @@ mod publish;
 mod resolve;
 mod shared;
 mod shell;
+mod target;
 mod verify;
 
 use clap::{Args, Parser, Subcommand};
@@ -267,16 +268,11 @@ fn act_as_root(report: &Report, demanded: Option<Isolation>) -> Result<Ids> {
 /// If a name is unknown.
 fn allowed(names: &[String]) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
     let (pieces, checks) = (unrecognised_names(), crate::verify::names());
+    let known: Vec<&str> =
+        checks.iter().copied().chain(pieces.iter().map(String::as_str)).collect();
+    names.iter().try_for_each(|name| crate::verify::check_allowed(name, &known))?;
     let (of_pieces, of_image): (BTreeSet<String>, BTreeSet<String>) =
         names.iter().cloned().partition(|name| pieces.contains(name));
-    if let Some(name) = of_image.iter().find(|name| !checks.contains(&name.as_str())) {
-        return Err(Failure::new(
-            error::ExitCode::Usage,
-            format!("allowing the finding {name:?}: no finding has that name"),
-        )
-        .hint(format!("known are {}, {}", checks.join(", "), pieces.join(", ")))
-        .into());
-    }
     Ok((of_image, of_pieces))
 }
 

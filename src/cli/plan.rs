@@ -6,12 +6,13 @@ use serde_json::json;
 
 use super::overrides::{Decided, Overrides};
 use super::resolve;
-use super::shared::{default_cache, report_diagnostic};
+use super::shared::report_diagnostic;
+use super::target::Target;
 use crate::build::outline::{Outline, keys, outline, package_manager};
 use crate::customise::{self, scripts, scripts::ScriptRecord};
 use crate::error::{ExitCode, Result, explain};
-use crate::packages::known_dbpath;
-use crate::recipe::{RepositorySource, Transaction, When};
+use crate::packages::{check_repositories, known_dbpath};
+use crate::recipe::{Recipe, RepositorySource, Transaction, When};
 use crate::report::Report;
 use crate::sandbox::{Devices, Network, Plan};
 use crate::secrets;
@@ -20,11 +21,14 @@ use crate::secrets;
 pub(super) struct PlanArgs {
     #[command(flatten)]
     overrides: Overrides,
+    #[command(flatten)]
+    target: Target,
     /// Print only the recipe, as a plain script for dnf's shell: without `include` and variables
     #[arg(long)]
     expand: bool,
     /// Resolve with the package manager: show packages, versions, sizes and groups, or what is
-    /// missing. Reads the repositories' metadata and no package
+    /// missing. Reads the repositories' metadata and no package. Without --cache, the metadata are
+    /// kept only if the default cache exists
     #[arg(long, conflicts_with = "expand")]
     resolve: bool,
     /// The /dev that scriptlets would see
@@ -39,7 +43,8 @@ impl PlanArgs {
             // Before any thread: a user namespace is entered by a process of one.
             super::act_as_root(report, None)?;
         }
-        let decided = self.overrides.decide()?;
+        let mut decided = self.overrides.decide()?;
+        self.target.apply(&mut decided.recipe.settings);
         if self.expand {
             let script = decided.recipe.script.to_string();
             if json {
@@ -51,19 +56,22 @@ impl PlanArgs {
         }
         let lowered = decided.recipe.script.lower()?;
         customise::check(&decided.recipe.settings)?;
+        let place = self.place(&decided.recipe)?;
         let scripts = scripts::records(&decided.recipe.settings.scripts)?;
         let resolved = if self.resolve {
-            Some(resolve::resolve(&decided, &lowered.transactions, report)?)
+            Some(resolve::resolve(&decided, &lowered.transactions, &self.target, report)?)
         } else {
             None
         };
         // A build that cannot run here can still be shown.
-        let cache = default_cache().unwrap_or_else(|_| "CACHE".into());
+        let cache = self.target.cache().unwrap_or_else(|_| "CACHE".into());
+        let settings = &decided.recipe.settings.packages;
         let outlines =
             outline(&decided.recipe, &lowered.transactions, self.devices, &cache, report);
         if json {
             let value = json!({
                 "recipe": decided.recipe.path,
+                "output": place,
                 "script": secrets::url(&decided.recipe.script.to_string()),
                 "settings": decided.recipe.settings,
                 "transactions": lowered.transactions,
@@ -71,9 +79,9 @@ impl PlanArgs {
                 "formats": decided.formats,
                 "scripts": scripts,
                 "resolved": resolved.as_ref().map(resolve::json),
-                "keys": keys(&decided.recipe.settings.packages, &lowered.transactions)
+                "keys": keys(settings, &lowered.transactions)
                     .unwrap_or_default(),
-                "package_manager": package_manager(&decided.recipe.settings.packages),
+                "package_manager": package_manager(settings),
                 "sandbox": outlines.as_ref().map_or_else(|_| Vec::new(),
                     |outlines| sandbox(outlines)),
                 "commands": outlines.as_ref().map_or_else(|_| Vec::new(),
@@ -81,6 +89,7 @@ impl PlanArgs {
                 "refused": outlines.as_ref().err().map(|error| explain(error).message),
             });
             super::print_json(report, &value)?;
+            check_repositories(settings, &lowered.transactions)?;
             return Ok(ExitCode::Done);
         }
         for diagnostic in &lowered.diagnostics {
@@ -91,12 +100,22 @@ impl PlanArgs {
             .map_or_else(String::new, |lock| resolve::text(lock).trim_end().to_owned());
         super::print(
             report,
-            (text(&decided, &lowered.transactions, &scripts, outlines.as_deref())
+            (text(&decided, &lowered.transactions, &scripts, outlines.as_deref(), &place)
                 + "\n"
                 + &resolved)
                 .trim_end(),
         )?;
+        check_repositories(settings, &lowered.transactions)?;
         Ok(ExitCode::Done)
+    }
+
+    /// The file or the registry that the image goes to.
+    fn place(&self, recipe: &Recipe) -> Result<String> {
+        if let Some(file) = &self.target.output {
+            return Ok(file.display().to_string());
+        }
+        recipe.checked_name()?;
+        Ok(self.target.registry(&recipe.settings)?.to_string())
     }
 }
 
@@ -105,10 +124,13 @@ fn text(
     transactions: &[Transaction],
     scripts: &[ScriptRecord],
     outlines: Result<&[Outline], &anyhow::Error>,
+    place: &str,
 ) -> String {
     let settings = &decided.recipe.settings;
-    let mut text =
-        format!("recipe {} as image '{}'\n", decided.recipe.path.display(), decided.recipe.name());
+    let version = settings.image.version.as_deref();
+    let version = version.map_or_else(String::new, |version| format!(" version {version}"));
+    let (path, name) = (decided.recipe.path.display(), decided.recipe.name());
+    let mut text = format!("recipe {path} as image '{name}'{version}\n");
     for (index, transaction) in transactions.iter().enumerate() {
         text.push_str(&format!("\ntransaction {} (line {})\n", index + 1, transaction.line));
         for statement in transaction.statements() {
@@ -117,7 +139,9 @@ fn text(
     }
     text.push_str("\nrepositories\n");
     if settings.packages.repositories.is_empty() {
-        text.push_str("  the host's own (/etc/yum.repos.d)\n");
+        let found = check_repositories(&settings.packages, transactions);
+        let shown = if found.is_ok() { "the host's own (/etc/yum.repos.d)" } else { "none" };
+        text.push_str(&format!("  {shown}\n"));
     }
     for repository in &settings.packages.repositories {
         let place = match &repository.source {
@@ -174,7 +198,7 @@ fn text(
     }
     let formats: Vec<String> = decided.formats.iter().map(ToString::to_string).collect();
     text.push_str(&format!(
-        "\noutput {} at level {}, labels {}",
+        "\noutput {place}: {} at level {}, labels {}",
         formats.join(", "),
         decided.level,
         decided.selinux

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::overrides::Decided;
-use super::shared::{count, default_cache};
+use super::shared::count;
+use super::target::Target;
 use crate::build::lock::{self, Places};
-use crate::error::Result;
+use crate::error::{ExitCode, Result, ResultExt};
 use crate::packages::Signers;
 use crate::recipe::{Lock, Transaction};
 use crate::report::{Report, bytes};
@@ -15,10 +16,17 @@ use crate::workdir::Place;
 pub(super) fn resolve(
     decided: &Decided,
     transactions: &[Transaction],
+    target: &Target,
     report: &Report,
 ) -> Result<Lock> {
+    // Showing a plan leaves no new cache on the host.
+    let cache = target.cache()?;
+    let temporary = (target.cache.is_none() && !cache.exists())
+        .then(tempfile::tempdir)
+        .transpose()
+        .or_fail(ExitCode::Space, "creating a temporary package cache")?;
     let places = Places {
-        cache: default_cache()?,
+        cache: temporary.as_ref().map_or(cache, |directory| directory.path().to_owned()),
         workdir: Place::Auto,
         source_date_epoch: decided.source_date_epoch,
     };

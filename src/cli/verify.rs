@@ -14,7 +14,7 @@ use crate::process;
 use crate::report::{Report, Unit};
 use crate::secrets;
 use crate::set::extension_of;
-use crate::verify::{self, Consumer, Finding, Findings, Options, Severity};
+use crate::verify::{self, Consumer, Findings, Options};
 
 #[derive(Debug, Args)]
 pub(super) struct Verify {
@@ -72,7 +72,9 @@ impl Verify {
         if json {
             super::print_json(report, &findings)?;
         } else {
-            super::print_lines(report, &lines(&findings, &summary))?;
+            let mut lines = findings.lines();
+            lines.push(summary.clone());
+            super::print_lines(report, &lines)?;
         }
         report.verdict(summary);
         Ok(if findings.fit() { ExitCode::Done } else { ExitCode::Findings })
@@ -125,29 +127,6 @@ fn check_file(path: &Path) -> Result<()> {
         .into());
     }
     Ok(())
-}
-
-/// The findings as text.
-fn lines(findings: &Findings, summary: &str) -> Vec<String> {
-    let mut lines = Vec::new();
-    for finding in &findings.findings {
-        let Finding { name, severity, text, why, mend, allowed, consumers, .. } = finding;
-        let allowed = if *allowed { ", allowed" } else { "" };
-        let concerned = if findings.consumers.len() > consumers.len() {
-            let names: Vec<String> = consumers.iter().map(ToString::to_string).collect();
-            format!(" ({})", names.join(", "))
-        } else {
-            String::new()
-        };
-        lines.push(format!("{severity}: {text}{concerned} [{name}{allowed}]"));
-        // Warnings are short.
-        if *severity == Severity::Error {
-            lines.push(format!("    node: {why}"));
-        }
-        lines.push(format!("    fix: {mend}"));
-    }
-    lines.push(summary.to_owned());
-    lines
 }
 
 fn summary(findings: &Findings) -> String {

@@ -216,13 +216,13 @@ mod tests {
     #[test]
     fn a_refusal_has_what_was_done_what_was_said_the_request_and_a_hint() {
         let error = answer(413, "<html>Request Entity Too Large</html>").refusal("uploading x");
-        let told = crate::error::render(&error);
+        let rendered = crate::error::render(&error);
         assert!(
-            told.starts_with(
+            rendered.starts_with(
                 "error: uploading x: Glance answered 413: Request Entity Too Large (request \
                  req-1)\nhint: a proxy"
             ),
-            "{told}"
+            "{rendered}"
         );
     }
 }

@@ -19,7 +19,7 @@ const BATCH: usize = 1 << 16;
 /// The digests of files, by their numbers.
 type Digested = Vec<(usize, [u8; 32])>;
 
-/// What the thread is told.
+/// The messages to the thread.
 enum Piece {
     Data(Vec<u8>),
     Zeros(u64),
@@ -121,44 +121,44 @@ fn digest_all(batches: &Receiver<Vec<Piece>>) -> Digested {
 /// Passes a tarball on, counts it and digests it.
 pub(super) struct Tee<R> {
     source: R,
-    told: Rc<Told>,
+    passed: Rc<Passed>,
 }
 
 /// What is known of what was passed on.
-pub(super) struct Told {
+pub(super) struct Passed {
     bytes: Cell<u64>,
     hasher: Cell<Option<Hasher>>,
     failed: Cell<Option<anyhow::Error>>,
 }
 
 impl<R: Read> Tee<R> {
-    pub(super) fn new(source: R, digests: Digests) -> Result<(Self, Rc<Told>)> {
-        let told = Rc::new(Told {
+    pub(super) fn new(source: R, digests: Digests) -> Result<(Self, Rc<Passed>)> {
+        let passed = Rc::new(Passed {
             bytes: Cell::new(0),
             hasher: Cell::new(Some(Hasher::new(digests)?)),
             failed: Cell::new(None),
         });
-        Ok((Self { source, told: told.clone() }, told))
+        Ok((Self { source, passed: passed.clone() }, passed))
     }
 }
 
 impl<R: Read> Read for Tee<R> {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let count = self.source.read(room)?;
-        self.told.bytes.set(self.told.bytes.get() + count as u64);
-        if let Some(mut hasher) = self.told.hasher.take() {
+        self.passed.bytes.set(self.passed.bytes.get() + count as u64);
+        if let Some(mut hasher) = self.passed.hasher.take() {
             if hasher.is_on()
                 && let Err(error) = hasher.data(room.get(..count).unwrap_or_default())
             {
-                self.told.failed.set(Some(error));
+                self.passed.failed.set(Some(error));
             }
-            self.told.hasher.set(Some(hasher));
+            self.passed.hasher.set(Some(hasher));
         }
         Ok(count)
     }
 }
 
-impl Told {
+impl Passed {
     /// Bytes passed on so far.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.get()
@@ -197,10 +197,10 @@ mod tests {
 
     #[test]
     fn what_passes_through_is_counted_and_digested() {
-        let (mut tee, told) = Tee::new(b"abc".as_slice(), Digests::Sha256).unwrap();
+        let (mut tee, passed) = Tee::new(b"abc".as_slice(), Digests::Sha256).unwrap();
         let mut out = Vec::new();
         tee.read_to_end(&mut out).unwrap();
         assert_eq!(out, b"abc");
-        assert_eq!(told.finish().unwrap(), (3, Some(Sha256::digest(b"abc").into())));
+        assert_eq!(passed.finish().unwrap(), (3, Some(Sha256::digest(b"abc").into())));
     }
 }

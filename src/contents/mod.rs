@@ -42,9 +42,9 @@ pub enum Digests {
 pub struct Options<'a> {
     /// Whether contents are digested.
     pub digests: Digests,
-    /// Told of every member: how many bytes of the tarball (as it is stored) were read.
+    /// Called for every member with the number of bytes of the tarball (as it is stored) were read.
     pub progress: &'a dyn Fn(u64),
-    /// Asked often; an error ends the reading.
+    /// Called often; an error ends the reading.
     pub check: &'a dyn Fn() -> Result<()>,
 }
 
@@ -170,24 +170,24 @@ impl Contents {
     }
 
     fn read(source: impl Read, options: &Options<'_>) -> Result<Self> {
-        let (tee, told) = Tee::new(source, options.digests)?;
+        let (tee, passed) = Tee::new(source, options.digests)?;
         let mut gather = Gather::new(options)?;
         let mut reader = Reader::new(tee)?;
         while let Some(entry) = reader.next()? {
-            (options.progress)(told.bytes());
+            (options.progress)(passed.bytes());
             gather.member(entry, &mut |take| reader.content(take))?;
         }
         let (format, tar_bytes) = (reader.format(), reader.offset());
         let (irregular, irregularities) = (reader.irregular().to_vec(), reader.irregularities());
         drop(reader);
-        let (bytes, sha256) = told.finish()?;
+        let (bytes, sha256) = passed.finish()?;
         let mut contents = gather.finish()?;
         contents.stored = Some(Stored { form: Form::Tarball(format), bytes, tar_bytes, sha256 });
         (contents.irregular, contents.irregularities) = (irregular, irregularities);
         Ok(contents)
     }
 
-    /// Reads the tree at `root`; an archive of it would be told the same of its labels and owners.
+    /// Reads the tree at `root`; an archive of it would have the same labels and owners.
     ///
     /// # Errors
     /// Fails when the tree cannot be read whole.

@@ -50,6 +50,20 @@ pub(super) struct Job {
     pub(super) lines: usize,
 }
 
+impl Job {
+    /// A program of the image, without a network.
+    pub(super) fn of(argv: &[&str]) -> Self {
+        Self {
+            command: CommandLine::new(argv.iter().copied()),
+            environment: BTreeMap::new(),
+            mounts: Vec::new(),
+            network: Network::None,
+            timeout: PROGRAM_TIMEOUT,
+            lines: 20,
+        }
+    }
+}
+
 /// How a command ended.
 pub(super) struct Ended {
     pub(super) success: bool,
@@ -213,16 +227,7 @@ impl<'a> Image<'a> {
 
     /// As [`Image::attempt`], with as many of the last lines.
     pub(super) fn attempt_with(&self, argv: &[&str], lines: usize) -> Result<Ended> {
-        let command = CommandLine::new(argv.iter().copied());
-        let job = Job {
-            command,
-            environment: BTreeMap::new(),
-            mounts: Vec::new(),
-            network: Network::None,
-            timeout: PROGRAM_TIMEOUT,
-            lines,
-        };
-        self.perform(job).with_context(|| {
+        self.perform(Job { lines, ..Job::of(argv) }).with_context(|| {
             format!("running {} in the image", argv.first().copied().unwrap_or_default())
         })
     }

@@ -4,8 +4,11 @@
 use super::image::Image;
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::customizations::Services;
+use crate::suggest::nearest;
 
 const KEY: &str = "customizations.services";
+/// More units than any image has.
+const MOST_UNITS: usize = 10_000;
 
 pub(super) fn apply(image: &Image<'_>, settings: &Services) -> Result<()> {
     if *settings == Services::default() {
@@ -45,15 +48,35 @@ fn known(image: &Image<'_>, systemctl: &str, key: &str, unit: &str) -> Result<()
         ExitCode::Recipe,
         format!("applying {KEY}: `{key}` names `{unit}`, which the image does not have: {why}"),
     )
-    .hint("add its package to the recipe, or its file by [[customizations.files]]")
+    .hint(hint(image, systemctl, unit)?)
     .into())
+}
+
+/// The hint for an unknown unit: similar units of the image, and how its package is found.
+fn hint(image: &Image<'_>, systemctl: &str, unit: &str) -> Result<String> {
+    let list = [systemctl, "list-unit-files", "--no-legend", "--no-pager"];
+    let listed = image.attempt_with(&list, MOST_UNITS)?.lines;
+    let units = listed.lines().filter_map(|line| line.split_whitespace().next());
+    let stem = unit.rsplit_once('.').map_or(unit, |(stem, _)| stem);
+    let mut similar: Vec<&str> = units.clone().filter(|known| known.contains(stem)).collect();
+    similar.extend(nearest(unit, units));
+    similar.dedup();
+    similar.truncate(5);
+    let meant = if similar.is_empty() {
+        String::new()
+    } else {
+        format!("did you mean {}? otherwise ", similar.join(", "))
+    };
+    Ok(format!(
+        "{meant}add its package to the recipe (dnf provides '*/systemd/system/{unit}' names it), \
+         or its file by [[customizations.files]]"
+    ))
 }
 
 /// The units that presets enable and that are not enabled. Scriptlets apply presets, and hide their
 /// failures. None if the image's systemctl is missing or does not work.
 pub(super) fn unapplied_presets(image: &Image<'_>) -> Result<Vec<String>> {
     const SYSTEMCTL: &str = "/usr/bin/systemctl";
-    const MOST_UNITS: usize = 10_000;
     if !image.has_file(SYSTEMCTL)? {
         return Ok(Vec::new());
     }

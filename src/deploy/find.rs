@@ -269,10 +269,12 @@ fn from_manifest(
             ExitCode::Usage,
             format!("{doing}: it names nothing that was published"),
         )
-        .hint(
-            "publish the tarball: osimg publish TARBALL --registry glance:CLOUD, dir:PATH or \
-             oci:REFERENCE",
-        )
+        .hint(format!(
+            "publish it, then deploy this manifest again: osimg publish {} --registry glance:CLOUD \
+             or oci:REFERENCE; for a web server, publish to dir:PATH, and deploy PATH's manifest \
+             with --base-url URL",
+            tarball_of(text, shown)
+        ))
         .into());
     }
     let base = base.or(choice.base_url);
@@ -325,6 +327,15 @@ fn from_manifest(
     }
     let arch = first.arch.clone().or_else(|| manifest_text::arch(text));
     Ok(Found::Image { image: Image::from_references(first, base)?, sha256, arch })
+}
+
+/// The tarball that a manifest describes, in the manifest's directory.
+fn tarball_of(text: &str, shown: &str) -> String {
+    let file = manifest_text::tarballs(text).into_iter().next().map(|tarball| tarball.file);
+    file.map_or_else(
+        || "TARBALL".to_owned(),
+        |file| Path::new(shown).with_file_name(file).display().to_string(),
+    )
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use super::Job;
 use super::events::{DriverError, ErrorKind, Event, PlannedPackage, SpecMatch, TransactionPlan};
 use super::hints::{BROKE, CHANGED, LOOK};
 use super::phase::Phase;
+use super::repositories::{no_repository, release_hint};
 use super::retry::RetryAfter;
 use super::scriptlet::FailedScriptlet;
 use crate::error::{ExitCode, Failure};
@@ -120,17 +121,17 @@ pub(super) fn failure(
         None => String::new(),
     };
     let message = error.message.trim();
+    let address = |failure: Failure| match release_hint(job.settings) {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    };
     let plain = |code: ExitCode, hint: &str| Failure::new(code, message.to_owned()).hint(hint);
     match error.kind {
         ErrorKind::Host => {
             Failure::new(ExitCode::Host, format!("{name} does not work on this host: {message}"))
                 .hint(install_hint)
         }
-        ErrorKind::Settings => plain(
-            ExitCode::Recipe,
-            "name repositories in the settings next to the recipe ([[packages.repository]]), or \
-             on the command line: --repo ID=URL",
-        ),
+        ErrorKind::Settings => no_repository(message),
         ErrorKind::UnknownRepository => {
             Failure::new(ExitCode::Recipe, format!("{}{message}", place(error.line)))
                 .hint(format!("the repositories are: {}", error.known.join(", ")))
@@ -162,6 +163,7 @@ pub(super) fn failure(
                 "check the repository's address and the network; downloaded packages stay in the \
                  cache",
             );
+            let failure = address(failure);
             match error.retry_after {
                 Some(seconds) => failure.because(RetryAfter(Duration::from_secs(seconds))),
                 None => failure,
@@ -172,10 +174,10 @@ pub(super) fn failure(
             "the server denies access: check username, password_file and client_cert under \
              [[packages.repository]]",
         ),
-        ErrorKind::NoRepository => plain(
+        ErrorKind::NoRepository => address(plain(
             ExitCode::Repository,
             "check the repository's address: repodata/repomd.xml must be below it",
-        ),
+        )),
         ErrorKind::Gone | ErrorKind::Outside => plain(
             ExitCode::Repository,
             "the repository's metadata refer to a missing file: run the build again later, or use \

@@ -61,7 +61,8 @@ fn read(
     for file in REPOSITORIES.iter().flat_map(|directory| files(&at(directory), "repo")) {
         for (id, options) in parse(&text(&file).unwrap_or_default()) {
             let option = |name: &str| options.get(name).or_else(|| main.get(name));
-            if id == "main" || !enabled(&id, options.get("enabled"), transactions) {
+            let by_itself = options.get("enabled").is_none_or(|value| is_true(value));
+            if id == "main" || !is_enabled(&id, by_itself, transactions) {
                 continue;
             }
             let mut complain =
@@ -106,6 +107,44 @@ fn read(
         .into())
 }
 
+/// A repository of the host's .repo files.
+pub(super) struct HostRepository {
+    pub id: String,
+    /// Whether it is enabled unless the recipe changes that.
+    pub enabled: bool,
+    /// Whether its address depends on the release.
+    pub needs_release: bool,
+}
+
+/// The repositories of the host with its tree at `root`.
+///
+/// # Errors
+/// If a file cannot be read.
+pub(super) fn host_repositories(root: &Path) -> Result<Vec<HostRepository>> {
+    let at = |path: &str| root.join(path.trim_start_matches('/'));
+    let mut found = Vec::new();
+    let listed = REPOSITORIES.iter().flat_map(|directory| files(&at(directory), "repo"));
+    // dnf reads repositories of its main file too.
+    for file in listed.chain([at(MAIN[0])].into_iter().filter(|file| file.exists())) {
+        for (id, options) in parse(&text(&file)?).into_iter().filter(|(id, _)| id != "main") {
+            let address = ["baseurl", "metalink", "mirrorlist"];
+            found.push(HostRepository {
+                id,
+                enabled: options.get("enabled").is_none_or(|value| is_true(value)),
+                needs_release: address
+                    .iter()
+                    .any(|name| options.get(*name).is_some_and(|value| needs_release(value))),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the address contains the variable for the release, or a part of it.
+pub(super) fn needs_release(address: &str) -> bool {
+    address.contains("$releasever") || address.contains("${releasever")
+}
+
 /// The valid keys in the files of a `gpgkey` option, and the reasons why others are not valid.
 fn repository_keys(
     at: &dyn Fn(&str) -> PathBuf,
@@ -140,8 +179,7 @@ fn repository_keys(
 }
 
 /// Whether any transaction uses the repository.
-fn enabled(id: &str, option: Option<&String>, transactions: &[Transaction]) -> bool {
-    let by_itself = option.is_none_or(|value| is_true(value));
+pub(super) fn is_enabled(id: &str, by_itself: bool, transactions: &[Transaction]) -> bool {
     let after = |transaction: &Transaction| {
         let mut changes = transaction.repos.iter().filter(|change| matches(&change.glob, id));
         changes.next_back().map_or(by_itself, |change| change.action == RepoAction::Enable)
@@ -313,11 +351,10 @@ mod tests {
             }]
         };
         let (on, off) = (RepoAction::Enable, RepoAction::Disable);
-        let zero = "0".to_owned();
-        assert!(enabled("x", None, &[]) && !enabled("x", Some(&zero), &[]));
-        assert!(enabled("x", Some(&zero), &with(&[(off, "*"), (on, "[w-y]")])));
-        assert!(!enabled("x", None, &with(&[(on, "x"), (off, "?")])));
-        assert!(enabled("x", None, &with(&[(off, "x.*")])));
+        assert!(is_enabled("x", true, &[]) && !is_enabled("x", false, &[]));
+        assert!(is_enabled("x", false, &with(&[(off, "*"), (on, "[w-y]")])));
+        assert!(!is_enabled("x", true, &with(&[(on, "x"), (off, "?")])));
+        assert!(is_enabled("x", true, &with(&[(off, "x.*")])));
     }
 
     #[test]

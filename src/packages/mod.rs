@@ -30,6 +30,7 @@ mod package_files;
 mod phase;
 mod provenance;
 mod replay;
+mod repositories;
 mod request;
 mod retry;
 mod rpm_accounts;
@@ -57,6 +58,7 @@ pub use keys::PinnedKey;
 pub use locking::{LockRequest, Signers, lock};
 pub use owners::{KnownOwners, PackagedFile, RecordedOwners};
 pub use provenance::{Provenance, provenance};
+pub use repositories::check_repositories;
 pub use rpmdb::InstalledPackage;
 
 use crate::error::{ExitCode, Failure, Result};

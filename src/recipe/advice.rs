@@ -4,7 +4,7 @@
 use super::commands::{self, Refusal};
 use super::diagnostic::{SyntaxError, quoted};
 use super::lexer::{self, Line, Word};
-use super::suggest;
+use crate::suggest;
 
 /// A part of a line, as it was written.
 pub(super) fn written<'a>(line: &Line<'a>, words: &[Word]) -> &'a str {

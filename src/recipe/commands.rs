@@ -1,6 +1,6 @@
 //! The commands of a recipe: every command and alias of yum 3 and dnf 4, and why some are refused.
 
-use super::suggest;
+use crate::suggest;
 
 /// The command that a line begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

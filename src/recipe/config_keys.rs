@@ -1,6 +1,6 @@
 //! The keys and values that a recipe's `config` lines may set, and the reasons for refusing others.
 
-use super::suggest;
+use crate::suggest;
 
 /// The allowed values of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -96,7 +96,7 @@ enum Left {
     No,
     Yes,
     /// And the lines after it were reported.
-    Told,
+    Reported,
 }
 
 struct Lowering<'a> {
@@ -120,7 +120,7 @@ impl Lowering<'_> {
                     SyntaxError::new(span, "a command after `exit`, which would never run")
                         .hint("remove `exit`, or the lines after it"),
                 );
-                self.left = Left::Told;
+                self.left = Left::Reported;
             }
             return;
         }

@@ -2,7 +2,7 @@
 //! anyone's.
 //!
 //! [`checks`] has one file for each group; every check has a name that stays, says what a node
-//! would do, and the line that mends it. [`mod@consumer`] knows who unpacks the image and what is
+//! would do, and the line that fixes it. [`mod@consumer`] knows who unpacks the image and what is
 //! serious for it, [`image`] what the checks look at, [`mod@address`] reads tarballs from servers.
 
 mod address;
@@ -58,8 +58,8 @@ pub struct Finding {
     pub text: String,
     /// What the node would do.
     pub why: &'static str,
-    /// What mends it.
-    pub mend: &'static str,
+    /// What fixes it.
+    pub fix: &'static str,
     /// The first of the files that it is about.
     pub paths: Vec<String>,
     /// How many files it is about.
@@ -117,36 +117,25 @@ impl Findings {
         self.errors() == 0
     }
 
-    /// What was found, a line each; missing programs are told together.
+    /// The findings as text: each with the consequence of an error for a node, and the fix.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        let is_program = |finding: &&Finding| finding.name.starts_with(checks::PROGRAM);
         let mut lines = Vec::new();
-        for severity in [Severity::Error, Severity::Warning] {
-            let found = || {
-                self.findings
-                    .iter()
-                    .filter(|finding| finding.severity == severity && !finding.allowed)
+        for finding in &self.findings {
+            let Finding { name, severity, text, why, fix, allowed, consumers, .. } = finding;
+            let allowed = if *allowed { ", allowed" } else { "" };
+            let concerned = if self.consumers.len() > consumers.len() {
+                let names: Vec<String> = consumers.iter().map(ToString::to_string).collect();
+                format!(" ({})", names.join(", "))
+            } else {
+                String::new()
             };
-            lines.extend(
-                found().filter(|f| !is_program(f)).map(|f| format!("{} ({})", f.text, f.name)),
-            );
-            let programs: Vec<&str> = found()
-                .filter(is_program)
-                .filter_map(|f| f.name.strip_prefix(checks::PROGRAM))
-                .collect();
-            if !programs.is_empty() {
-                let who = if severity == Severity::Error {
-                    "the installation runs"
-                } else {
-                    "a node needs"
-                };
-                lines.push(format!(
-                    "programs are missing that {who}: {} ({}*)",
-                    programs.join(", "),
-                    checks::PROGRAM
-                ));
+            lines.push(format!("{severity}: {text}{concerned} [{name}{allowed}]"));
+            // Warnings are short.
+            if *severity == Severity::Error {
+                lines.push(format!("    node: {why}"));
             }
+            lines.push(format!("    fix: {fix}"));
         }
         lines
     }
@@ -300,17 +289,37 @@ fn damage(error: &anyhow::Error) -> Option<String> {
     }
 }
 
+/// Fails if the options allow the findings of an unknown check.
 fn known(options: &Options<'_>) -> Result<()> {
-    let names = names();
-    for name in &options.allow {
-        if !names.contains(&name.as_str()) {
-            return Err(Failure::new(
-                ExitCode::Usage,
-                format!("allowing the finding {name:?}: no check has this name"),
-            )
-            .hint(format!("the checks: {}", names.join(", ")))
-            .into());
-        }
+    options.allow.iter().try_for_each(|name| check_allowed(name, &names()))
+}
+
+/// Fails unless `name` is one of the names that can be allowed. A pattern is none: it would also
+/// allow checks that a later version adds.
+///
+/// # Errors
+/// [`ExitCode::Usage`] with similar names.
+pub fn check_allowed(name: &str, names: &[&str]) -> Result<()> {
+    if names.contains(&name) {
+        return Ok(());
     }
-    Ok(())
+    let pattern = name.contains(['*', '?', '[']);
+    let why = if pattern { "patterns are not supported" } else { "no finding has this name" };
+    let begins = name.split(['*', '?', '[']).next().unwrap_or_default();
+    let similar: Vec<&str> = if pattern && !begins.is_empty() {
+        names.iter().copied().filter(|known| known.starts_with(begins)).collect()
+    } else {
+        crate::suggest::nearest(name, names.iter().copied()).into_iter().collect()
+    };
+    let hint = if similar.is_empty() {
+        format!("the names: {}", names.join(", "))
+    } else if pattern {
+        let all: Vec<String> = similar.iter().map(|name| format!("--allow {name}")).collect();
+        format!("name each finding: {}", all.join(" "))
+    } else {
+        format!("did you mean {}?", similar.join(", "))
+    };
+    Err(Failure::new(ExitCode::Usage, format!("allowing the finding `{name}`: {why}"))
+        .hint(hint)
+        .into())
 }

@@ -270,7 +270,7 @@ fn plan_needs_no_root() {
         command
             .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
             .arg(&program)
-            .args([verb, "image.yum"]);
+            .args([verb, "image.yum", "--repo", "r=https://example.invalid/r"]);
         command.current_dir(directory.path()).output().unwrap()
     };
     let plan = as_user("plan");

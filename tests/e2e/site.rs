@@ -194,7 +194,7 @@ fn every_example_of_the_documentation_is_in_the_image_by_the_words_of_its_own_to
 
     assert_eq!(ok(&["cat", "/etc/lab", "/etc/site-release"]), "listed\nbuilt for the lab");
 
-    // As its own useradd creates a user, who is like the one without any wish.
+    // As its own useradd creates a user, who is like the one without any option.
     let environment = format!("SOURCE_DATE_EPOCH={epoch}");
     ok(&["env", &environment, "useradd", "-m", "rival"]);
     for file in ["passwd", "group", "gshadow", "shadow", "subuid", "subgid"] {

@@ -124,7 +124,7 @@ fn versions(stage: &Stage) {
     let newer =
         odd().version("1.0.10").file("/usr/share/doc/odd/NEWS", "new", 0o644, "root:root").change(
             "Bob <bob@example.invalid> - 2:1.0.10-1",
-            "- a hole mended (CVE-2026-0001)\n- more",
+            "- a hole fixed (CVE-2026-0001)\n- more",
             1_650_000_000,
         );
     newer.write_into(&stage.repo());

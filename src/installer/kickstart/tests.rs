@@ -107,7 +107,7 @@ fn a_tree_is_installed_from_by_url_and_packages() {
 }
 
 #[test]
-fn a_config_drive_in_pythons_spelling_is_mended_and_a_right_one_is_left() {
+fn a_config_drive_in_pythons_spelling_is_fixed_and_a_right_one_is_left() {
     let template =
         Template::ours(&Options { tarball: Some(tarball(Format::Tgz)), ..Options::default() })
             .unwrap();

@@ -14,7 +14,7 @@ use super::{
     PackageSettings, RegistrySettings, SelinuxChoice, Settings,
 };
 use crate::recipe::diagnostic::{Collector, SyntaxErrors, quoted};
-use crate::recipe::suggest;
+use crate::suggest;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use toml::Spanned;

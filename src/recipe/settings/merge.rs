@@ -11,8 +11,9 @@ use super::fields::Check;
 use super::sources::{Choices, Entry, Sources};
 use crate::recipe::diagnostic::{quoted, span_of};
 use crate::recipe::origins::Origins;
+use crate::recipe::variables;
 use crate::recipe::variables::Unset;
-use crate::recipe::{suggest, variables};
+use crate::suggest;
 
 /// The settings in which dnf expands its own variables.
 const ADDRESSES: [&str; 6] = [

@@ -17,7 +17,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "Anaconda ignores tar's exit status: the node gets a part of the system and fails \
               later, or boots it",
-        mend: "fetch or build the tarball again and compare its checksum",
+        fix: "fetch or build the tarball again and compare its checksum",
         look: Look::Place(|image| image.damage.as_ref().map(said).unwrap_or_default()),
     },
     Check {
@@ -25,7 +25,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "Anaconda recognizes a tarball only by the end of its address, and mounts everything \
               else as a disk image",
-        mend: "name it .tgz, .tar.gz, .tbz, .tar.bz2, .txz, .tar.xz or .tar",
+        fix: "name it .tgz, .tar.gz, .tbz, .tar.bz2, .txz, .tar.xz or .tar",
         look: Look::Place(|image| match source_name(image) {
             // A squashfs is mounted, as it should be.
             Some(_) if form(image) == Some(Form::Squashfs) => Vec::new(),
@@ -39,7 +39,7 @@ pub(super) const CHECKS: &[Check] = &[
         name: "suffix-format",
         severity: Warning,
         why: "tar detects the compression and unpacks it; programs that go by the name do not",
-        mend: "name it as it is compressed",
+        fix: "name it as it is compressed",
         look: Look::Place(suffix_format),
     },
     Check {
@@ -48,7 +48,7 @@ pub(super) const CHECKS: &[Check] = &[
         why: "Anaconda 44.25 and later copy /boot/grub2, /etc/sysconfig and /usr/lib/grub of a \
               mounted image with `rsync -rx`: symbolic links, groups, times and labels there are \
               lost; a squashfs has no ACLs either",
-        mend: "publish a tarball for Anaconda",
+        fix: "publish a tarball for Anaconda",
         look: Look::Place(|image| match form(image) {
             Some(Form::Squashfs) => said("it is a squashfs image, not a tarball"),
             _ => Vec::new(),
@@ -59,7 +59,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "a node that compares it with os_hash_value refuses the image, one that does not \
               installs something else",
-        mend: "fetch the tarball again, or write its checksum again if it was replaced on purpose",
+        fix: "fetch the tarball again, or write its checksum again if it was replaced on purpose",
         look: Look::Place(checksum),
     },
     Check {
@@ -67,14 +67,14 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "without a checksum nobody notices that the tarball was cut off or replaced on its \
               way to the node",
-        mend: "sha256sum NAME > NAME.sha256",
+        fix: "sha256sum NAME > NAME.sha256",
         look: Look::Place(checksum_file),
     },
     Check {
         name: "member-names",
         severity: Warning,
         why: "installers exclude ./dev/* and the like: names without ./ are not excluded",
-        mend: "pack with `tar -C ROOT .` or `osimg pack ROOT`",
+        fix: "pack with `tar -C ROOT .` or `osimg pack ROOT`",
         look: Look::Contents(|_, contents| {
             members(
                 "names that do not begin with ./",
@@ -87,7 +87,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "Anaconda leaves these files out only if their names begin with ./: here it unpacks \
               them, and they break the installation or belong to the build host",
-        mend: "pack with `tar -C ROOT .` or `osimg pack ROOT`",
+        fix: "pack with `tar -C ROOT .` or `osimg pack ROOT`",
         look: Look::Contents(|_, contents| {
             let unpacked = |m: &&crate::contents::Member| {
                 let empty = m.kind == Kind::File && m.size == 0;
@@ -104,14 +104,14 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "the member ./ gives / its owner and mode: a / that only root may enter lets no \
               service start, and none leaves it as it was made",
-        mend: "chown 0:0 ROOT; chmod 555 ROOT before packing",
+        fix: "chown 0:0 ROOT; chmod 555 ROOT before packing",
         look: Look::Contents(root_member),
     },
     Check {
         name: "upward-names",
         severity: Error,
         why: "tar refuses names with .. in them, or writes outside of the new system",
-        mend: "pack the tree again with GNU tar or `osimg pack ROOT`",
+        fix: "pack the tree again with GNU tar or `osimg pack ROOT`",
         look: Look::Contents(|_, contents| irregular(contents, Irregularity::Upwards)),
     },
     Check {
@@ -119,28 +119,28 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "absolute names match none of Anaconda's --exclude, and links to them end outside of \
               the new system",
-        mend: "pack with `tar -C ROOT .` or `osimg pack ROOT`",
+        fix: "pack with `tar -C ROOT .` or `osimg pack ROOT`",
         look: Look::Contents(|_, contents| irregular(contents, Irregularity::Absolute)),
     },
     Check {
         name: "duplicate-names",
         severity: Warning,
         why: "of two members with one name, unpacking leaves the last",
-        mend: "pack the tree once, without appending to an archive",
+        fix: "pack the tree once, without appending to an archive",
         look: Look::Contents(|_, contents| irregular(contents, Irregularity::Duplicate)),
     },
     Check {
         name: "dangling-hard-links",
         severity: Error,
         why: "tar cannot make the link, and its exit status is ignored: the file is missing",
-        mend: "pack the whole tree at once: a hard link's first name has to come before it",
+        fix: "pack the whole tree at once: a hard link's first name has to come before it",
         look: Look::Contents(|_, contents| irregular(contents, Irregularity::Dangling)),
     },
     Check {
         name: "two-labels",
         severity: Error,
         why: "which of two SELinux labels a file gets depends on the tar that unpacks it",
-        mend: "pack the tree again with `osimg pack ROOT`",
+        fix: "pack the tree again with `osimg pack ROOT`",
         look: Look::Contents(|_, contents| irregular(contents, Irregularity::Labels)),
     },
     Check {
@@ -148,7 +148,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "some readers take volume labels and sizes of what has no content for something else \
               than others do",
-        mend: "pack the tree again with GNU tar or `osimg pack ROOT`",
+        fix: "pack the tree again with GNU tar or `osimg pack ROOT`",
         look: Look::Contents(|_, contents| {
             [irregular(contents, Irregularity::Size), irregular(contents, Irregularity::Volume)]
                 .into_iter()
@@ -161,7 +161,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "what stands behind the end of the archive is never unpacked: perhaps a second \
               archive was appended",
-        mend: "pack everything into one archive",
+        fix: "pack everything into one archive",
         look: Look::Contents(|_, contents| irregular(contents, Irregularity::Trailing)),
     },
     Check {
@@ -169,7 +169,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "tar --acls takes ACLs from SCHILY.acl records only and wipes those that come as \
               extended attributes, without a word",
-        mend: "pack with `tar --acls --xattrs --selinux` or `osimg pack ROOT`",
+        fix: "pack with `tar --acls --xattrs --selinux` or `osimg pack ROOT`",
         look: Look::Contents(|_, contents| {
             let raw = |name: &str| format!("system.posix_acl_{name}").into_bytes();
             let lost = |m: &&crate::contents::Member| {
@@ -184,7 +184,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "BusyBox and Rust's tar unpack a sparse member under a wrong name, and podman save \
               and push fail; GNU tar, bsdtar, Python and Go read it",
-        mend: "truncate the file or leave it out; `osimg pack` writes a sparse member only for \
+        fix: "truncate the file or leave it out; `osimg pack` writes a sparse member only for \
                holes of 16 MiB and more",
         look: Look::Contents(|_, contents| {
             members("sparse members", contents.members.iter().filter(|m| m.is_sparse()))
@@ -194,7 +194,7 @@ pub(super) const CHECKS: &[Check] = &[
         name: "long-paths",
         severity: Warning,
         why: "GNU tar unpacks no path of more than 4095 bytes, and its exit status is ignored",
-        mend: "leave such a tree out of the image, or shorten its names",
+        fix: "leave such a tree out of the image, or shorten its names",
         look: Look::Contents(|_, contents| {
             members(
                 "paths of more than 4095 bytes",
@@ -207,7 +207,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "a file of this size is mostly holes (lastlog, a disk image): a tar that does not \
               keep holes fills the node's disk with zeros",
-        mend: "truncate it (truncate -s 0 var/log/lastlog) or leave it out",
+        fix: "truncate it (truncate -s 0 var/log/lastlog) or leave it out",
         look: Look::Contents(|_, contents| {
             let large = |m: &&crate::contents::Member| m.kind == Kind::File && m.size >= LARGE;
             about(
@@ -225,7 +225,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "times in the future make builds, caches and certificates on the node behave as if \
               they were not there yet",
-        mend: "set the build host's clock, or pack with --source-date-epoch",
+        fix: "set the build host's clock, or pack with --source-date-epoch",
         look: Look::Contents(|image, contents| {
             members(
                 "times in the future",
@@ -238,7 +238,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "the disk is full before everything is unpacked, and tar's exit status is ignored: \
               files are missing",
-        mend: "leave packages out, or specify how large the smallest disk is: --disk SIZE",
+        fix: "leave packages out, or specify how large the smallest disk is: --disk SIZE",
         look: Look::Contents(|image, contents| {
             let stored = contents.stored.as_ref().map_or(0, |stored| stored.bytes);
             let unpacked: u64 = contents
@@ -263,7 +263,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "Anaconda asks for four times the tarball's size on the node's disk, and keeps it \
               there while it unpacks",
-        mend: "leave packages out, compress better (.txz), or say how large the smallest disk is: \
+        fix: "leave packages out, compress better (.txz), or say how large the smallest disk is: \
                --disk SIZE",
         look: Look::Place(size),
     },
@@ -374,13 +374,13 @@ fn checksum_file(image: &Image<'_>) -> Vec<Hit> {
 }
 
 fn size(image: &Image<'_>) -> Vec<Hit> {
-    let told = match &image.place {
+    let address = match &image.place {
         Place::Address(answer) => answer.length,
         Place::File(_) | Place::Nowhere => None,
     };
     let stored =
         image.contents.and_then(|contents| contents.stored.as_ref()).map(|stored| stored.bytes);
-    match stored.or(told) {
+    match stored.or(address) {
         Some(size) if size.saturating_mul(FACTOR) > image.smallest_disk => {
             let (wanted, disk) = (bytes(size.saturating_mul(FACTOR)), bytes(image.smallest_disk));
             said(format!(

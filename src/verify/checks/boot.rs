@@ -12,7 +12,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "on UEFI the boot entry points to shim in the distribution's directory: the firmware \
               finds nothing there",
-        mend: "install shim-x64 grub2-efi-x64 (aarch64: shim-aa64 grub2-efi-aa64)",
+        fix: "install shim-x64 grub2-efi-x64 (aarch64: shim-aa64 grub2-efi-aa64)",
         look: Look::Contents(efi_loader),
     },
     Check {
@@ -20,7 +20,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "the EFI system partition is FAT: tar cannot make links, devices or second names \
               there, and its exit status is ignored",
-        mend: "replace them by plain files",
+        fix: "replace them by plain files",
         look: Look::Contents(|_, contents| {
             let odd = contents
                 .all_below("boot/efi")
@@ -34,7 +34,7 @@ pub(super) const CHECKS: &[Check] = &[
         why: "the packages have the EFI boot loader in /usr/lib/efi, and a scriptlet copies it to \
               /boot/efi: without the copy, or with an older one, the firmware starts nothing, or \
               a loader that Secure Boot has revoked",
-        mend: "build again with -v and look for the messages of the packages shim and grub2-efi",
+        fix: "build again with -v and look for the messages of the packages shim and grub2-efi",
         look: Look::Contents(efi_copies),
     },
     Check {
@@ -42,7 +42,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "the boot entries name disks of another machine: the kernel does not find its root \
               file system",
-        mend: "remove root=, resume= and rd.* from the entries; osimg build writes none",
+        fix: "remove root=, resume= and rd.* from the entries; osimg build writes none",
         look: Look::Contents(boot_disks),
     },
     Check {
@@ -50,7 +50,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "on a node that starts by BIOS Anaconda runs grub2-install, which fails without its \
               modules",
-        mend: "install grub2-pc grub2-tools-extra, or let no node start by BIOS",
+        fix: "install grub2-pc grub2-tools-extra, or let no node start by BIOS",
         look: Look::Contents(|image, contents| {
             let mut missing = Vec::new();
             if !image.has_program("grub2-install") {

@@ -10,7 +10,7 @@ pub(super) const CHECKS: &[Check] = &[Check {
     severity: Error,
     why: "cloud-init does not read the config drive: the node gets no ssh keys, no network \
           settings and no host name",
-    mend: "enable cloud-init, and add ConfigDrive to datasource_list in /etc/cloud",
+    fix: "enable cloud-init, and add ConfigDrive to datasource_list in /etc/cloud",
     look: Look::Contents(cloud_init),
 }];
 

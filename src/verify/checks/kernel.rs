@@ -11,7 +11,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "Anaconda only warns \"No kernel was installed\" and goes on: the node has nothing \
               to boot",
-        mend: "install kernel",
+        fix: "install kernel",
         look: Look::Contents(kernel),
     },
     Check {
@@ -19,7 +19,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "Anaconda sorts the kernels by version and makes the first the default: with two, \
               the oldest boots",
-        mend: "keep one: `remove kernel-core-OLD`, or installonly_limit=1",
+        fix: "keep one: `remove kernel-core-OLD`, or installonly_limit=1",
         look: Look::Contents(|_, contents| {
             let kernels = contents.kernels();
             if kernels.len() > 1 {
@@ -38,7 +38,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "Anaconda takes every member whose name contains boot/vmlinuz- for a kernel, and its \
               version for what comes after",
-        mend: "remove or rename these files",
+        fix: "remove or rename these files",
         look: Look::Contents(|_, contents| {
             let kernels = contents.kernels();
             let odd = contents.members.iter().filter(|member| {
@@ -57,7 +57,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "kernel-install, depmod and dracut fail without the kernel's modules, and the node \
               without an initramfs",
-        mend: "install kernel-modules and kernel-core of the kernel in /boot, and run depmod -a \
+        fix: "install kernel-modules and kernel-core of the kernel in /boot, and run depmod -a \
                VERSION",
         look: Look::Contents(|_, contents| {
             let kernels = contents.kernels();
@@ -75,7 +75,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "nothing makes an initramfs when a tarball is unpacked by itself: the kernel finds \
               no root file system",
-        mend: "install dracut before the kernel, or run dracut --kver VERSION in the image",
+        fix: "install dracut before the kernel, or run dracut --kver VERSION in the image",
         look: Look::Contents(|image, contents| {
             if image.consumers.iter().all(|consumer| consumer.is_anaconda()) {
                 return Vec::new();

@@ -12,7 +12,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "the build host's name servers are asked first on every node, and perhaps none \
               answers there",
-        mend: "truncate -s 0 etc/resolv.conf",
+        fix: "truncate -s 0 etc/resolv.conf",
         look: Look::Contents(|_, contents| {
             let text =
                 String::from_utf8_lossy(contents.file("etc/resolv.conf").unwrap_or_default())
@@ -29,7 +29,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "all nodes would have one host key, which everyone with the image knows: sshd makes \
               new ones only where there are none",
-        mend: "rm etc/ssh/ssh_host_*_key*",
+        fix: "rm etc/ssh/ssh_host_*_key*",
         look: Look::Contents(|image, contents| {
             rows("SSH host keys", image, contents, [&SSH_HOST_KEYS])
         }),
@@ -38,7 +38,7 @@ pub(super) const CHECKS: &[Check] = &[
         name: "shell-history",
         severity: Warning,
         why: "what the builder typed, secrets perhaps among it, is on every node",
-        mend: "rm root/.bash_history",
+        fix: "rm root/.bash_history",
         look: Look::Contents(|_, contents| {
             let homes = contents.below("root").chain(
                 contents
@@ -53,7 +53,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "downloaded packages and metadata make the image larger and are stale when the node \
               first looks at them",
-        mend: "dnf clean all in the image, or build with a cache outside of it: --cache DIR",
+        fix: "dnf clean all in the image, or build with a cache outside of it: --cache DIR",
         look: Look::Contents(|_, contents| {
             let caches =
                 ["var/cache/dnf", "var/cache/yum", "var/cache/libdnf5", "var/cache/apt/archives"];
@@ -68,7 +68,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "all nodes would start from one random seed: keys made early at boot could be the \
               same",
-        mend: "rm var/lib/systemd/random-seed boot/loader/random-seed",
+        fix: "rm var/lib/systemd/random-seed boot/loader/random-seed",
         look: Look::Contents(|image, contents| {
             rows("random seeds of the build", image, contents, &SEEDS)
         }),
@@ -78,7 +78,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "ids, keys and leases of one machine: with the same ones, nodes take each other's \
               place, or lose data on shared storage",
-        mend: "remove them before packing, unless all nodes are meant to share them; osimg build \
+        fix: "remove them before packing, unless all nodes are meant to share them; osimg build \
                removes what a node makes again",
         look: Look::Contents(|image, contents| {
             let hits = IDENTITIES.iter().flat_map(|row| {
@@ -91,7 +91,7 @@ pub(super) const CHECKS: &[Check] = &[
         name: "hostname",
         severity: Warning,
         why: "every node would have the same host name until cloud-init or DHCP gives it another",
-        mend: "truncate -s 0 etc/hostname",
+        fix: "truncate -s 0 etc/hostname",
         look: Look::Contents(|_, contents| {
             let text = String::from_utf8_lossy(contents.file("etc/hostname").unwrap_or_default())
                 .into_owned();

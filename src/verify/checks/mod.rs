@@ -20,8 +20,6 @@ use super::image::Image;
 use super::{Consumer, Finding, Findings, Options, Severity};
 use crate::contents::Member;
 
-/// What the names of checks for a program begin with.
-pub(super) const PROGRAM: &str = "program-";
 /// How many paths of a finding are kept.
 const KEPT: usize = 100;
 /// How many paths a text shows.
@@ -34,8 +32,8 @@ pub(super) struct Check {
     pub(super) severity: Severity,
     /// What the node would do.
     pub(super) why: &'static str,
-    /// What mends it.
-    pub(super) mend: &'static str,
+    /// What fixes it.
+    pub(super) fix: &'static str,
     pub(super) look: Look,
 }
 
@@ -126,9 +124,9 @@ pub(super) fn run(image: &Image<'_>, options: &Options<'_>) -> Findings {
         checks.push(check.name);
         let allowed = options.allow.contains(check.name);
         findings.extend(hits.into_iter().map(|Hit { text, paths, count }| {
-            let Check { name, why, mend, .. } = *check;
+            let Check { name, why, fix, .. } = *check;
             let consumers = concerned.iter().map(|(_, consumer)| *consumer).collect();
-            Finding { name, severity, text, why, mend, paths, count, consumers, allowed }
+            Finding { name, severity, text, why, fix, paths, count, consumers, allowed }
         }));
     }
     findings.sort_by_key(|finding| finding.severity);
@@ -151,7 +149,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn every_check_has_a_name_of_its_own_and_says_why_and_what_mends_it() {
+    fn every_check_has_its_own_name_a_reason_and_a_fix() {
         let mut names = BTreeSet::new();
         for check in all() {
             assert!(names.insert(check.name), "{}", check.name);
@@ -163,8 +161,8 @@ mod tests {
                 "{}",
                 check.name
             );
-            assert!(check.why.len() > 20 && check.mend.len() > 5, "{}", check.name);
-            assert!(!check.why.ends_with('.') && !check.mend.ends_with('.'), "{}", check.name);
+            assert!(check.why.len() > 20 && check.fix.len() > 5, "{}", check.name);
+            assert!(!check.why.ends_with('.') && !check.fix.ends_with('.'), "{}", check.name);
         }
         assert!(names.len() > 60, "{}", names.len());
     }

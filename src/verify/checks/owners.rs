@@ -12,7 +12,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "Anaconda unpacks by number; a tar without --numeric-owner uses the names, which \
               have other numbers in the image",
-        mend: "pack with --numeric-owner or `osimg pack ROOT`",
+        fix: "pack with --numeric-owner or `osimg pack ROOT`",
         look: Look::Contents(|image, contents| {
             let other = |names: &BTreeMap<u64, String>, name: &[u8], id: u64| {
                 !name.is_empty() && names.get(&id).is_none_or(|known| known.as_bytes() != name)
@@ -28,7 +28,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "names in ACLs are looked up in the installer's users, not the image's: another user \
               gets the access, or the ACL is dropped",
-        mend: "pack with GNU tar 1.35 --numeric-owner --acls or `osimg pack ROOT`, which write \
+        fix: "pack with GNU tar 1.35 --numeric-owner --acls or `osimg pack ROOT`, which write \
                numbers",
         look: Look::Contents(|_, contents| {
             members(
@@ -42,7 +42,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "an ACL for a user or group that the image does not know is an access for whoever \
               gets that number next",
-        mend: "make the user in the image, or remove the entry: setfacl -x",
+        fix: "make the user in the image, or remove the entry: setfacl -x",
         look: Look::Contents(|image, contents| {
             let unknown = contents.members.iter().filter(|m| {
                 acl_ids(m).any(|(group, id)| {
@@ -59,14 +59,14 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "files of a number without a user belong to whoever gets that number next, such as \
               the first person on the node",
-        mend: "chown them, or make the user in the image",
+        fix: "chown them, or make the user in the image",
         look: Look::Contents(unknown_owners),
     },
     Check {
         name: "setuid-writable",
         severity: Error,
         why: "whoever may write to a setuid or setgid program runs code with its owner's rights",
-        mend: "chmod go-w on these files, or remove them",
+        fix: "chmod go-w on these files, or remove them",
         look: Look::Contents(|_, contents| {
             let writable = |m: &&Member| {
                 m.kind == Kind::File
@@ -83,7 +83,7 @@ pub(super) const CHECKS: &[Check] = &[
         name: "world-writable",
         severity: Error,
         why: "every user and every service of the node may replace these files",
-        mend: "chmod o-w on these files; a directory for everyone also needs the sticky bit \
+        fix: "chmod o-w on these files; a directory for everyone also needs the sticky bit \
                (chmod 1777)",
         look: Look::Contents(world_writable),
     },
@@ -92,7 +92,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "programs that give their caller another user's rights and that no package answers \
               for are a way in",
-        mend: "remove them or their bits (chmod ug-s, setcap -r), or install them from a package",
+        fix: "remove them or their bits (chmod ug-s, setcap -r), or install them from a package",
         look: Look::Contents(|image, contents| {
             if contents.packages.list().is_empty() {
                 return Vec::new();

@@ -12,7 +12,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "without its database dnf on the node installs everything again and updates nothing, \
               and no scanner knows what is there",
-        mend: "install rpm, and keep var/lib/rpm (usr/lib/sysimage/rpm) in the tree",
+        fix: "install rpm, and keep var/lib/rpm (usr/lib/sysimage/rpm) in the tree",
         look: Look::Contents(|_, contents| match &contents.packages {
             Packages::Absent => said("there is no rpmdb in var/lib/rpm or usr/lib/sysimage/rpm"),
             Packages::Read { packages, dbpath, .. } if packages.is_empty() => {
@@ -28,7 +28,7 @@ pub(super) const CHECKS: &[Check] = &[
         name: "rpmdb-unread",
         severity: Warning,
         why: "files cannot be compared with what their packages brought",
-        mend: "look with rpm itself: rpm --root ROOT -Va",
+        fix: "look with rpm itself: rpm --root ROOT -Va",
         look: Look::Contents(|_, contents| match &contents.packages {
             Packages::Unreadable { dbpath, why } if !why.starts_with("rpmdb.sqlite") => {
                 said(format!("the rpmdb in {dbpath}: {why}"))
@@ -41,7 +41,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "locks of a database that was open when it was packed: rpm on the node waits for \
               ever, or its last transaction is lost",
-        mend: "rm var/lib/rpm/__db.*; close the database before packing",
+        fix: "rm var/lib/rpm/__db.*; close the database before packing",
         look: Look::Contents(|_, contents| {
             let left = ["var/lib/rpm", "usr/lib/sysimage/rpm"]
                 .into_iter()
@@ -57,7 +57,7 @@ pub(super) const CHECKS: &[Check] = &[
         name: "rpm-missing",
         severity: Error,
         why: "a program or library that its package brought is not there: whatever needs it fails",
-        mend: "rpm --root ROOT -V PACKAGE; install it again",
+        fix: "rpm --root ROOT -V PACKAGE; install it again",
         look: Look::Contents(missing),
     },
     Check {
@@ -65,7 +65,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "a file is of another kind than its package brought: whatever needs it fails, and \
               updates of the package do",
-        mend: "rpm --root ROOT -V PACKAGE; install it again",
+        fix: "rpm --root ROOT -V PACKAGE; install it again",
         look: Look::Contents(|image, contents| {
             told(image, contents, "of another kind than their packages brought", |file, member| {
                 // authselect and alternatives replace configuration files by links of their own.
@@ -79,7 +79,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "files of another owner than their packages gave them: services cannot write, or \
               others can; a build without root loses owners so",
-        mend: "build as root, pack with --numeric-owner; rpm --root ROOT --setugids PACKAGE",
+        fix: "build as root, pack with --numeric-owner; rpm --root ROOT --setugids PACKAGE",
         look: Look::Contents(|image, contents| {
             told(image, contents, "other owners than their packages gave", |file, member| {
                 let name = |names: &std::collections::BTreeMap<u64, String>, id: u64| match names
@@ -106,7 +106,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "files of another mode than their packages gave them: programs do not run, secrets \
               are open, or setuid bits are gone",
-        mend: "pack with tar -p; rpm --root ROOT --setperms PACKAGE",
+        fix: "pack with tar -p; rpm --root ROOT --setperms PACKAGE",
         look: Look::Contents(|image, contents| {
             told(image, contents, "other modes than their packages gave", |file, member| {
                 let wrong = file.verify & MODE != 0
@@ -122,7 +122,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "the distribution's own packages cause these differences: they are unpacked before \
               their user exists, or changed by tools that make images",
-        mend: "rpm --root ROOT --restore PACKAGE, if the node needs them",
+        fix: "rpm --root ROOT --restore PACKAGE, if the node needs them",
         look: Look::Contents(|image, contents| {
             told(image, contents, "known differences of modes or owners", |file, member| {
                 let known = (is_known(KNOWN_OWNERS, file) && member.uid == 0 && member.gid == 0)
@@ -136,7 +136,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "programs that lost their file capabilities (ping, newuidmap, arping) work for \
               nobody but root",
-        mend: "pack with tar --xattrs --xattrs-include='*' or `osimg pack ROOT`",
+        fix: "pack with tar --xattrs --xattrs-include='*' or `osimg pack ROOT`",
         look: Look::Contents(|image, contents| {
             told(image, contents, "other capabilities than their packages gave", |file, member| {
                 if file.verify & CAPABILITIES == 0 || member.kind != Kind::File {
@@ -155,7 +155,7 @@ pub(super) const CHECKS: &[Check] = &[
         name: "rpm-links",
         severity: Error,
         why: "symbolic links that lead elsewhere than their packages said",
-        mend: "rpm --root ROOT -V PACKAGE; install it again",
+        fix: "rpm --root ROOT -V PACKAGE; install it again",
         look: Look::Contents(|image, contents| {
             told(
                 image,
@@ -177,7 +177,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "files that are not configuration have another content than their packages brought: \
               damage on disk, or something patched in",
-        mend: "rpm --root ROOT -V PACKAGE; install it again, or ship the change as a package",
+        fix: "rpm --root ROOT -V PACKAGE; install it again, or ship the change as a package",
         look: Look::Contents(|image, contents| {
             told(image, contents, "another content than their packages brought", |file, member| {
                 if file.is_config() || member.kind != Kind::File || kind_bits(file.mode) != FILES {

@@ -58,15 +58,15 @@ fn calls_cfg_stub(image: &Image<'_>) -> bool {
     }
 }
 
-/// A row of the table: check, program, severity, what the node would do, what mends it.
+/// A row of the table: check, program, severity, what the node would do, what fixes it.
 macro_rules! programs {
-    ($($name:literal $severity:ident $when:ident: $why:literal, $mend:literal;)+) => {
+    ($($name:literal $severity:ident $when:ident: $why:literal, $fix:literal;)+) => {
         pub(super) const CHECKS: &[Check] = &[
             $(Check {
                 name: concat!("program-", $name),
                 severity: Severity::$severity,
                 why: $why,
-                mend: $mend,
+                fix: $fix,
                 look: Look::Program(&Program { name: $name, when: When::$when }),
             },)+
             Check {
@@ -74,7 +74,7 @@ macro_rules! programs {
                 severity: Severity::Warning,
                 why: "curl in Ironic's %post trusts no server: the heartbeat over https fails and \
                     the node stays in \"deploying\" for ever",
-                mend: "install ca-certificates",
+                fix: "install ca-certificates",
                 look: Look::Contents(ca_bundle),
             },
         ];

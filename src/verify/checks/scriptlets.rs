@@ -11,7 +11,7 @@ pub(super) const CHECKS: &[Check] = &[Check {
     severity: Error,
     why: "the scriptlets that create these files failed, and rpm did not notice it: the node has \
           no kernel, no SELinux labels or no certificates",
-    mend: "build again with -v, look for the scriptlet's messages, and check the package's \
+    fix: "build again with -v, look for the scriptlet's messages, and check the package's \
            dependencies",
     look: Look::Contents(missing_results),
 }];

@@ -10,7 +10,7 @@ pub(super) const CHECKS: &[Check] = &[
         name: "selinux-policy",
         severity: Error,
         why: "a system that is to enforce a policy that it has not stops at boot",
-        mend: "install selinux-policy-targeted, or set SELINUX=disabled in etc/selinux/config",
+        fix: "install selinux-policy-targeted, or set SELINUX=disabled in etc/selinux/config",
         look: Look::Contents(|image, contents| match image.policy() {
             Err(why) => said(format!("the SELinux policy cannot be used: {why}")),
             Ok(Some(_)) if !has_compiled_policy(contents) => {
@@ -24,7 +24,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "unpacked files without a label get their directory's: Anaconda's restorecon does \
               not reach /usr/bin, /usr/sbin and others, and services are denied",
-        mend: "pack with `osimg pack ROOT`, which computes the labels, or with `tar --selinux` \
+        fix: "pack with `osimg pack ROOT`, which computes the labels, or with `tar --selinux` \
                after setfiles",
         look: Look::Contents(|image, _| {
             let without = image
@@ -40,7 +40,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "the kernel denies what the policy allows under another label; Anaconda puts right \
               only a part of them",
-        mend: "pack with `osimg pack ROOT`, which computes the labels from the image's own policy",
+        fix: "pack with `osimg pack ROOT`, which computes the labels from the image's own policy",
         look: Look::Contents(|image, _| {
             let lossy = |label: &[u8]| String::from_utf8_lossy(label).escape_debug().to_string();
             let wrong = image
@@ -60,7 +60,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "these are labels of a container, a user's session or no policy at all: an enforcing \
               system may not even read the files",
-        mend: "pack with `osimg pack ROOT`, which computes the labels, instead of keeping the \
+        fix: "pack with `osimg pack ROOT`, which computes the labels, instead of keeping the \
                build host's",
         look: Look::Contents(|image, contents| {
             let foreign = contents.members.iter().filter(|member| {
@@ -79,7 +79,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "the labels are those of the build host: the image has no policy that they could \
               belong to",
-        mend: "pack without --selinux, or install the policy",
+        fix: "pack without --selinux, or install the policy",
         look: Look::Contents(|image, contents| match image.policy() {
             Ok(None) => members(
                 "SELinux labels although the image has no policy",
@@ -93,7 +93,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "Anaconda of EL 8 and 9 runs restorecon in the new system and fails without it; \
               later ones leave wrong labels behind",
-        mend: "install policycoreutils",
+        fix: "install policycoreutils",
         look: Look::Contents(|image, contents| {
             let tools = image.has_program("restorecon") || image.has_program("setfiles");
             if tools || contents.find("etc/selinux/config").is_none() {

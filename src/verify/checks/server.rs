@@ -11,7 +11,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "Anaconda's HEAD has to be answered by 200 itself: it follows no redirection, and \
               the installation fails",
-        mend: "give the node the final address, and allow HEAD",
+        fix: "give the node the final address, and allow HEAD",
         look: Look::Place(|image| {
             on(image, |answer| match (answer.refused, answer.head) {
                 (Some(status), _) => Some(format!("the server answers GET by {status}")),
@@ -28,7 +28,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "Anaconda looks at the end of the address: with a query it is no tarball but a disk \
               image, and the mount fails",
-        mend: "serve it under an address without ? and #, such as a Glance image through Ironic's \
+        fix: "serve it under an address without ? and #, such as a Glance image through Ironic's \
                conductor",
         look: Look::Place(|image| {
             on(image, |answer| {
@@ -41,7 +41,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "without a Content-Length Anaconda reads the whole tarball into memory and guesses \
               the space that it needs",
-        mend: "serve it as a static file",
+        fix: "serve it as a static file",
         look: Look::Place(|image| {
             on(image, |answer| {
                 answer.length.is_none().then(|| "the server tells no Content-Length".to_owned())
@@ -53,7 +53,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         why: "a Content-Encoding is undone in silence on the node: what is stored has another \
               checksum and another format than its name says",
-        mend: "turn off the encoding for tarballs (Apache: AddEncoding of .tgz and .gz)",
+        fix: "turn off the encoding for tarballs (Apache: AddEncoding of .tgz and .gz)",
         look: Look::Place(|image| {
             on(image, |answer| {
                 answer

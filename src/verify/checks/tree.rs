@@ -12,7 +12,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "installer, boot loader and cloud-init look there which system it is; it also says \
               where UEFI's boot loader has to be",
-        mend: "install the distribution's -release package",
+        fix: "install the distribution's -release package",
         look: Look::Contents(|image, _| {
             if image.os_release.get("ID").is_some_and(|id| !id.is_empty()) {
                 Vec::new()
@@ -26,7 +26,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "Anaconda writes its scripts to /tmp and mounts on /dev, /proc, /sys and /run of the \
               new system: without them it fails, or the boot does",
-        mend: "install filesystem, and pack the empty directories too",
+        fix: "install filesystem, and pack the empty directories too",
         look: Look::Contents(directories),
     },
     Check {
@@ -34,7 +34,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "everyone writes to /tmp and /var/tmp: with another mode than 1777 services fail, or \
               see each other's files",
-        mend: "chmod 1777 tmp var/tmp before packing",
+        fix: "chmod 1777 tmp var/tmp before packing",
         look: Look::Contents(|_, contents| {
             let wrong = ["tmp", "var/tmp"]
                 .into_iter()
@@ -48,7 +48,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "the contents of /dev, /proc, /sys, /run and /tmp belong to the build host; Anaconda \
               leaves them out, most others unpack them",
-        mend: "empty these directories before packing",
+        fix: "empty these directories before packing",
         look: Look::Contents(|_, contents| {
             let inside = API.iter().flat_map(|directory| contents.below(directory));
             members("not empty: /dev, /proc, /sys, /run or /tmp", inside)
@@ -59,7 +59,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "Anaconda leaves it out; with other installers all nodes get one id, one DHCP lease \
               and one journal",
-        mend: "truncate -s 0 etc/machine-id",
+        fix: "truncate -s 0 etc/machine-id",
         look: Look::Contents(|_, contents| {
             let text = contents.file("etc/machine-id").unwrap_or_default();
             let text = String::from_utf8_lossy(text);
@@ -77,7 +77,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "a hard link cannot lead into another partition: tar fails to make it, its exit \
               status is ignored, and the file is missing",
-        mend: "copy instead of linking, or pack with `osimg pack ROOT`",
+        fix: "copy instead of linking, or pack with `osimg pack ROOT`",
         look: Look::Contents(|_, contents| {
             let crossing = |m: &&Member| {
                 m.kind == Kind::HardLink

@@ -4,10 +4,7 @@
 const LONGEST: usize = 40;
 
 /// The known word that was probably meant by a misspelled `word`.
-pub(in crate::recipe) fn nearest<'a>(
-    word: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > LONGEST * 4 || word.chars().count() > LONGEST {
         return None;
     }
