@@ -272,7 +272,7 @@ fn without(glance: &Glance, mut references: References, replaced: &[String]) -> 
     references
 }
 
-/// Hides or removes own older versions, as the options say. The set is published by now: an older version
+/// Hides or removes own older versions, if requested. The set is published by now: an older version
 /// that has to stay is named in the references.
 fn retire(glance: &Glance, mut references: References) -> References {
     let keep = match glance.publishing.older {
