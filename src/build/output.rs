@@ -29,14 +29,13 @@ pub(super) fn stage(recipe: &Recipe, options: &Options, started: SystemTime) -> 
                 Address::Glance(_) | Address::Oci(_) | Address::Tree(..) => Path::new(LOCAL),
             };
             let version = version(recipe, options.packing.source_date_epoch, started);
-            let name = recipe.checked_name()?;
-            check_names(&name, &version)?;
+            check_names(&recipe.name(), &version)?;
             let numbering = if recipe.settings.image.version.is_some() {
                 Numbering::Fixed
             } else {
                 Numbering::Daily
             };
-            let image = Image { name, version, arch: Some(arch(recipe)), numbering };
+            let image = Image { name: recipe.name(), version, arch: Some(arch(recipe)), numbering };
             Directory::open(directory)?.stage(Names::versioned(image, &options.formats))
         }
     }

@@ -135,7 +135,7 @@ pub fn main() -> ExitCode {
     let run = || {
         match &cli.verb {
             // The exit status of the command in the sandbox.
-Verb::Shell(args) => return args.run(&report, json),
+            Verb::Shell(args) => return args.run(&report, json),
             Verb::Build(args) => args.run(&report, json),
             Verb::Plan(args) => args.run(&report, json),
             Verb::Config(args) => args.run(&report, json),

@@ -16,6 +16,7 @@ use crate::recipe::{Recipe, RepositorySource, Transaction, When};
 use crate::report::Report;
 use crate::sandbox::{Devices, Network, Plan};
 use crate::secrets;
+use crate::set::check_names;
 
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
@@ -114,7 +115,8 @@ impl PlanArgs {
         if let Some(file) = &self.target.output {
             return Ok(file.display().to_string());
         }
-        recipe.checked_name()?;
+        let version = recipe.settings.image.version.as_deref().unwrap_or_default();
+        check_names(&recipe.name(), version)?;
         Ok(self.target.registry(&recipe.settings)?.to_string())
     }
 }

@@ -124,22 +124,6 @@ impl Recipe {
             || named.map_or_else(|| "image".to_owned(), |stem| stem.to_string_lossy().into_owned());
         self.settings.image.name.clone().unwrap_or_else(stem)
     }
-
-    /// [`Recipe::name`], if it is valid in file names and registries.
-    ///
-    /// # Errors
-    /// [`ExitCode::Usage`]: any file can be named as a recipe.
-    pub fn checked_name(&self) -> Result<String> {
-        let name = self.name();
-        checked_image_word(&name).map_err(|why| {
-            Failure::new(
-                ExitCode::Usage,
-                format!("naming the image `{}`: {why}", name.escape_debug()),
-            )
-            .hint("choose a name: --name NAME, or name under [image] in the settings")
-            .into()
-        })
-    }
 }
 
 impl Settings {
