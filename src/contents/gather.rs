@@ -152,6 +152,7 @@ impl Gather {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the size of an rpmdb is bounded")]
 fn put_aside(file: &mut File, part: Part<'_>) -> std::io::Result<()> {
     match part {
         Part::Data(bytes) => file.write_all(bytes),

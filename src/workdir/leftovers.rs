@@ -143,8 +143,11 @@ mod tests {
         }
         // The mark of another directory, as a copy of a workdir has it.
         abandoned(base.path(), "osimg-killed");
-        std::fs::copy(at("osimg-killed").join(MARK), at("osimg-copied").join(MARK))
-            .expect("a copy");
+        std::fs::write(
+            at("osimg-copied").join(MARK),
+            std::fs::read(at("osimg-killed").join(MARK)).expect("read"),
+        )
+        .expect("a copy");
         let workdir =
             Workdir::create(&Place::Under(base.path().into()), Keep::Never).expect("workdir");
         workdir.finish(false).expect("finished");

@@ -63,6 +63,7 @@ impl Workdir {
         workdir
     }
 
+    #[expect(clippy::disallowed_methods, reason = "no signal is expected here")]
     fn copy(&self, from: &Path, to: &Path) {
         let target = self.root().join(to);
         std::fs::create_dir_all(target.parent().expect("a parent")).expect("directory");
@@ -250,6 +251,7 @@ pub struct NamedCopy {
 }
 
 impl NamedCopy {
+    #[expect(clippy::disallowed_methods, reason = "no signal is expected here")]
     pub fn new() -> Self {
         let dir = tempfile::Builder::new()
             .prefix("osimg-copy-")
