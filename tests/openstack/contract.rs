@@ -18,6 +18,10 @@ fn keeps_the_contract(name: &str, open: Open<'_>) {
     a_file_that_changed_after_hashing_leaves_nothing(&Files::new(&format!("{name}-changed")), open);
     names_that_cannot_be_written_are_refused(&Files::new(&format!("{name}-names")), open);
     two_publishers_at_once_make_one_entry(&Files::new(&format!("{name}-both")), open);
+    // The protocol of OCI registries cannot refuse to replace a tag.
+    if name != "oci" {
+        of_two_publishers_of_other_bytes_one_is_refused(name, open);
+    }
     removal_removes_only_pieces_that_no_other_entry_uses(
         &Files::new(&format!("{name}-shared")),
         open,
@@ -122,6 +126,29 @@ fn two_publishers_at_once_make_one_entry(files: &Files, open: Open<'_>) {
     let entries = entries(open().as_ref(), files);
     assert_eq!(entries.len(), 1, "{entries:?}");
     assert_eq!(entries[0].id, ids[0]);
+}
+
+fn of_two_publishers_of_other_bytes_one_is_refused(name: &str, open: Open<'_>) {
+    for round in 0..3 {
+        let files = Files::new(&format!("{name}-one-{round}"));
+        let others = Files::new(&format!("{name}-other-{round}"));
+        let mut other = others.set("1");
+        other.name.clone_from(&files.name);
+        let published: Vec<_> = std::thread::scope(|scope| {
+            let publishers: Vec<_> = [files.set("1"), other]
+                .into_iter()
+                .map(|set| scope.spawn(move || open().publish(&set, &Report::silent())))
+                .collect();
+            publishers.into_iter().map(|publisher| publisher.join().unwrap()).collect()
+        });
+        let (kept, refused): (Vec<_>, Vec<_>) = published.iter().partition(|one| one.is_ok());
+        assert_eq!((kept.len(), refused.len()), (1, 1), "{published:?}");
+        let error = refused[0].as_ref().unwrap_err();
+        assert!(matches!(exit_code(error), ExitCode::Locked | ExitCode::Registry), "{error:#}");
+        let entries = entries(open().as_ref(), &files);
+        assert_eq!(entries.len(), 1, "{entries:?}");
+        assert_eq!(entries[0].id, kept[0].as_ref().unwrap().tarball.id);
+    }
 }
 
 fn removal_removes_only_pieces_that_no_other_entry_uses(files: &Files, open: Open<'_>) {

@@ -29,7 +29,7 @@ fn many_builds_leave_no_more_files_mounts_and_loop_devices_than_one() {
     stage.build(RECIPE).succeeds();
     stage.build(RECIPE).succeeds();
     let before = count();
-    for round in 0..rounds(3, 500) {
+    for round in 0..rounds(3, 150) {
         stage.build(RECIPE).succeeds();
         assert_eq!(count(), before, "after build {round}");
     }

@@ -77,6 +77,18 @@ pub(super) fn published_version(
     version: &str,
     arch: Option<&str>,
 ) -> Result<Option<PublishedVersion>> {
+    let mut images = tarballs(glance, name, version, arch)?;
+    images.retain(|image| image.status == "active");
+    described(glance, images)
+}
+
+/// The project's own tarballs of that name and version, also those that are still being sent.
+pub(super) fn tarballs(
+    glance: &Glance,
+    name: &str,
+    version: &str,
+    arch: Option<&str>,
+) -> Result<Vec<Image>> {
     let doing =
         format!("looking for the version '{}' of {}", version.escape_debug(), name.escape_debug());
     let mut images =
@@ -84,10 +96,16 @@ pub(super) fn published_version(
     images.retain(|image| {
         let same = (image.property(NAME), image.property(VERSION).unwrap_or_default())
             == (Some(name), version);
-        same && image.status == "active"
-            && glance.owns(image)
-            && same_arch(image.property(ARCHITECTURE), arch)
+        same && glance.owns(image) && same_arch(image.property(ARCHITECTURE), arch)
     });
+    Ok(images)
+}
+
+/// The version that has these tarballs; none without a tarball.
+pub(super) fn described(
+    glance: &Glance,
+    mut images: Vec<Image>,
+) -> Result<Option<PublishedVersion>> {
     images.sort_by(|a, b| (&b.created_at, &b.id).cmp(&(&a.created_at, &a.id)));
     let Some(newest) = images.first() else { return Ok(None) };
     let tree = newest
@@ -115,7 +133,8 @@ pub(super) fn published_version(
                 .iter()
                 .any(|file| (file.role, file.extension.as_str()) == (role, extension));
             if let Some(id) = image.property(link).filter(|_| !known)
-                && let Some(piece) = glance.images().find(id, &doing, Stop::Heed)?
+                && let Some(piece) =
+                    glance.images().find(id, "looking at a published set", Stop::Heed)?
             {
                 held.files.push(published_file(role, extension, &piece));
             }

@@ -172,6 +172,7 @@ fn attempt(
             return Err(gone(&format!("looking at the image {}", reference.id)).context(Vanished));
         }
     }
+    check_first(glance, set, &references)?;
     process::check_stop()?;
     if glance.publishing.protected {
         protect(glance, journal.ids().map(str::to_owned).collect::<Vec<_>>().into_iter())?;
@@ -237,6 +238,35 @@ fn twin(
             Ok((first, Made::Reused))
         }
         _ => Ok((image, Made::New)),
+    }
+}
+
+/// Refuses the set if another publisher published different bytes as this version at the same time.
+/// The one that was done first stays, as with [`is_only_one`].
+fn check_first(glance: &Glance, set: &Set, references: &[(Role, Reference)]) -> Result<()> {
+    let made = references.iter().find(|(role, reference)| {
+        (*role, reference.made) == (Role::Tarball, Made::New)
+            && glance.publishing.existing != Existing::Replace
+    });
+    let Some((_, own)) = made else { return Ok(()) };
+    let tarballs = || entries::tarballs(glance, &set.name, &set.version, set.arch.as_deref());
+    if tarballs()?.len() < 2 {
+        return Ok(());
+    }
+    settle()?;
+    let mut images = tarballs()?;
+    // Protecting an image changes its time.
+    let rank = |image: &Image| (!image.protected, image.updated_at.clone(), image.id.clone());
+    let Some(own) = images.iter().find(|image| image.id == own.id).map(rank) else {
+        return Ok(());
+    };
+    images.retain(|image| image.status == "active" && rank(image) < own);
+    let first = entries::described(glance, images)?.unwrap_or_default();
+    match first.clash(&NewFiles::from_set(set, set.tree.as_deref())) {
+        None => Ok(()),
+        Some(clash) => {
+            Err(clash.refuse(&format!("publishing to {}", glance.address()), &set.stem()))
+        }
     }
 }
 
