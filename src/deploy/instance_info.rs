@@ -2,7 +2,7 @@
 //! instance_info and driver_info.
 //!
 //! Which keys Ironic reads depends on where the image is (`deploy_utils.py`, `pxe_utils.py` of
-//! Ironic 39). Nothing that it reads nowhere is set, and nothing that it reads is left to chance.
+//! Ironic 39). Only keys that it reads are set, and every key that it reads is set or removed.
 
 mod node;
 

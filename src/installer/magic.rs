@@ -1,5 +1,5 @@
 //! Distinguishes kernel, ramdisk and second stage by their first bytes: a set with two of them
-//! swapped boots nowhere.
+//! swapped does not boot.
 
 use std::fs::File;
 use std::io::Read;

@@ -44,7 +44,9 @@ pub(super) fn apply(plan: &Plan, isolation: Isolation) -> Result<()> {
                 rbind(&root.join(name), &at)?;
             }
             for mount in &plan.mounts {
-                place(new, mount).with_context(|| format!("preparing the sandbox: {mount:?}"))?;
+                place(new, mount).with_context(|| {
+                    format!("preparing the sandbox: {}", mount.target().display())
+                })?;
             }
             mount(
                 None,
@@ -63,10 +65,13 @@ pub(super) fn apply(plan: &Plan, isolation: Isolation) -> Result<()> {
                 if !mount.target().starts_with("/run") {
                     return Err(invalid(format!(
                         "preparing the sandbox: only /run of an image is the sandbox's own: \
-                         {mount:?}"
+                         {}",
+                        mount.target().display()
                     )));
                 }
-                place(new, mount).with_context(|| format!("preparing the sandbox: {mount:?}"))?;
+                place(new, mount).with_context(|| {
+                    format!("preparing the sandbox: {}", mount.target().display())
+                })?;
             }
         }
     }

@@ -136,7 +136,7 @@ pub(super) fn judge(text: &str, releases: &Releases) -> Judgement {
                 ("heartbeat_url", "fake_heartbeat_url"),
             ] {
                 if !rendered.contains(value) {
-                    let text = format!("ks_options.{name} is nowhere used, and Ironic demands it");
+                    let text = format!("ks_options.{name} is not used, and Ironic requires it");
                     found.errors.push(Advice::new(None, text, own_cure(name)));
                 }
             }
@@ -269,7 +269,7 @@ fn structure(text: &str, releases: &Releases, found: &mut Judgement) {
         ));
     }
     if !rendered.contains("osimg-config-drive") {
-        let text = "the node's config drive is nowhere written, so that cloud-init finds neither \
+        let text = "the node's config drive is not written, so that cloud-init finds neither \
                     keys nor users";
         found.advice.push(Advice::new(
             None,

@@ -268,7 +268,7 @@ fn every_reason_to_refuse_a_template_is_told_with_its_line() {
             GOOD.replace("text\n", "{% if ks_options.is_source_a_path %}{% endif %}\n"),
             "Ironic would refuse this",
         ),
-        (GOOD.replace("ks_options.agent_token", "'x'"), "ks_options.agent_token is nowhere used"),
+        (GOOD.replace("ks_options.agent_token", "'x'"), "ks_options.agent_token is not used"),
         (
             GOOD.replace("\"end\"", "\"over\""),
             "no %post section reports the end of the installation to Ironic",
@@ -300,7 +300,7 @@ fn what_only_deserves_a_look_is_no_error() {
     let cases = [
         (GOOD.replace("\"error\"", "\"odd\""), "no %onerror section"),
         (GOOD.replace("\"start\"", "\"odd\""), "no %pre section"),
-        (GOOD.replace("{{ ks_options.config_drive }}", ""), "config drive is nowhere written"),
+        (GOOD.replace("{{ ks_options.config_drive }}", ""), "config drive is not written"),
         (
             GOOD.replace(
                 "text\n",

@@ -166,8 +166,8 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
     Ok(references)
 }
 
-/// What keeps the set from joining what is there. The tarball is unpacked where nothing else tells
-/// its content.
+/// Why the set cannot be added to the published version. If no manifest records the tarball's
+/// content, the tarball is unpacked.
 pub(in crate::registry) fn clash(held: &PublishedVersion, set: &Set) -> Result<Option<Clash>> {
     let recorded = held.clash(&NewFiles::from_set(set, set.tree.as_deref()));
     if recorded.is_none() || set.tree.is_some() || held.tree.is_none() {

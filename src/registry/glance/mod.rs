@@ -1,7 +1,8 @@
 //! Glance, version 2, with Keystone or without.
 //!
-//! [`publish`] sends a set, [`draft`] describes its images, [`send`] makes one image, [`journal`]
-//! unmakes them all, [`visibility`] chooses who sees them, [`entries`] tells what is there.
+//! [`publish`] sends a set, [`draft`] describes its images, [`send`] creates one image, [`journal`]
+//! removes the images of a failed attempt, [`visibility`] chooses who sees them, [`entries`] lists
+//! the published images.
 
 mod draft;
 mod entries;

@@ -1,5 +1,5 @@
-//! One image, made, sent and verified. An upload that failed is never continued: Glance may keep
-//! what came and refuse the rest for ever, so the image is removed and a new one made.
+//! One image, created, sent and verified. An upload that failed is never continued: Glance may keep
+//! the bytes it received and refuse all others, so the image is removed and a new one created.
 
 use serde_json::json;
 use std::fs::File;

@@ -65,7 +65,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "checksum-file",
         severity: Warning,
-        why: "without a checksum nobody notices that the tarball was cut off or replaced on its \
+        why: "without a checksum, nothing shows that the tarball was cut off or replaced on its \
               way to the node",
         fix: "sha256sum NAME > NAME.sha256",
         look: Look::Place(checksum_file),

@@ -1,4 +1,4 @@
-//! Owners and ACLs: numbers mean the image's users, names those of whoever unpacks.
+//! Owners and ACLs: numbers are users of the image, names are users of the host that unpacks.
 
 use super::{Check, Hit, Look, about, members};
 use crate::contents::{Contents, Kind, Member};

@@ -73,7 +73,7 @@ macro_rules! programs {
                 name: "ca-bundle",
                 severity: Severity::Warning,
                 why: "curl in Ironic's %post trusts no server: the heartbeat over https fails and \
-                    the node stays in \"deploying\" for ever",
+                    the node stays in \"deploying\"",
                 fix: "install ca-certificates",
                 look: Look::Contents(ca_bundle),
             },

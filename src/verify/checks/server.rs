@@ -44,14 +44,14 @@ pub(super) const CHECKS: &[Check] = &[
         fix: "serve it as a static file",
         look: Look::Place(|image| {
             on(image, |answer| {
-                answer.length.is_none().then(|| "the server tells no Content-Length".to_owned())
+                answer.length.is_none().then(|| "the server sends no Content-Length".to_owned())
             })
         }),
     },
     Check {
         name: "url-encoding",
         severity: Warning,
-        why: "a Content-Encoding is undone in silence on the node: what is stored has another \
+        why: "the node decodes a Content-Encoding without a message: the stored file has another \
               checksum and another format than its name says",
         fix: "turn off the encoding for tarballs (Apache: AddEncoding of .tgz and .gz)",
         look: Look::Place(|image| {
@@ -59,7 +59,7 @@ pub(super) const CHECKS: &[Check] = &[
                 answer
                     .encoding
                     .as_ref()
-                    .map(|encoding| format!("the server tells Content-Encoding: {encoding}"))
+                    .map(|encoding| format!("the server sends Content-Encoding: {encoding}"))
             })
         }),
     },
