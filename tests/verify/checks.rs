@@ -80,12 +80,12 @@ const CHANGES: &[(&[&str], &str)] = &[
     (&["rpmdb"], "head -c 5000 /dev/zero > var/lib/rpm/rpmdb.sqlite"),
     (&["rpmdb"], "truncate -s 8192 var/lib/rpm/rpmdb.sqlite"),
     (
-        &["rpmdb-unread"],
+        &["rpmdb"],
         r"rm var/lib/rpm/*; cd var/lib/rpm
         printf '\0\0\0\0\0\0\0\0\1\0\0\0\141\25\6\0junk' > Packages; l Packages; cd -",
     ),
     (
-        &["rpmdb-unread"],
+        &["rpmdb"],
         "rm var/lib/rpm/*; echo RpmP > var/lib/rpm/Packages.db; l var/lib/rpm/Packages.db",
     ),
     (&["rpmdb-locks"], "echo > var/lib/rpm/__db.001; l var/lib/rpm/__db.001"),

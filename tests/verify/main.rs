@@ -9,6 +9,7 @@
 mod checks;
 mod damage;
 mod fixture;
+mod formats;
 mod program;
 mod rpmdb;
 mod server;

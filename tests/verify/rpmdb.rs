@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 use tempfile::TempDir;
 
+use crate::formats::{self, FORMATS, Format};
 use crate::support::skip;
 
 /// A root that contains only an rpmdb. rpm has recorded the packages of the demo distribution in
@@ -53,13 +54,26 @@ fn packages_in(directory: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-fn database() -> Option<&'static Path> {
+pub fn database() -> Option<&'static Path> {
     ROOT.as_ref().map(TempDir::path)
 }
 
-fn rpm(tree: &Path, arguments: &[&str]) -> Vec<String> {
+/// The database in every format, each with an rpm that reads it.
+fn databases() -> Vec<(PathBuf, Command)> {
+    static OTHERS: LazyLock<Vec<(Format, TempDir)>> = LazyLock::new(|| {
+        let Some(tree) = database() else { return Vec::new() };
+        let headers = formats::headers(tree);
+        FORMATS.iter().map(|format| (*format, format.write(&headers))).collect()
+    });
+    let first = database().map(|tree| (tree.to_owned(), Command::new("rpm")));
+    let others =
+        OTHERS.iter().filter_map(|(format, tree)| Some((tree.path().to_owned(), format.rpm()?)));
+    first.into_iter().chain(others).collect()
+}
+
+fn rpm(tree: &Path, mut rpm: Command, arguments: &[&str]) -> Vec<String> {
     let dbpath = tree.join("var/lib/rpm");
-    let out = Command::new("rpm")
+    let out = rpm
         .arg("--dbpath")
         .arg(&dbpath)
         .args(arguments)
@@ -73,7 +87,12 @@ fn rpm(tree: &Path, arguments: &[&str]) -> Vec<String> {
 
 #[test]
 fn every_package_and_file_is_as_rpm_reports() {
-    let Some(tree) = database() else { return };
+    for (tree, rpm) in databases() {
+        packages_are_as_rpm_reports(&tree, rpm);
+    }
+}
+
+fn packages_are_as_rpm_reports(tree: &Path, reader: Command) {
     let contents = Contents::of_tree(
         tree,
         &NoLabels,
@@ -111,7 +130,7 @@ fn every_package_and_file_is_as_rpm_reports() {
                   {VENDOR}|%{LONGSIZE}|%{BUILDTIME}|%{INSTALLTIME}|%{URL}|%{FILENAMES:arraysize}|%\
                   {SUMMARY}|%|RSAHEADER?{%{RSAHEADER:pgpsig}}:{none}||%{SHA256HEADER}|%\
                   {CHANGELOGNAME}\n";
-    let mut expected: Vec<String> = rpm(tree, &["-qa", "--qf", format])
+    let mut expected: Vec<String> = rpm(tree, reader, &["-qa", "--qf", format])
         .into_iter()
         .filter(|line| !line.starts_with("gpg-pubkey"))
         .map(|line| {
@@ -131,7 +150,12 @@ fn every_package_and_file_is_as_rpm_reports() {
 
 #[test]
 fn files_have_rpms_modes_owners_digests_and_flags() {
-    let Some(tree) = database() else { return };
+    for (tree, rpm) in databases() {
+        files_are_as_rpm_reports(&tree, rpm);
+    }
+}
+
+fn files_are_as_rpm_reports(tree: &Path, reader: Command) {
     let contents = Contents::of_tree(
         tree,
         &NoLabels,
@@ -174,7 +198,7 @@ fn files_have_rpms_modes_owners_digests_and_flags() {
         Some(start) => format!("{start}2"),
         None => line.to_owned(),
     };
-    let answer = rpm(tree, &["-qa", "--qf", format]);
+    let answer = rpm(tree, reader, &["-qa", "--qf", format]);
     let mut expected: Vec<String> =
         answer.iter().map(|line| states(&line.replace("(none)", ""))).collect();
     expected.sort();

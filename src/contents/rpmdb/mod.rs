@@ -1,26 +1,37 @@
 //! The packages of an image, read from its rpmdb without rpm.
 //!
-//! [`sqlite`] reads the database of EL 9 and Fedora (rpm 4.16 and later); the older Berkeley DB and
-//! SUSE's ndb are named and not read. [`package`] makes a package of a header.
+//! [`sqlite`] reads the database of EL 9 and Fedora, [`ndb`] that of SUSE, and [`berkeley`] that of
+//! EL 8 and older. [`mod@headers`] has the limits of all of them. [`package`] makes a package of a
+//! header.
 
+mod berkeley;
+mod headers;
+mod ndb;
 mod package;
 mod sqlite;
 
 pub use package::{Change, FileState, Package, PackagedFile};
 
-use std::io::Read;
+use anyhow::Context;
 use std::path::Path;
 use tempfile::TempDir;
 
 use super::Contents;
 use super::kept::RPMDB;
 use crate::error::Result;
+use headers::Headers;
 
-/// The files of an rpmdb, by its format.
-const SQLITE: &str = "rpmdb.sqlite";
+/// Reads the headers in a file.
+type Reader = fn(&Path) -> Result<Headers>;
+
+/// The file of each format. The first that exists is read, as rpm does (`dbDetectBackend` in its
+/// `lib/backend/dbi.cc`); another one is a remainder of an older release.
+const FORMATS: [(&str, Reader); 3] = [
+    ("rpmdb.sqlite", sqlite::headers),
+    ("Packages.db", ndb::headers),
+    ("Packages", berkeley::headers),
+];
 const SQLITE_LOG: &str = "rpmdb.sqlite-wal";
-const BERKELEY: &str = "Packages";
-const NDB: &str = "Packages.db";
 
 /// What the image says of its packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,66 +69,31 @@ impl Packages {
 
 /// Whether a file of an rpmdb's directory is needed to read it.
 pub(super) fn is_wanted(name: &str) -> bool {
-    [SQLITE, SQLITE_LOG, BERKELEY, NDB].contains(&name)
+    name == SQLITE_LOG || FORMATS.iter().any(|(file, _)| *file == name)
 }
 
 /// Reads what was put aside, a directory for each of [`RPMDB`].
-pub(super) fn read(
-    contents: &Contents,
-    databases: &[Option<TempDir>; RPMDB.len()],
-) -> Result<Packages> {
+pub(super) fn read(contents: &Contents, databases: &[Option<TempDir>; RPMDB.len()]) -> Packages {
     let mut unreadable = Packages::Absent;
     for (dbpath, database) in RPMDB.iter().zip(databases) {
+        let is_there = |name: &str| contents.find(format!("{dbpath}/{name}")).is_some();
         // A link to the other directory has no files of its own.
-        let Some(database) = database else { continue };
-        let found = read_one(dbpath, database.path())?;
-        match found {
-            Packages::Read { .. } => return Ok(found),
-            Packages::Unreadable { .. } => unreadable = found,
-            Packages::Absent => {}
+        let Some((name, headers)) = FORMATS.iter().find(|(name, _)| is_there(name)) else {
+            continue;
+        };
+        let file = database.as_ref().map(|directory| directory.path().join(name));
+        let read = file
+            .filter(|file| file.is_file())
+            .context("it is not a file, or too large")
+            .and_then(|file| headers(&file))
+            .and_then(|headers| package::all(&headers.into_list()));
+        let dbpath = (*dbpath).to_owned();
+        match read {
+            Ok((packages, keys)) => return Packages::Read { dbpath, packages, keys },
+            Err(error) => {
+                unreadable = Packages::Unreadable { dbpath, why: format!("{name}: {error:#}") };
+            }
         }
     }
-    if unreadable == Packages::Absent
-        && let Some(too_large) =
-            RPMDB.iter().find(|dbpath| contents.find(format!("{dbpath}/{SQLITE}")).is_some())
-    {
-        return Ok(Packages::Unreadable {
-            dbpath: (*too_large).to_owned(),
-            why: format!("{SQLITE} is not a file, or too large"),
-        });
-    }
-    Ok(unreadable)
-}
-
-fn read_one(dbpath: &str, directory: &Path) -> Result<Packages> {
-    let unreadable = |why: String| Packages::Unreadable { dbpath: dbpath.to_owned(), why };
-    if directory.join(SQLITE).is_file() {
-        return Ok(
-            match sqlite::headers(&directory.join(SQLITE))
-                .and_then(|headers| package::all(&headers))
-            {
-                Ok((packages, keys)) => {
-                    Packages::Read { dbpath: dbpath.to_owned(), packages, keys }
-                }
-                Err(error) => unreadable(format!("{SQLITE}: {error:#}")),
-            },
-        );
-    }
-    if directory.join(NDB).is_file() {
-        return Ok(unreadable(format!("{NDB} is rpm's ndb, which osimg does not read")));
-    }
-    if directory.join(BERKELEY).is_file() {
-        let mut magic = [0; 16];
-        let known = crate::files::open(&directory.join(BERKELEY))?.read_exact(&mut magic).is_ok()
-            // A hash (EL) or a B-tree, in either byte order; db.h of Berkeley DB.
-            && [[0x61, 0x15, 6, 0], [0, 6, 0x15, 0x61], [0x62, 0x31, 5, 0],
-                [0, 5, 0x31, 0x62]].iter().any(|m| magic.ends_with(m));
-        let what = if known {
-            "a Berkeley DB, as rpm before 4.16 has it, which osimg does not read"
-        } else {
-            "of no known form"
-        };
-        return Ok(unreadable(format!("{BERKELEY} is {what}")));
-    }
-    Ok(Packages::Absent)
+    unreadable
 }

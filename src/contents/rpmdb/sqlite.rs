@@ -4,16 +4,12 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 
+use super::headers::Headers;
 use crate::error::Result;
 use anyhow::{Context, bail, ensure};
 
-/// More packages than any system has.
-const MOST_PACKAGES: usize = 100_000;
-/// Bytes of all headers together.
-const MOST_BYTES: usize = 256 << 20;
-
 /// The headers in the database, which is a copy of the image's: a log beside it is worked in.
-pub(super) fn headers(file: &Path) -> Result<Vec<Vec<u8>>> {
+pub(super) fn headers(file: &Path) -> Result<Headers> {
     // A copy, so that it may be written to: else a log could not be worked in.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags).context("opening the database")?;
@@ -25,21 +21,15 @@ pub(super) fn headers(file: &Path) -> Result<Vec<Vec<u8>>> {
     let found: i64 =
         connection.query_row(tables, [], |row| row.get(0)).context("looking for the packages")?;
     ensure!(found == 1, "it has no table of packages");
-    let mut query = connection
-        .prepare("SELECT blob FROM Packages ORDER BY hnum")
-        .context("reading the packages")?;
+    let mut query =
+        connection.prepare("SELECT hnum, blob FROM Packages").context("reading the packages")?;
     let mut rows = query.query([]).context("reading the packages")?;
-    let (mut headers, mut bytes) = (Vec::new(), 0);
+    let mut headers = Headers::default();
     while let Some(row) = rows.next().context("reading the packages")? {
-        let ValueRef::Blob(blob) = row.get_ref(0).context("reading a package")? else {
+        let ValueRef::Blob(blob) = row.get_ref(1).context("reading a package")? else {
             bail!("a package is no blob")
         };
-        bytes += blob.len();
-        ensure!(
-            headers.len() < MOST_PACKAGES && bytes <= MOST_BYTES,
-            "it has more than {MOST_PACKAGES} packages or {MOST_BYTES} bytes"
-        );
-        headers.push(blob.to_vec());
+        headers.push(row.get(0).context("reading a package's number")?, blob.to_vec())?;
     }
     Ok(headers)
 }

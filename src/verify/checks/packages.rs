@@ -12,28 +12,17 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         why: "without its database dnf on the node installs everything again and updates nothing, \
               and no scanner knows what is there",
-        fix: "install rpm, and keep var/lib/rpm (usr/lib/sysimage/rpm) in the tree",
+        fix: "install rpm, and keep var/lib/rpm (usr/lib/sysimage/rpm) in the tree; if it is \
+              damaged: rpm --root ROOT --rebuilddb",
         look: Look::Contents(|_, contents| match &contents.packages {
             Packages::Absent => said("there is no rpmdb in var/lib/rpm or usr/lib/sysimage/rpm"),
             Packages::Read { packages, dbpath, .. } if packages.is_empty() => {
                 said(format!("the rpmdb in {dbpath} has no packages"))
             }
-            Packages::Unreadable { dbpath, why } if why.starts_with("rpmdb.sqlite") => {
+            Packages::Unreadable { dbpath, why } => {
                 said(format!("the rpmdb in {dbpath} cannot be read: {why}"))
             }
-            Packages::Unreadable { .. } | Packages::Read { .. } => Vec::new(),
-        }),
-    },
-    Check {
-        name: "rpmdb-unread",
-        severity: Warning,
-        why: "files cannot be compared with what their packages brought",
-        fix: "look with rpm itself: rpm --root ROOT -Va",
-        look: Look::Contents(|_, contents| match &contents.packages {
-            Packages::Unreadable { dbpath, why } if !why.starts_with("rpmdb.sqlite") => {
-                said(format!("the rpmdb in {dbpath}: {why}"))
-            }
-            _ => Vec::new(),
+            Packages::Read { .. } => Vec::new(),
         }),
     },
     Check {
