@@ -14,11 +14,12 @@ image: demo
 
 # Every tier, the fast ones first: unit tests and tests that need nothing, then the privileged and
 # end-to-end tests.
-FAST := --lib --bins --test cli --test layers --test ready_recipes --test recipe_language --test recipe_properties \
+FAST := --lib --bins --test cli --test language --test layers --test ready_recipes --test recipe_language --test recipe_properties \
 	--test recipe_settings --test recipe_transactions
 ROOT := $(SUDO) env OSIMG_REQUIRE_PRIVILEGED=1 PATH="$$PATH" CARGO_HOME="$${CARGO_HOME:-$$HOME/.cargo}" RUSTUP_HOME="$${RUSTUP_HOME:-$$HOME/.rustup}"
 test: deps-test demo
 	$(ROOT) cargo test --release $(FAST) $(LIMIT)
+	$(ROOT) cargo test --release --workspace --doc
 	$(ROOT) cargo test --release --all-targets --no-fail-fast $(LIMIT) -- --test-threads=2
 
 # All faults of users and machines, at full counts. This takes an hour and a half on two cores,

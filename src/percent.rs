@@ -27,7 +27,7 @@ pub(crate) fn decoded(text: &str) -> Vec<u8> {
     while let Some((first, after)) = rest.split_first() {
         let digits = after
             .get(..2)
-            .filter(|_| *first == b'%')
+            .filter(|two| *first == b'%' && two.iter().all(u8::is_ascii_hexdigit))
             .and_then(|digits| std::str::from_utf8(digits).ok());
         match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
             Some(byte) => {
@@ -54,5 +54,6 @@ mod tests {
         let all: Vec<u8> = (0..=255).collect();
         assert_eq!(decoded(&encoded(&all, b"")), all);
         assert_eq!(decoded("100%, %4 %zz"), b"100%, %4 %zz");
+        assert_eq!(decoded("%+a%-1"), b"%+a%-1");
     }
 }

@@ -1,4 +1,4 @@
-//! Step 4: the filled tree becomes one that every node may start from.
+//! Step 4: prepares the filled tree for cloning.
 
 use std::path::Path;
 

@@ -165,7 +165,7 @@ impl Pack {
         std::fs::set_permissions(temporary.path(), std::fs::Permissions::from_mode(0o755))
             .with_context(doing)?;
         std::fs::rename(temporary.path(), &self.output).or_fail(ExitCode::Space, doing())?;
-        // It has its name now.
+        // The directory was renamed; dropping the guard must not delete it.
         let _ = temporary.keep();
         summary.warnings.iter().for_each(|warning| report.warn(warning));
         step.finish(&format!(

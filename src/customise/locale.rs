@@ -50,7 +50,7 @@ pub(super) fn apply(image: &Image<'_>, settings: &Locale) -> Result<()> {
     set(image, "/etc/vconsole.conf", "KEYMAP", keyboard)
 }
 
-/// Sets one variable of a file of such, and keeps the others.
+/// Sets one variable in a file of NAME=VALUE lines; the others are kept.
 fn set(image: &Image<'_>, path: &str, variable: &str, value: &str) -> Result<()> {
     let before = image.read(path)?;
     let kept = before

@@ -384,7 +384,8 @@ fn check_template(bytes: &[u8], about: &str, remarks: &mut Vec<Remark>) {
 }
 
 /// Ironic takes an image that is public or community, owned by the conductor's project, or shared
-/// with it. An admin's deployment begins with others too, and fails at its end.
+/// with it. An admin can start a deployment with other images, but it
+/// fails at the end.
 fn check_visible(
     glance: &Session,
     body: &Value,

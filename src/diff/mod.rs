@@ -63,7 +63,7 @@ pub(crate) struct Difference {
 }
 
 impl Difference {
-    /// Whether nothing that was compared differs.
+    /// Whether all compared parts are equal.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.facts.is_empty()

@@ -1,5 +1,6 @@
 //! Explains why a call failed. No message repeats a password or a signature from an address.
 
+use rustls::{AlertDescription, CertificateError, Error as Tls};
 use std::fmt;
 use std::io::ErrorKind;
 use ureq::Error as Cause;
@@ -115,39 +116,21 @@ impl From<Cause> for Error {
                 Halt::Proxy(_) => Self::new(Kind::Permanent, why, Some(PROXY)),
             };
         }
+        if let Some(error) = tls(&cause).and_then(from_tls) {
+            return error;
+        }
         let text = cause.to_string();
-        let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-        if has(&["InvalidContentType", "corrupt message"]) {
-            return Self::new(Kind::Permanent, "the server does not use TLS", Some(PLAIN));
-        }
-        if has(&["Expired", "NotValidYet"]) {
-            return Self::new(
-                Kind::Trust,
-                "the server's certificate has expired, or this machine's clock is wrong",
-                None,
-            );
-        }
-        if has(&["NotValidForName"]) {
-            return Self::new(Kind::Trust, "the server's certificate is for another name", None);
-        }
-        if has(&["certificate", "UnknownIssuer", "CaUsedAsEndEntity"]) {
-            let reason = text.rsplit(": ").next().unwrap_or_default();
-            return Self::new(
-                Kind::Trust,
-                format!("the server's certificate is not trusted ({reason})"),
-                Some(AUTHORITY),
-            );
-        }
+        let has = |words: &str| text.contains(words);
         match cause {
             Cause::HostNotFound => {
                 Self::new(Kind::Permanent, "the host does not exist", Some(NO_HOST))
             }
-            Cause::Io(_) if has(&["Temporary failure in name resolution"]) => Self::new(
+            Cause::Io(_) if has("Temporary failure in name resolution") => Self::new(
                 Kind::Unsent,
                 "the host name cannot be resolved at the moment",
                 Some(NO_HOST),
             ),
-            Cause::Io(_) if has(&["lookup address"]) => {
+            Cause::Io(_) if has("lookup address") => {
                 Self::new(Kind::Permanent, "the host does not exist", Some(NO_HOST))
             }
             Cause::Io(io) => match io.kind() {
@@ -158,9 +141,6 @@ impl From<Cause> for Error {
                 | ErrorKind::NetworkUnreachable
                 | ErrorKind::NetworkDown => {
                     Self::new(Kind::Unsent, "the host is unreachable", Some(NO_HOST))
-                }
-                _ if has(&["HandshakeFailure", "ProtocolVersion"]) => {
-                    Self::new(Kind::Permanent, format!("the TLS handshake failed: {io}"), None)
                 }
                 _ => Self::new(Kind::Temporary, io.to_string(), Some(BROKE)),
             },
@@ -188,7 +168,54 @@ impl From<Cause> for Error {
     }
 }
 
-/// Finds our own reason below any wrappers.
+/// The TLS library's error inside an error.
+fn tls(cause: &Cause) -> Option<&Tls> {
+    match cause {
+        Cause::Rustls(error) => Some(error),
+        Cause::Io(io) => {
+            let inner = io.get_ref()?;
+            inner.downcast_ref().or_else(|| tls(inner.downcast_ref::<Cause>()?))
+        }
+        _ => None,
+    }
+}
+
+/// None for errors that say nothing about the server.
+fn from_tls(error: &Tls) -> Option<Error> {
+    use CertificateError as Certificate;
+    Some(match error {
+        Tls::InvalidMessage(_) => {
+            Error::new(Kind::Permanent, "the server does not use TLS", Some(PLAIN))
+        }
+        Tls::InvalidCertificate(
+            Certificate::Expired
+            | Certificate::ExpiredContext { .. }
+            | Certificate::NotValidYet
+            | Certificate::NotValidYetContext { .. },
+        ) => Error::new(
+            Kind::Trust,
+            "the server's certificate has expired, or this machine's clock is wrong",
+            None,
+        ),
+        Tls::InvalidCertificate(
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
+        ) => Error::new(Kind::Trust, "the server's certificate is for another name", None),
+        Tls::InvalidCertificate(reason) => Error::new(
+            Kind::Trust,
+            format!("the server's certificate is not trusted ({reason})"),
+            Some(AUTHORITY),
+        ),
+        Tls::AlertReceived(
+            AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion,
+        )
+        | Tls::PeerIncompatible(_) => {
+            Error::new(Kind::Permanent, format!("the TLS handshake failed: {error}"), None)
+        }
+        _ => return None,
+    })
+}
+
+/// The [`Halt`] inside an error, however deeply it is wrapped.
 fn halt(cause: &Cause) -> Option<&Halt> {
     match cause {
         Cause::Other(other) => other.downcast_ref(),

@@ -36,10 +36,12 @@ impl Proxies {
     }
 
     fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
-        // In curl's order: lower-case names first.
+        // In curl's order: lower-case names first. Like curl, it ignores HTTP_PROXY, which a web
+        // server sets to a header of a request.
         let either = |name: &str| {
             [name.to_owned(), name.to_ascii_uppercase()]
                 .iter()
+                .filter(|name| *name != "HTTP_PROXY")
                 .find_map(|n| variable(n).filter(|v| !v.is_empty()))
         };
         let find =

@@ -102,6 +102,10 @@ impl fmt::Display for WebUrl {
 /// Whether a host, with or without port, is this machine. It does not need TLS.
 #[must_use]
 pub(crate) fn is_loopback(host: &str) -> bool {
+    // Before it is a user.
+    if host.contains('@') {
+        return false;
+    }
     let name = match host.strip_prefix('[') {
         Some(v6) => v6.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),

@@ -384,8 +384,8 @@ pub(crate) fn open(path: &Path, reading: &Reading<'_>) -> Result<(Image, Option<
     Ok((image, Some(contents)))
 }
 
-/// No compressed file and none of osimg's archives begins with a brace. A tar whose first name
-/// begins with one is not JSON, and no real image has such a name.
+/// Compressed files and osimg's archives never begin with a brace. Another tar could, but no real
+/// image has such a name.
 fn begins_like_json(path: &Path) -> std::io::Result<bool> {
     let mut first = [0; 64];
     let count = crate::files::open(path)?.read(&mut first)?;

@@ -121,25 +121,7 @@ fn substitute(text: &str, variables: &BTreeMap<String, String>) -> (String, bool
 
 /// The text with escapes such as `%20` decoded; unchanged if the result is not UTF-8.
 fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let digits = after
-            .get(..2)
-            .and_then(|two| std::str::from_utf8(two).ok())
-            .and_then(|two| u8::from_str_radix(two, 16).ok());
-        match digits {
-            Some(value) if byte == b'%' => {
-                bytes.push(value);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            _ => {
-                bytes.push(byte);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+    String::from_utf8(crate::percent::decoded(text)).unwrap_or_else(|_| text.to_owned())
 }
 
 /// dnf's variables.

@@ -246,12 +246,18 @@ server.serve_forever()
 
 impl Secure {
     pub fn start() -> Self {
+        Self::with_certificate("DNS:localhost,IP:127.0.0.1", "now")
+    }
+
+    /// Its certificate is for these names, and two days old at most at this time.
+    pub fn with_certificate(names: &str, issued: &str) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("secure-")
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
             .unwrap();
         let openssl = |arguments: &str| {
-            let done = Command::new("openssl")
+            let done = Command::new("faketime")
+                .args([issued, "openssl"])
                 .args(arguments.split(' '))
                 .current_dir(directory.path())
                 .output()
@@ -266,7 +272,7 @@ impl Secure {
         openssl(&format!("req {key} -keyout server.key -out server.csr -subj /CN=localhost"));
         std::fs::write(
             directory.path().join("ext"),
-            "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n",
+            format!("subjectAltName={names}\nextendedKeyUsage=serverAuth\n"),
         )
         .unwrap();
         openssl(

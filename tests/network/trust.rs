@@ -45,6 +45,26 @@ fn every_client_trusts_the_authority_of_ssl_cert_file_and_refuses_an_unknown_one
 }
 
 #[test]
+fn a_certificate_that_expired_or_is_for_another_name_is_reported_as_that() {
+    for (names, issued, reason) in [
+        ("DNS:localhost,IP:127.0.0.1", "2020-01-01 00:00:00", "has expired"),
+        ("DNS:elsewhere.invalid", "now", "is for another name"),
+    ] {
+        let server = Secure::with_certificate(names, issued);
+        let directory = stage("https", &server.place());
+        for (name, arguments) in CLIENTS {
+            let output = command(directory.path(), arguments, "https", &server.place())
+                .env("SSL_CERT_FILE", server.authority())
+                .output()
+                .unwrap();
+            let text = messages(&output);
+            assert_eq!(output.status.code(), Some(6), "{name}: {text}");
+            assert!(text.contains(&format!("certificate {reason}")), "{name}: {text}");
+        }
+    }
+}
+
+#[test]
 fn ca_file_sets_the_authority_for_one_command() {
     let server = Secure::start();
     let directory = stage("https", &server.place());

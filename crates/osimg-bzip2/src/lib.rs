@@ -39,7 +39,8 @@ pub fn block_size(level: u32) -> usize {
 /// The memory that an encoder needs at `level`, in bytes.
 ///
 /// For each byte of a block: the packed runs, the text, the sorted column and the copy for the
-/// checksum (4), the order (4), crests with their keys and ranks (at most 8), the symbols (2), and
+/// checksum (4), the order (4), the sorted sample of suffixes with its keys and
+/// ranks (at most 8), the symbols (2), and
 /// the groups that are not sorted yet.
 #[must_use]
 pub fn memory(level: u32) -> u64 {

@@ -2,9 +2,8 @@
 //! requirements.
 //!
 //! Ironic's conductor renders the template for every node and Anaconda follows the result. Each
-//! image has its own template for two reasons: it carries the tarball's checksum, which nothing
-//! else on the way verifies, and the template that Ironic brings along cannot be read by Ironic
-//! itself as it is packaged.
+//! image has its own template for two reasons: it has the tarball's checksum, which is not verified
+//! anywhere else, and Ironic cannot read its own packaged template.
 
 mod check;
 mod options;

@@ -81,8 +81,9 @@ pub enum SelinuxMode {
 }
 
 impl InstallSettings {
-    /// The installer writes the language, keyboard, time zone and kernel arguments of its kickstart
-    /// over those of the image, so its kickstart has the image's, unless the settings name others.
+    /// The installer replaces the image's language, keyboard, time zone and kernel arguments with
+    /// those of the kickstart. So the kickstart repeats the image's values, unless the settings set
+    /// others.
     pub(super) fn follow(&mut self, image: &Customizations) {
         let first = image.locale.languages.first().cloned();
         self.language = self.language.take().or(first);
