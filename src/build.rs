@@ -62,7 +62,7 @@ pub(crate) fn build(
     crate::customise::check(&recipe.settings)?;
     packages::check_inputs(recipe, transactions)?;
     labels::check(&options.selinux)?;
-    options.check_level()?;
+    options.check_formats()?;
     packages::check_repositories(&recipe.settings.packages, transactions)?;
     let tools = tools(&recipe.settings.packages)?;
     // A wrong password is reported now, not after the build.
@@ -163,13 +163,10 @@ impl Build<'_> {
             expected_size(workdir, &filled),
             report,
         )?;
-        if let (Some(reference), Some(tarball)) = (&self.options.reference, packed.tarballs.first())
-        {
-            twice::judge(reference, &tarball.sha256, &staged, workdir, &filled)?;
-        }
+        twice::judge(&self.options.references, &packed.files, &staged, workdir, &filled)?;
 
         if self.options.fitness == Fitness::Required && !fitness::errors(&findings).is_empty() {
-            let aside = staged.set_aside(&packed.summary.outputs)?;
+            let aside = staged.set_aside(&packed.files)?;
             let doing =
                 format!("publishing to {}", aside.parent().unwrap_or(Path::new(".")).display());
             return Err(unfit(&doing, &findings)
@@ -181,9 +178,14 @@ impl Build<'_> {
         }
 
         let step = report.step("publishing");
-        let standing =
-            staged.settle(&packed.summary, self.options.publishing.existing, remote, report)?;
-        packed.tarballs = staged.tarballs(&packed.summary.outputs);
+        let standing = staged.settle(
+            &packed.files,
+            &packed.summary.sha256,
+            self.options.publishing.existing,
+            remote,
+            report,
+        )?;
+        packed.tarballs = staged.tarballs(&packed.files);
         let day =
             || output::version(self.recipe, self.options.packing.source_date_epoch, self.started);
         let known = manifest::Outcome {

@@ -1,5 +1,10 @@
 //! Names of an image's files: their suffixes, and the words that a name or a version may be.
 
+mod format;
+
+pub use format::ImageFormat;
+pub(crate) use format::{RAMDISK, STAGE2, SUFFIXES, stem, suffix};
+
 /// The suffix of the manifest.
 pub(crate) const MANIFEST: &str = ".json";
 
@@ -14,8 +19,6 @@ pub(crate) const DOCUMENTS: [&str; 5] =
 
 /// Suffixes of boot pieces. A kickstart template belongs to one tarball and follows its suffix.
 pub(crate) const KERNEL: &str = ".vmlinuz";
-pub(crate) const RAMDISK: &str = ".initrd.img";
-pub(crate) const STAGE2: &str = ".stage2.img";
 pub(crate) const KICKSTART: &str = ".ks.cfg";
 
 /// What follows the full name of a file: its checksum files and signatures.
@@ -32,11 +35,11 @@ pub(crate) const UNFIT: &str = ".unfit";
 /// with suffixes.
 const LONGEST_WORD: usize = 100;
 
-/// Suffixes of the files with content of their own: tarballs, pieces, documents and the manifest.
+/// Suffixes of the files with content of their own: images, pieces, documents and the manifest.
 fn main_suffixes() -> impl Iterator<Item = String> {
-    let tarballs = osimg_tar::SUFFIXES.into_iter();
+    let images = SUFFIXES.into_iter();
     let kickstarts = osimg_tar::SUFFIXES.iter().map(|suffix| format!("{suffix}{KICKSTART}"));
-    tarballs
+    images
         .chain([MANIFEST, KERNEL, RAMDISK, STAGE2])
         .chain(DOCUMENTS)
         .map(str::to_owned)

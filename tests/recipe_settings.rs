@@ -135,7 +135,7 @@ fn every_key_is_read_and_paths_are_relative_to_the_settings_file() {
     );
     assert_eq!(
         (s.image.formats.clone(), s.image.level),
-        (vec![Format::Tgz, Format::Txz], Level::Best)
+        (vec![Format::Tgz.into(), Format::Txz.into()], Level::Best)
     );
     assert_eq!(
         (s.image.source_date_epoch, s.image.properties["os_distro"].as_str()),
@@ -227,7 +227,7 @@ fn every_key_is_read_and_paths_are_relative_to_the_settings_file() {
 #[test]
 fn an_empty_file_means_the_defaults() {
     assert_eq!(parse(""), Settings::default());
-    assert_eq!(Settings::default().image.formats, [Format::Tgz]);
+    assert_eq!(Settings::default().image.formats, [Format::Tgz.into()]);
     assert_eq!(parse("[image]\nlevel = 6").image.level, Level::Exact(6));
 }
 

@@ -1,9 +1,13 @@
 //! Step 5: a tree becomes tarballs, by `osimg-tar`, a squashfs image or an OCI layout; and
 //! the sizes that the command line takes.
 
+pub mod files;
 pub mod oci;
 mod size;
 pub mod squashfs;
+mod written;
 
+pub use crate::naming::ImageFormat;
 pub use osimg_tar::*;
 pub use size::parse_size;
+pub use written::Written;

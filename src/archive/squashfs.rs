@@ -2,94 +2,90 @@
 //! sqfs2tar, both of squashfs-tools-ng.
 
 use anyhow::Context;
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha512};
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use super::{Format, Level, Options, Output, Summary, write_tree};
+use super::written::Written;
+use super::{Difference, ImageFormat, Level, Options};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::files;
 use crate::process::{self, Tail};
 
-/// The suffix of images. Anaconda mounts a file with any name that is not a tarball's.
-pub const SUFFIX: &str = ".img";
 /// The first bytes of a squashfs.
 const MAGIC: &[u8] = b"hsqs";
 const HINT: &str = "install squashfs-tools-ng";
 /// The part of a program's messages that is shown.
 const SHOWN: u64 = 4096;
 
-/// An image that was written.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Written {
-    /// Its size in bytes.
-    pub bytes: u64,
-    /// Its SHA-256 in lower-case hexadecimal.
-    pub sha256: String,
+/// The bytes that tar2sqfs compresses at once.
+const BLOCK: u64 = 128 << 10;
+
+/// A squashfs that is written from a tar stream.
+#[derive(Debug)]
+pub(super) struct Writer {
+    child: Child,
+    messages: File,
 }
 
-/// Whether the name is that of an image.
-#[must_use]
-pub fn is_image_name(path: &Path) -> bool {
-    path.to_str().is_some_and(|name| name.ends_with(SUFFIX))
-}
+impl Writer {
+    /// Starts the program that writes `file`.
+    ///
+    /// # Errors
+    /// When tar2sqfs is missing or cannot be started.
+    pub(super) fn start(file: &File, options: &Options<'_>) -> Result<Self> {
+        let doing = "starting tar2sqfs";
+        // xz is smaller; gzip is what the fast level is for.
+        let compressor = if options.level == Level::Fast { "gzip" } else { "xz" };
+        let epoch = options.source_date_epoch.unwrap_or(0).max(0);
+        let messages = tempfile::tempfile().or_fail(ExitCode::Space, doing)?;
+        let mut command = program("tar2sqfs")?;
+        // The file may have no name. It is opened by its descriptor, and nothing else is written
+        // to that.
+        command
+            .args(["-q", "-f", "-c", compressor, "-j", &options.jobs.to_string()])
+            .arg("/proc/self/fd/1")
+            .env("SOURCE_DATE_EPOCH", epoch.to_string())
+            .stdin(Stdio::piped())
+            .stdout(file.try_clone().context(doing)?)
+            .stderr(messages.try_clone().context(doing)?);
+        Ok(Self { child: command.spawn().context(doing)?, messages })
+    }
 
-/// Packs `tree` into the squashfs `image`, which appears complete or not at all.
-///
-/// # Errors
-/// When tar2sqfs is missing or fails, and as [`write_tree`].
-pub fn write_image(tree: &Path, image: &Path, options: &Options<'_>) -> Result<(Summary, Written)> {
-    let doing = || format!("writing the image {}", image.display());
-    let directory =
-        image.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let temporary = tempfile::Builder::new()
-        .prefix(".osimg-")
-        .tempfile_in(directory)
-        .or_fail(ExitCode::Space, doing())?;
-    // xz is smaller; gzip is what the fast level is for.
-    let compressor = if options.level == Level::Fast { "gzip" } else { "xz" };
-    let jobs = options.jobs.to_string();
-    let mut command = program("tar2sqfs")?;
-    command.args(["-q", "-f", "-c", compressor, "-j", &jobs]).arg(temporary.path());
-    if let Some(epoch) = options.source_date_epoch {
-        command.env("SOURCE_DATE_EPOCH", epoch.max(0).to_string());
-    } else {
-        command.env("SOURCE_DATE_EPOCH", "0");
+    /// Where the tar stream is written.
+    ///
+    /// # Errors
+    /// When it was taken before.
+    pub(super) fn sink(&mut self) -> Result<impl Write + Send + use<>> {
+        self.child.stdin.take().context("writing the image: its stream was taken")
     }
-    let mut messages = tempfile::tempfile().with_context(doing)?;
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(messages.try_clone()?)
-        .spawn()
-        .with_context(doing)?;
-    let sink = child.stdin.take().with_context(doing)?;
-    let packed =
-        write_tree(tree, vec![Output { format: Format::Tar, sink: Box::new(sink) }], options);
-    if packed.is_err() {
-        // Its messages explain a pipe that it closed.
-        let _ = child.kill();
-    }
-    let status = process::wait(&mut child, "tar2sqfs").with_context(doing)?;
-    let stopped_early =
-        packed.as_ref().err().is_some_and(|error| matches!(error.reason(), super::Reason::Io(_)));
-    if (packed.is_ok() || stopped_early) && !status.success() {
-        return Err(Failure::new(
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// When the image could not be written.
+    pub(super) fn finish(mut self) -> Result<()> {
+        let status = process::wait(&mut self.child, "tar2sqfs").context("writing the image")?;
+        if status.success() {
+            return Ok(());
+        }
+        let said = said(&mut self.messages)?;
+        Err(Failure::new(
             ExitCode::Space,
-            format!("{}: tar2sqfs ended with {status}{}", doing(), said(&mut messages)?),
+            format!("writing the image: tar2sqfs ended with {status}{said}"),
         )
-        .into());
+        .into())
     }
-    let summary = packed.with_context(doing)?;
-    let file = files::open(temporary.path()).with_context(doing)?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644)).with_context(doing)?;
-    file.sync_all().with_context(doing)?;
-    let written = measured(file)?;
-    temporary.persist(image).map_err(|error| error.error).or_fail(ExitCode::Space, doing())?;
-    Ok((summary, written))
+
+    /// Ends the program; the image is of no use then.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub(super) fn stop(self) -> Result<()> {
+        stop(self.child, "tar2sqfs")
+    }
 }
 
 /// A squashfs that is read as a tar stream.
@@ -99,12 +95,34 @@ pub struct Image {
     messages: File,
 }
 
+/// The first difference of two images.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub fn first_difference(one: File, other: File) -> Result<Option<Difference>> {
+    let open = |file: &File| {
+        Image::open(Path::new("of a build"), file)?
+            .context("reading an image: it is not a squashfs")
+    };
+    let (mut one, mut other) = (open(&one)?, open(&other)?);
+    let difference = osimg_tar::first_difference(one.stream()?, other.stream()?);
+    if matches!(difference, Ok(None)) {
+        one.finish()?;
+        other.finish()?;
+    } else {
+        // The rest of the streams is not read.
+        one.stop()?;
+        other.stop()?;
+    }
+    difference.context("comparing the two builds")
+}
+
 impl Image {
     /// Opens the file if it is a squashfs.
     ///
     /// # Errors
     /// When sqfs2tar is missing or cannot be started.
-    pub fn open(path: &Path, file: &mut File) -> Result<Option<Self>> {
+    pub fn open(path: &Path, file: &File) -> Result<Option<Self>> {
         use std::os::unix::fs::FileExt;
         let mut magic = [0; MAGIC.len()];
         if !file.read_exact_at(&mut magic, 0).is_ok_and(|()| magic == MAGIC) {
@@ -130,6 +148,10 @@ impl Image {
         self.child.stdout.take().context("reading the image: its stream was taken")
     }
 
+    fn stop(self) -> Result<()> {
+        stop(self.child, "sqfs2tar")
+    }
+
     /// Waits for the end.
     ///
     /// # Errors
@@ -148,18 +170,58 @@ impl Image {
     }
 }
 
-/// The size and digest of a file.
+/// An image that was written, by its open file.
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn measured(mut file: impl Read) -> Result<Written> {
-    let mut sum = Sha256::new();
-    let failed = |error| anyhow::Error::from(error).context("reading the image");
-    let bytes = files::read_chunks(&mut file, failed, |part| {
-        sum.update(part);
-        Ok(())
+pub(super) fn measured(file: &File) -> Result<Written> {
+    let (mut sha256, mut sha512) = (Sha256::new(), Sha512::new());
+    let bytes = read(file, |part| {
+        sha256.update(part);
+        sha512.update(part);
     })?;
-    Ok(Written { bytes, sha256: hex::encode(sum.finalize()) })
+    Ok(Written {
+        format: ImageFormat::Img,
+        level: 0,
+        block: BLOCK,
+        bytes,
+        sha256: hex::encode(sha256.finalize()),
+        sha512: hex::encode(sha512.finalize()),
+    })
+}
+
+/// The SHA-256 of an image.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn sha256(file: &File) -> Result<[u8; 32]> {
+    let mut sum = Sha256::new();
+    read(file, |part| sum.update(part))?;
+    Ok(sum.finalize().into())
+}
+
+/// Reads the file from its beginning; returns its size.
+fn read(mut file: &File, mut each: impl FnMut(&[u8])) -> Result<u64> {
+    let failed = |error| anyhow::Error::from(error).context("reading the image");
+    file.rewind().map_err(failed)?;
+    files::read_chunks(&mut file, failed, |part| {
+        each(part);
+        Ok(())
+    })
+}
+
+fn stop(mut child: Child, name: &str) -> Result<()> {
+    // It may have ended.
+    let _ = child.kill();
+    process::wait(&mut child, name).with_context(|| format!("stopping {name}")).map(drop)
+}
+
+/// Fails if the program that writes images is missing.
+///
+/// # Errors
+/// When it is.
+pub fn check_program() -> Result<()> {
+    program("tar2sqfs").map(drop)
 }
 
 #[expect(
@@ -176,7 +238,6 @@ fn program(name: &str) -> Result<Command> {
 }
 
 fn said(messages: &mut File) -> Result<String> {
-    use std::io::Seek;
     messages.flush()?;
     messages.rewind()?;
     let mut text = Vec::new();

@@ -92,8 +92,8 @@ impl Build<'_> {
             tarballs: packed.tarballs.clone(),
             archive: document::Archive {
                 version: archive::VERSION,
-                compression: summary
-                    .outputs
+                compression: packed
+                    .files
                     .iter()
                     .map(|packed| document::Compression {
                         format: packed.format,

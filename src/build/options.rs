@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Fitness, Packing, Reference, lock};
-use crate::archive::Format;
+use crate::archive::{ImageFormat, squashfs};
 use crate::error::{ExitCode, Result, ResultExt};
 use crate::recipe::SelinuxChoice;
 use crate::registry::{Address, PublishOptions};
@@ -29,7 +29,7 @@ pub(crate) struct Options {
     /// One file instead of the registry's own names.
     pub output: Option<PathBuf>,
     /// The formats; the path of the first one is printed.
-    pub formats: Vec<Format>,
+    pub formats: Vec<ImageFormat>,
     /// Where labels come from.
     pub selinux: SelinuxChoice,
     /// How the tree is packed.
@@ -50,23 +50,37 @@ pub(crate) struct Options {
     pub idle: Option<Duration>,
     /// Another time of day for what the packages run.
     pub clock: Option<Clock>,
-    /// The expected tarball, if it is known.
-    pub reference: Option<Reference>,
+    /// The expected files, in the order of the formats, if they are known.
+    pub references: Vec<Reference>,
 }
 
 impl Options {
-    /// Checks the compression level for every format, before the build.
-    pub(super) fn check_level(&self) -> Result<()> {
-        let formats = match &self.output {
-            Some(file) => vec![Format::from_name(file)?],
-            None => self.formats.clone(),
-        };
+    /// The formats that are written: that of the output, if it is named.
+    ///
+    /// # Errors
+    /// When the output's name is that of no format.
+    pub(super) fn written_formats(&self) -> Result<Vec<ImageFormat>> {
+        match &self.output {
+            Some(file) => Ok(vec![ImageFormat::from_name(file)?]),
+            None => Ok(self.formats.clone()),
+        }
+    }
+
+    /// Checks every format before the build: the compression level, the program that writes it,
+    /// and whether the registry takes it.
+    pub(super) fn check_formats(&self) -> Result<()> {
         let level = self.packing.level;
-        formats.into_iter().try_for_each(|format| {
-            level
-                .number(format)
-                .map(drop)
-                .or_fail(ExitCode::Usage, format!("choosing the compression level {level}"))
-        })
+        for format in self.written_formats()? {
+            format
+                .level(level)
+                .or_fail(ExitCode::Usage, format!("choosing the compression level {level}"))?;
+            if format == ImageFormat::Img {
+                squashfs::check_program()?;
+            }
+            if self.output.is_none() {
+                self.registry.check_format(format)?;
+            }
+        }
+        Ok(())
     }
 }

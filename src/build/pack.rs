@@ -4,7 +4,8 @@ use anyhow::Context;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use crate::archive::{self, Capabilities, Level, Memory, Overrides, Summary};
+use crate::archive::Written;
+use crate::archive::{self, Capabilities, ImageFormat, Level, Memory, Overrides, Summary};
 use crate::error::Result;
 use crate::process;
 use crate::registry::Staged;
@@ -32,7 +33,9 @@ pub(crate) struct Packing {
 pub(crate) struct PackedTree {
     /// The archiver's summary.
     pub summary: Summary,
-    /// The tarballs, under the names they will have.
+    /// The files, in the order of the formats.
+    pub files: Vec<Written>,
+    /// The same, under the names they will have.
     pub tarballs: Vec<Tarball>,
 }
 
@@ -50,14 +53,9 @@ pub(crate) fn pack(
     report: &Report,
 ) -> Result<PackedTree> {
     let step = report.step("packing");
-    let outputs = staged
-        .sinks()
-        .into_iter()
-        .map(|(format, file)| archive::Output { format, sink: Box::new(file) })
-        .collect();
-    let summary = archive::write_tree(
+    let written = archive::files::write_files(
         tree,
-        outputs,
+        &staged.sinks(),
         &archive::Options {
             level: packing.level,
             jobs: packing.jobs,
@@ -76,18 +74,21 @@ pub(crate) fn pack(
         },
     );
     process::check_stop()?;
-    let summary = summary
+    let (summary, files) = written
         .with_context(|| format!("making the artifact in {}", staged.directory().display()))?;
     for warning in &summary.warnings {
         report.warn(warning);
     }
-    let packed: u64 = summary.outputs.iter().map(|o| o.bytes).sum();
+    if files.iter().any(|file| file.format == ImageFormat::Img) {
+        report.note("a squashfs has no ACLs and whole seconds only; a tarball keeps both");
+    }
+    let packed: u64 = files.iter().map(|file| file.bytes).sum();
     step.finish(&format!(
         "{} members, {} as {}",
         summary.entries,
         bytes(summary.bytes),
         bytes(packed)
     ));
-    let tarballs = staged.tarballs(&summary.outputs);
-    Ok(PackedTree { summary, tarballs })
+    let tarballs = staged.tarballs(&files);
+    Ok(PackedTree { summary, files, tarballs })
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Artifact;
 use super::{Options, unfit};
+use crate::archive::ImageFormat;
 use crate::error::{Failure, Result};
 use crate::installer::pieces::{Gathering, Mismatch, Source};
 use crate::installer::{ImageRelease, kickstart};
@@ -109,10 +110,14 @@ impl Remote {
             let mut set = Set::from_tarball(path, |_, _| {})?;
             set.properties.clone_from(&self.properties);
             let directory = tempfile::tempdir().context("making a temporary directory")?;
-            let published = self
-                .boot_pieces(&mut set, report)
-                .and_then(|()| self.kickstart(&mut set, directory.path(), report))
-                .and_then(|()| self.registry.publish(&set, report));
+            let prepared = match set.tarball.format {
+                ImageFormat::Tarball(_) => self
+                    .boot_pieces(&mut set, report)
+                    .and_then(|()| self.kickstart(&mut set, directory.path(), report)),
+                // Anaconda is given a tarball.
+                ImageFormat::Img => Ok(()),
+            };
+            let published = prepared.and_then(|()| self.registry.publish(&set, report));
             let references = published.map_err(|error| {
                 Failure::new(
                     crate::error::exit_code(&error),

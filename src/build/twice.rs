@@ -2,13 +2,15 @@
 
 use anyhow::Context;
 use nix::sys::stat::{Mode, umask};
+use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::Artifact;
 use super::{Options, build};
-use crate::archive;
+use crate::archive::Written;
+use crate::archive::{self, ImageFormat, squashfs};
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
 use crate::openat::fd_path;
@@ -20,9 +22,11 @@ use crate::report::Report;
 use crate::sandbox::{Clock, may_mount, with_hostname};
 use crate::workdir::{Keep, Place, Workdir};
 
-/// The tarball that another build must come out as.
+/// A file that the build must come out as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reference {
+    /// Its format.
+    pub format: ImageFormat,
     /// Where it is.
     pub file: PathBuf,
     /// Its digest in hex.
@@ -64,13 +68,20 @@ fn compared(
     report: &Report,
 ) -> Result<Artifact> {
     counterpart(directory)?;
-    let file = output(options, directory)?;
-    let sha256 = sha256(&file)?;
+    let references = options
+        .written_formats()?
+        .into_iter()
+        .map(|format| {
+            let file = directory.join(format!("{NAME}-{VERSION}.{format}"));
+            Ok(Reference { format, sha256: sha256(&file)?, file })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let digests: Vec<String> =
+        references.iter().map(|reference| format!("sha256 {}", reference.sha256)).collect();
     await_another_second()?;
     report.note("building again, for good");
-    let reference = Some(Reference { file, sha256: sha256.clone() });
-    let artifact = build(recipe, transactions, &Options { reference, ..options.clone() }, report)?;
-    report.note(&format!("both builds came out the same: sha256 {sha256}"));
+    let artifact = build(recipe, transactions, &Options { references, ..options.clone() }, report)?;
+    report.note(&format!("both builds came out the same: {}", digests.join(", ")));
     Ok(artifact)
 }
 
@@ -104,8 +115,8 @@ pub(crate) fn build_counterpart(
     };
     let options = Options {
         registry: Address::Directory(directory.to_owned()),
-        output: Some(output(options, directory)?),
-        formats: vec![format(options)?],
+        output: None,
+        formats: options.written_formats()?,
         packing: super::Packing { jobs, ..options.packing.clone() },
         workdir: if options.workdir == Place::Auto {
             Place::Under("/var/tmp".into())
@@ -114,27 +125,21 @@ pub(crate) fn build_counterpart(
         },
         keep: Keep::Never,
         clock,
-        reference: None,
+        references: Vec::new(),
         ..options.clone()
     };
     umask(Mode::from_bits_truncate(0o077));
-    with_hostname(ANOTHER_HOST, || build(recipe, transactions, &options, report)).map(|_| ())
+    let mut recipe = recipe.clone();
+    recipe.settings.image.name = Some(NAME.into());
+    recipe.settings.image.version = Some(VERSION.into());
+    with_hostname(ANOTHER_HOST, || build(&recipe, transactions, &options, report)).map(|_| ())
 }
 
-/// The format of the tarball that both builds are compared by: that of the output, if it is named.
-fn format(options: &Options) -> Result<archive::Format> {
-    match &options.output {
-        Some(output) => Ok(archive::Format::from_name(output)?),
-        None => Ok(options.formats.first().copied().unwrap_or(archive::Format::Tgz)),
-    }
-}
+/// The name and version of the build for the comparison.
+const NAME: &str = "first";
+const VERSION: &str = "1";
 
-/// The output of the build for the comparison.
-fn output(options: &Options, directory: &Path) -> Result<PathBuf> {
-    Ok(directory.join(format!("first.{}", format(options)?.extension())))
-}
-
-/// The digest that the other process wrote next to its tarball.
+/// The digest that the other process wrote next to its file.
 fn sha256(file: &Path) -> Result<String> {
     let mut digest_file = file.as_os_str().to_owned();
     digest_file.push(".sha256");
@@ -155,31 +160,46 @@ fn await_another_second() -> Result<()> {
     )
 }
 
-/// Compares what is about to be published with the reference.
+/// Compares what is about to be published with the references.
 ///
 /// # Errors
 /// [`ExitCode::Findings`] when they differ.
 pub(super) fn judge(
-    reference: &Reference,
-    sha256: &str,
+    references: &[Reference],
+    files: &[Written],
     staged: &Staged,
     workdir: &Workdir,
     filled: &FilledRoot,
 ) -> Result<()> {
-    if reference.sha256 == sha256 {
-        return Ok(());
+    for (reference, (written, (_, file))) in references.iter().zip(files.iter().zip(staged.sinks()))
+    {
+        if reference.sha256 != written.sha256 {
+            return Err(differing(reference, file, workdir, filled)?);
+        }
     }
-    let sinks = staged.sinks();
-    let (_, file) = sinks.first().context("looking for the second build's tarball")?;
+    Ok(())
+}
+
+/// The failure of two files that differ, with the first difference and its cause.
+fn differing(
+    reference: &Reference,
+    file: &File,
+    workdir: &Workdir,
+    filled: &FilledRoot,
+) -> Result<anyhow::Error> {
     let open =
         |path: &Path| files::open(path).with_context(|| format!("opening {}", path.display()));
     // Opened again: the sink's own place is at its end.
-    let again = open(&fd_path(file))?;
+    let (first, second) = (open(&reference.file)?, open(&fd_path(file))?);
     let findings = |text: String| Failure::new(ExitCode::Findings, text);
-    let Some(difference) = archive::first_difference(open(&reference.file)?, again)
-        .context("comparing the two builds")?
-    else {
-        return Err(findings(
+    let difference = match reference.format {
+        ImageFormat::Tarball(_) => {
+            archive::first_difference(first, second).context("comparing the two builds")?
+        }
+        ImageFormat::Img => squashfs::first_difference(first, second)?,
+    };
+    let Some(difference) = difference else {
+        return Ok(findings(
             "the two builds hold the same members, but are not the same bytes".into(),
         )
         .hint("this is a defect of osimg")
@@ -191,7 +211,7 @@ pub(super) fn judge(
     let of = |names: &[String], none: &str| {
         if names.is_empty() { none.to_owned() } else { names.join(", ") }
     };
-    Err(findings(format!(
+    Ok(findings(format!(
         "the two builds differ, first in {path}{place}: {}\n  packages that own it: {}\n  \
          packages whose scriptlets name it: {}",
         difference.what,

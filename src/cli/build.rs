@@ -178,7 +178,7 @@ impl Build {
                 })
                 .transpose()?,
             clock: None,
-            reference: None,
+            references: Vec::new(),
         };
         if let Some(directory) = &self.counterpart {
             build::build_counterpart(

@@ -4,7 +4,7 @@ use clap::Args;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::archive::{Format, Level};
+use crate::archive::{Format, ImageFormat, Level};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::recipe::{
     Choices, Key, KeySource, ManagerChoice, Recipe, Repository, RepositorySource, SelinuxChoice,
@@ -44,9 +44,9 @@ pub(super) struct Overrides {
     /// Package manager: auto, dnf4 (or yum) or dnf5
     #[arg(long, value_name = "NAME")]
     pub package_manager: Option<ManagerChoice>,
-    /// Format of the tarball: tgz, tbz, txz or tar (can be repeated: several from one pass)
+    /// Format: tgz, tbz, txz, tar or img, a squashfs (can be repeated: several from one pass)
     #[arg(long = "format", value_name = "FORMAT")]
-    pub formats: Vec<Format>,
+    pub formats: Vec<ImageFormat>,
     /// Compression level: fast, default, best, or the format's own number
     #[arg(long, value_name = "LEVEL")]
     pub level: Option<Level>,
@@ -65,7 +65,7 @@ pub(super) struct Overrides {
 #[derive(Debug)]
 pub(super) struct Decided {
     pub recipe: Recipe,
-    pub formats: Vec<Format>,
+    pub formats: Vec<ImageFormat>,
     pub level: Level,
     pub selinux: SelinuxChoice,
     pub source_date_epoch: Option<i64>,
@@ -103,7 +103,7 @@ impl Overrides {
         }
         let image = &recipe.settings.image;
         let formats = match (self.formats.as_slice(), image.formats.as_slice()) {
-            ([], []) => vec![Format::Tgz],
+            ([], []) => vec![Format::Tgz.into()],
             ([], named) => named.to_vec(),
             (given, _) => given.to_vec(),
         };

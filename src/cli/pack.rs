@@ -8,8 +8,8 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::archive::oci;
 use crate::archive::{self, Capabilities, Format, Level, Memory, Overrides};
-use crate::archive::{oci, squashfs};
 use crate::build::pack::{Packing, pack};
 use crate::build::{ChosenLabels, labels};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
@@ -68,9 +68,6 @@ impl Pack {
             );
             return Err(Failure::new(ExitCode::Usage, what).hint("write it elsewhere").into());
         }
-        if squashfs::is_image_name(&self.output) {
-            return self.image(report, json);
-        }
         if oci::is_layout_name(&self.output) {
             return self.layout(report, json);
         }
@@ -106,30 +103,6 @@ impl Pack {
             super::print(report, &path.display().to_string())?;
         }
         Ok(ExitCode::Done)
-    }
-
-    /// Writes a squashfs.
-    fn image(&self, report: &Report, json: bool) -> Result<ExitCode> {
-        let labels = labels(&self.selinux, &self.tree, report)?;
-        let step = report.step("packing");
-        let written = self.with_options(&labels, &step, |options| {
-            squashfs::write_image(&self.tree, &self.output, options)
-        });
-        let (summary, written) = written?;
-        summary.warnings.iter().for_each(|warning| report.warn(warning));
-        report.note("a squashfs has no ACLs and whole seconds only; the tarball keeps both");
-        step.finish(&format!(
-            "{} members, {} as {}",
-            summary.entries,
-            bytes(summary.bytes),
-            bytes(written.bytes)
-        ));
-        self.print(
-            report,
-            json,
-            &json!({ "path": self.output, "image": written, "summary": summary,
-                "labels": labels.description }),
-        )
     }
 
     /// Writes an OCI layout, whose layer is a tgz.

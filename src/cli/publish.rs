@@ -178,6 +178,7 @@ impl Publish {
         let registry = registry::open(&self.registry, &options, report)?;
         report.note(&registry.describe());
         let mut set = self.set(report)?;
+        self.registry.check_format(set.tarball.format)?;
         self.be_fit(allow, report)?;
         if let Some(source) = source {
             let mismatch =

@@ -14,12 +14,12 @@ pub mod rpmdb;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::Read;
 use std::path::Path;
 
 use crate::archive::read::{Irregularity, Reader};
 use crate::archive::squashfs::Image;
-use crate::archive::{Format, Overrides};
+use crate::archive::{ImageFormat, Overrides};
 use crate::error::{ExitCode, Failure, Result};
 use gather::Gather;
 use hashing::Tee;
@@ -63,32 +63,14 @@ impl Default for Options<'_> {
 /// The tarball as a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// Its form, whatever its name says.
-    pub form: Form,
+    /// Its format, whatever its name is.
+    pub format: ImageFormat,
     /// Its size.
     pub bytes: u64,
     /// The archive's size before compression.
     pub tar_bytes: u64,
     /// Its SHA-256, when digests were asked for.
     pub sha256: Option<[u8; 32]>,
-}
-
-/// The form of an image's file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// A tarball.
-    Tarball(Format),
-    /// A squashfs.
-    Squashfs,
-}
-
-impl std::fmt::Display for Form {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tarball(format) => format.fmt(f),
-            Self::Squashfs => f.pad("squashfs"),
-        }
-    }
 }
 
 /// Everything that was read.
@@ -126,9 +108,9 @@ impl Contents {
                 ExitCode::Space
             }
         };
-        let mut file = crate::files::open(path)
+        let file = crate::files::open(path)
             .map_err(|error| Failure::new(code(&error), reading()).because(error))?;
-        match Image::open(path, &mut file)? {
+        match Image::open(path, &file)? {
             Some(image) => Self::from_image(image, &file, options),
             None => Self::of_stream(file, options),
         }
@@ -143,14 +125,11 @@ impl Contents {
         image.finish()?;
         let mut contents = read?;
         if let Some(stored) = &mut contents.stored {
-            stored.form = Form::Squashfs;
+            stored.format = ImageFormat::Img;
             stored.bytes = file.metadata()?.len();
             stored.sha256 = None;
             if options.digests == Digests::Sha256 {
-                let mut start = file.try_clone()?;
-                start.rewind()?;
-                let digest = crate::archive::squashfs::measured(start)?.sha256;
-                stored.sha256 = hex::decode(digest)?.try_into().ok();
+                stored.sha256 = Some(crate::archive::squashfs::sha256(file)?);
             }
         }
         Ok(contents)
@@ -182,7 +161,7 @@ impl Contents {
         drop(reader);
         let (bytes, sha256) = passed.finish()?;
         let mut contents = gather.finish()?;
-        contents.stored = Some(Stored { form: Form::Tarball(format), bytes, tar_bytes, sha256 });
+        contents.stored = Some(Stored { format: format.into(), bytes, tar_bytes, sha256 });
         (contents.irregular, contents.irregularities) = (irregular, irregularities);
         Ok(contents)
     }

@@ -201,7 +201,7 @@ fn from_url(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
         .into());
     }
     // A tarball that osimg published has its manifest next to it.
-    let stem = crate::archive::stem(name).unwrap_or(name);
+    let stem = crate::naming::stem(name).unwrap_or(name);
     let manifest = WebUrl::parse(&format!("{directory}/{stem}.json")).ok();
     if let Some(manifest) = manifest
         && let Ok(Some(text)) = http::text(&client, &manifest, LONGEST_MANIFEST)
@@ -291,9 +291,9 @@ fn from_manifest(
             || base.is_none()
             || matches!(set.kind, Kind::Http | Kind::Directory);
         mode && here
-            && choice.format.is_none_or(|format| {
-                Format::from_name(Path::new(&format!("x{}", set.extension))).ok() == Some(format)
-            })
+            // Ironic installs tarballs only.
+            && Format::from_name(Path::new(&format!("x{}", set.extension)))
+                .is_ok_and(|own| choice.format.is_none_or(|format| format == own))
     };
     let places = |sets: &[References]| {
         let list: Vec<String> =

@@ -39,7 +39,7 @@ pub(super) fn hint(error: &Error) -> Option<String> {
                                   set it again with setcap"
             .into(),
         Reason::Name { .. } => {
-            format!("end the name in one of {}", osimg_tar::SUFFIXES.join(" "))
+            format!("end the name in one of {}", crate::naming::SUFFIXES.join(" "))
         }
         Reason::LevelText(_) => "use a number, fast, default or best".into(),
         Reason::Level { format, range, .. } => {

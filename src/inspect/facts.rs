@@ -30,7 +30,7 @@ pub(super) fn image(path: &Path, kind: OriginKind, contents: &Contents) -> Image
         origin: Origin {
             path: path.display().to_string(),
             kind,
-            format: stored.map(|stored| stored.form.to_string()),
+            format: stored.map(|stored| stored.format.to_string()),
             bytes: stored.map(|stored| stored.bytes),
             tar_bytes: stored.map(|stored| stored.tar_bytes),
             sha256: stored.and_then(|stored| stored.sha256).map(hex::encode),

@@ -136,7 +136,7 @@ fn parse(text: &[u8]) -> Result<Manifest> {
 /// The manifest next to a tarball, if it exists and contains the tarball's digest.
 pub(super) fn next_to(tarball: &Path, sha256: Option<&str>) -> Option<Manifest> {
     let name = tarball.file_name()?.to_str()?;
-    let stem = crate::archive::stem(name)?;
+    let stem = crate::naming::stem(name)?;
     let path: PathBuf = tarball.with_file_name(format!("{stem}.json"));
     // Without a manifest, or with that of another build, the tarball can still be inspected.
     load(&path).ok().filter(|manifest| {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::installer::treeinfo::Release;
 use crate::set::{LARGEST_MANIFEST, Set, manifest_text};
-use crate::{archive, files};
+use crate::{files, naming};
 
 /// The image's side: `ID` and `VERSION_ID` of its os-release, and its architecture.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,8 +30,10 @@ impl ImageRelease {
     /// none.
     pub(crate) fn recorded(path: &Path) -> Self {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let manifest = match archive::suffix(&name) {
-            Some(suffix) => path.with_file_name(format!("{}.json", name.trim_end_matches(suffix))),
+        let manifest = match naming::suffix(&name) {
+            Some(suffix) => {
+                path.with_file_name(format!("{}.json", name.strip_suffix(suffix).unwrap_or(&name)))
+            }
             None => path.to_owned(),
         };
         let Ok(text) = files::read_text(&manifest, LARGEST_MANIFEST) else {

@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::archive::ImageFormat;
+use crate::error::{ExitCode, Failure};
+
 /// Where a registry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
@@ -43,6 +46,24 @@ impl FromStr for Address {
                 Ok(Self::Oci(reference.trim_start_matches("//").to_owned()))
             }
             _ => wrong("write dir:PATH, tree:PATH=URL, glance:CLOUD or oci:REFERENCE"),
+        }
+    }
+}
+
+impl Address {
+    /// Refuses a format that nodes cannot be installed with from this registry.
+    ///
+    /// # Errors
+    /// [`ExitCode::Usage`] for a squashfs in Glance or an OCI registry.
+    pub(crate) fn check_format(&self, format: ImageFormat) -> Result<(), Failure> {
+        match (self, format) {
+            // Ironic accepts only tarballs' suffixes as `disk_file_extension`.
+            (Self::Glance(_) | Self::Oci(_), ImageFormat::Img) => Err(Failure::new(
+                ExitCode::Usage,
+                format!("publishing to {self}: Ironic installs no squashfs image from there"),
+            )
+            .hint("publish a tarball there, and the img to dir:PATH or tree:PATH")),
+            _ => Ok(()),
         }
     }
 }

@@ -322,9 +322,10 @@ pub(super) fn sync(directory: &OpenDirectory) -> Result<()> {
 mod tests {
     use super::staged::Published;
     use super::*;
-    use crate::archive::{Format, Packed};
+    use crate::archive::Written;
+    use crate::archive::{Format, ImageFormat};
 
-    fn names(formats: &[Format]) -> Names {
+    fn names(formats: &[ImageFormat]) -> Names {
         let image = Image {
             name: "img".into(),
             version: "1".into(),
@@ -336,13 +337,13 @@ mod tests {
 
     fn publish(place: &Path, content: &str) -> Published {
         let directory = Directory::open(place).expect("directory");
-        let staged = directory.stage(names(&[Format::Tgz])).expect("staged");
+        let staged = directory.stage(names(&[Format::Tgz.into()])).expect("staged");
         for (_, mut file) in staged.sinks() {
             file.write_all(content.as_bytes()).expect("written");
         }
         let bytes = content.len() as u64;
-        let packed = Packed {
-            format: Format::Tgz,
+        let packed = Written {
+            format: Format::Tgz.into(),
             level: 5,
             block: 1 << 20,
             bytes,
@@ -395,7 +396,7 @@ mod tests {
     fn an_abandoned_artifact_leaves_nothing() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let directory = Directory::open(dir.path()).expect("directory");
-        let staged = directory.stage(names(&Format::ALL)).expect("staged");
+        let staged = directory.stage(names(&Format::ALL.map(ImageFormat::from))).expect("staged");
         staged.sinks()[0].1.write_all(b"half").expect("written");
         drop(staged);
         assert_eq!(held(dir.path()), Vec::<String>::new());
@@ -405,12 +406,12 @@ mod tests {
     fn two_builds_of_one_name_do_not_meet() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let directory = Directory::open(dir.path()).expect("directory");
-        let first = directory.stage(names(&[Format::Tar])).expect("staged");
-        let error = directory.stage(names(&[Format::Tar])).expect_err("locked");
+        let first = directory.stage(names(&[Format::Tar.into()])).expect("staged");
+        let error = directory.stage(names(&[Format::Tar.into()])).expect_err("locked");
         assert_eq!(crate::error::exit_code(&error), ExitCode::Locked);
         assert!(error.to_string().contains(&std::process::id().to_string()));
         drop(first);
-        directory.stage(names(&[Format::Tar])).expect("free again");
+        directory.stage(names(&[Format::Tar.into()])).expect("free again");
     }
 
     #[test]

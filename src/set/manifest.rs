@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-use crate::archive::Format;
+use crate::archive::ImageFormat;
 
 /// The manifest's format version; raised whenever a field changes its meaning.
 pub(crate) const MANIFEST_VERSION: u32 = 1;
@@ -93,7 +93,7 @@ pub(crate) struct Tarball {
     /// Its file name, without directories.
     pub file: String,
     /// Its format.
-    pub format: Format,
+    pub format: ImageFormat,
     /// Its size in bytes.
     pub bytes: u64,
     /// Its digest, in hex.
@@ -128,8 +128,8 @@ pub(crate) struct Archive {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Compression {
     /// Its format.
-    pub format: Format,
-    /// The compressor's own level; 0 of what is not compressed.
+    pub format: ImageFormat,
+    /// The compressor's own level; 0 of a format without numbered levels.
     pub level: u32,
     /// Bytes of the tar that were compressed at a time, independently of the others: why the number
     /// of threads does not show.

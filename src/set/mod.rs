@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use crate::archive::{self, Format};
+use crate::archive::{self, Format, ImageFormat};
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
 use crate::naming;
@@ -41,7 +41,7 @@ pub struct OsTarball {
     /// The file.
     pub piece: Piece,
     /// How it is compressed.
-    pub format: Format,
+    pub format: ImageFormat,
     /// Its file name's suffix with the dot, as Ironic's `disk_file_extension` wants it.
     pub extension: &'static str,
 }
@@ -106,10 +106,10 @@ impl Set {
     /// # Errors
     /// When it cannot be read, or does not match its suffix or its manifest.
     pub fn from_tarball(path: &Path, progress: impl FnMut(u64, u64)) -> Result<Self> {
-        let format = Format::from_name(path)?;
+        let format = ImageFormat::from_name(path)?;
         let file_name =
             path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let extension = archive::suffix(&file_name)
+        let extension = naming::suffix(&file_name)
             .with_context(|| format!("choosing a suffix for {}", path.display()))?;
         let stem = file_name.strip_suffix(extension).unwrap_or(&file_name).to_owned();
         check_magic(path, format)?;
@@ -275,7 +275,7 @@ fn missing(has: &str, option: &str) -> anyhow::Error {
 }
 
 /// Compares the first bytes with what the suffix promises.
-fn check_magic(path: &Path, format: Format) -> Result<()> {
+fn check_magic(path: &Path, format: ImageFormat) -> Result<()> {
     let mut start = Vec::new();
     let file =
         files::open(path).with_context(|| format!("opening the tarball {}", path.display()))?;
@@ -288,15 +288,17 @@ fn check_magic(path: &Path, format: Format) -> Result<()> {
         [0xFD, b'7', b'z', b'X', b'Z', 0, ..] => "xz",
         [0x28, 0xB5, 0x2F, 0xFD, ..] => "zstd",
         [b'Q', b'F', b'I', 0xFB, ..] => "a qcow2 disk",
+        [b'h', b's', b'q', b's', ..] => "squashfs",
         // magic and version of POSIX's ustar header, and of GNU's
         bytes if bytes.get(257..262) == Some(b"ustar") => "tar",
         _ => "something else",
     };
     let promised = match format {
-        Format::Tar => "tar",
-        Format::Tgz => "gzip",
-        Format::Tbz => "bzip2",
-        Format::Txz => "xz",
+        ImageFormat::Tarball(Format::Tar) => "tar",
+        ImageFormat::Tarball(Format::Tgz) => "gzip",
+        ImageFormat::Tarball(Format::Tbz) => "bzip2",
+        ImageFormat::Tarball(Format::Txz) => "xz",
+        ImageFormat::Img => "squashfs",
     };
     if found != promised {
         return Err(Failure::new(

@@ -6,12 +6,11 @@ use std::cmp::Ordering;
 use crate::error::{ExitCode, Failure, Result};
 use crate::naming;
 
-/// Ironic knows the same suffixes as Anaconda: `disk_file_extension` in its `pxe_utils.py`.
-pub(crate) use crate::archive::SUFFIXES as EXTENSIONS;
+pub(crate) use crate::naming::SUFFIXES as EXTENSIONS;
 
-/// The suffix of a tarball's name, with its dot; empty when Ironic does not know it.
+/// The suffix of a tarball's or image's name, with its dot; empty when it has none.
 pub(crate) fn extension_of(file: &str) -> &'static str {
-    crate::archive::suffix(file).unwrap_or_default()
+    naming::suffix(file).unwrap_or_default()
 }
 
 /// `NAME-VERSION`, or only the name.

@@ -16,6 +16,7 @@ mod clones;
 mod customizations;
 mod demo;
 mod hostile;
+mod images;
 mod inputs;
 mod kills;
 mod locks;

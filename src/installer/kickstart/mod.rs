@@ -20,6 +20,7 @@ pub use options::{Authority, Options, Tarball};
 use std::path::Path;
 
 use super::ImageRelease;
+use crate::archive::ImageFormat;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::recipe::InstallSettings;
 use crate::report::Report;
@@ -157,7 +158,18 @@ pub fn for_set(
     directory: &Path,
     report: &Report,
 ) -> Result<Piece> {
-    let tarball = Tarball { sha256: set.tarball.piece.sha256.clone(), format: set.tarball.format };
+    let ImageFormat::Tarball(format) = set.tarball.format else {
+        return Err(Failure::new(
+            ExitCode::Usage,
+            format!(
+                "writing a kickstart template for {}: it is not a tarball",
+                set.tarball.piece.path.display()
+            ),
+        )
+        .hint("publish a tarball for Anaconda, and the image without --kickstart and --kernel")
+        .into());
+    };
+    let tarball = Tarball { sha256: set.tarball.piece.sha256.clone(), format };
     let template = match own {
         Some(path) => load(path, Some(&tarball), Some(&ImageRelease::from_set(set)))?,
         None => Template::ours(&Options::from_settings(install, Some(tarball))?)?,

@@ -187,7 +187,9 @@ impl Check<'_> {
                 Err(_) => {
                     let hint = format!(
                         "the formats are {}",
-                        osimg_tar::SUFFIXES.map(|suffix| suffix.trim_start_matches('.')).join(", ")
+                        crate::naming::SUFFIXES
+                            .map(|suffix| suffix.trim_start_matches('.'))
+                            .join(", ")
                     );
                     self.fail(
                         format.span(),

@@ -16,6 +16,7 @@ mod sources;
 mod texts;
 mod values;
 
+use crate::naming::ImageFormat;
 pub(in crate::recipe) use check::{Checked, settings as checked};
 pub use customizations::Customizations;
 pub use install::{Disks, InstallSettings, Layout, SelinuxMode};
@@ -77,8 +78,8 @@ pub struct ImageSettings {
     pub name: Option<String>,
     /// The image's version.
     pub version: Option<String>,
-    /// The formats of the tarballs to write; `tgz` by default.
-    pub formats: Vec<Format>,
+    /// The formats to write; `tgz` by default.
+    pub formats: Vec<ImageFormat>,
     /// The compression level.
     pub level: Level,
     /// Properties of the published image.
@@ -110,7 +111,7 @@ impl Default for ImageSettings {
         Self {
             name: None,
             version: None,
-            formats: vec![Format::Tgz],
+            formats: vec![Format::Tgz.into()],
             level: Level::Default,
             properties: BTreeMap::new(),
             source_date_epoch: None,

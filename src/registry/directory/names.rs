@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::archive::{self, Format};
+use crate::archive::ImageFormat;
 use crate::error::{ExitCode, Failure, Result};
 use crate::naming;
 use crate::set::stem;
@@ -15,7 +15,7 @@ pub(crate) struct Names {
     /// The name of the link to the newest one, without suffix: `NAME-latest`; none with `--output`.
     pub latest: Option<String>,
     /// Suffix of each format, without the first dot; `--output` may spell it differently.
-    pub suffix: Vec<(Format, String)>,
+    pub suffix: Vec<(ImageFormat, String)>,
     /// The image that the names are made of; none with `--output`.
     pub image: Option<Image>,
 }
@@ -46,7 +46,7 @@ impl Names {
     /// `NAME-VERSION.EXT`, with a link `NAME-latest.EXT`; both change where another architecture
     /// has these names.
     #[must_use]
-    pub(crate) fn versioned(image: Image, formats: &[Format]) -> Self {
+    pub(crate) fn versioned(image: Image, formats: &[ImageFormat]) -> Self {
         Self {
             stem: stem(&image.name, &image.version),
             latest: Some(format!("{}-latest", image.name)),
@@ -58,12 +58,12 @@ impl Names {
     /// The file that the user named.
     ///
     /// # Errors
-    /// When its suffix is none that Anaconda knows.
+    /// When its suffix is that of no format.
     pub(crate) fn from_output(output: &Path) -> Result<Self> {
-        let format = Format::from_name(output)?;
+        let format = ImageFormat::from_name(output)?;
         let name = output.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let suffix = archive::suffix(&name).unwrap_or_default().trim_start_matches('.').to_owned();
-        let stem = archive::stem(&name).unwrap_or(&name).to_owned();
+        let suffix = naming::suffix(&name).unwrap_or_default().trim_start_matches('.').to_owned();
+        let stem = naming::stem(&name).unwrap_or(&name).to_owned();
         if stem.is_empty() {
             return Err(Failure::new(
                 ExitCode::Usage,
@@ -83,7 +83,7 @@ impl Names {
         self.suffix.iter().map(|(_, suffix)| format!("{}.{suffix}", self.stem))
     }
 
-    pub(super) fn tarball(&self, format: Format) -> String {
+    pub(super) fn tarball(&self, format: ImageFormat) -> String {
         let suffix = self
             .suffix
             .iter()
@@ -96,20 +96,23 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::Format;
 
     #[test]
     fn output_names_keep_the_spelling_of_their_suffix() {
         assert_eq!(
-            Names::from_output(Path::new("x/os.image.tar.gz")).expect("names").tarball(Format::Tgz),
+            Names::from_output(Path::new("x/os.image.tar.gz"))
+                .expect("names")
+                .tarball(Format::Tgz.into()),
             "os.image.tar.gz"
         );
         assert_eq!(
-            Names::from_output(Path::new("os.tbz")).expect("names").tarball(Format::Tbz),
+            Names::from_output(Path::new("os.tbz")).expect("names").tarball(Format::Tbz.into()),
             "os.tbz"
         );
         assert!(Names::from_output(Path::new("os.tzst")).is_err());
         for bad in
-            [".tgz", "os-latest.tgz", "os-latest.aarch64.tgz", "os.unfit.tgz", "os-1.spdx.tgz"]
+            [".tgz", "os-latest.tgz", "os-latest.aarch64.tgz", "os.unfit.tgz", "os-1.initrd.img"]
         {
             assert!(Names::from_output(Path::new(bad)).is_err(), "{bad}");
         }

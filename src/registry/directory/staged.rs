@@ -9,7 +9,8 @@ use super::names::{Names, Numbering};
 use super::occupied::{Arriving, holds_bytes, refuse_other, refuse_unlisted};
 use super::pending::Pending;
 use super::{Directory, Lock, sync, unlink};
-use crate::archive::{Format, Packed, Summary};
+use crate::archive::ImageFormat;
+use crate::archive::Written;
 use crate::error::Result;
 use crate::naming::{self, documents, signatures};
 use crate::process;
@@ -24,7 +25,7 @@ use crate::set::version::NewFiles;
 pub(crate) struct Staged {
     pub(super) directory: Directory,
     pub(super) names: Names,
-    pub(super) files: Vec<(Format, Pending)>,
+    pub(super) files: Vec<(ImageFormat, Pending)>,
     pub(super) attached: Vec<Pending>,
     /// How it is published, and the lock that keeps this true; set by [`Staged::settle`].
     pub(super) settled: Option<(Standing, Lock)>,
@@ -56,7 +57,7 @@ pub(crate) struct Published {
 impl Staged {
     /// The open files, for the archiver. They are not duplicated: few descriptors may be allowed.
     #[must_use]
-    pub(crate) fn sinks(&self) -> Vec<(Format, &File)> {
+    pub(crate) fn sinks(&self) -> Vec<(ImageFormat, &File)> {
         self.files.iter().map(|(format, pending)| (*format, &pending.file)).collect()
     }
 
@@ -95,7 +96,7 @@ impl Staged {
 
     /// The tarballs, under their final names.
     #[must_use]
-    pub(crate) fn tarballs(&self, packed: &[Packed]) -> Vec<Tarball> {
+    pub(crate) fn tarballs(&self, packed: &[Written]) -> Vec<Tarball> {
         packed
             .iter()
             .map(|p| Tarball {
@@ -122,7 +123,8 @@ impl Staged {
     /// When other bytes exist under the chosen version and are not to be replaced.
     pub(crate) fn settle(
         &mut self,
-        packed: &Summary,
+        packed: &[Written],
+        tree: &str,
         existing: Existing,
         remote: Option<&dyn Registry>,
         report: &Report,
@@ -149,8 +151,8 @@ impl Staged {
             image.version = if number == 0 { day.clone() } else { format!("{day}.{number}") };
             let place = entries::place(&versions, &image.name, &image.version, arch);
             (self.names.stem, self.names.latest) = (place.stem.clone(), Some(place.latest.clone()));
-            let tarballs = self.tarballs(&packed.outputs);
-            let arriving = NewFiles::from_tarballs(&tarballs, &packed.sha256);
+            let tarballs = self.tarballs(packed);
+            let arriving = NewFiles::from_tarballs(&tarballs, tree);
             let stored = versions.iter().find(|stored| stored.stem == place.stem);
             if let Some(other) = stored
                 && (!other.is(&image.name, arch) || other.version() != image.version)
@@ -369,7 +371,7 @@ impl Staged {
     ///
     /// # Errors
     /// On any failure to write.
-    pub(crate) fn set_aside(mut self, packed: &[Packed]) -> Result<PathBuf> {
+    pub(crate) fn set_aside(mut self, packed: &[Written]) -> Result<PathBuf> {
         self.names.stem.push_str(naming::UNFIT);
         for (format, file) in &mut self.files {
             file.name = self.names.tarball(*format);

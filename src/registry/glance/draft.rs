@@ -215,7 +215,7 @@ mod tests {
             os_version: None,
             properties: BTreeMap::new(),
             tree: None,
-            tarball: OsTarball { piece, format: Format::Tgz, extension: ".tar.gz" },
+            tarball: OsTarball { piece, format: Format::Tgz.into(), extension: ".tar.gz" },
             kernel: None,
             ramdisk: None,
             stage2: None,

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-use crate::archive::Format;
+use crate::archive::{Format, ImageFormat};
 use crate::set::{Role, Set};
 
 /// The type of a manifest.
@@ -135,15 +135,15 @@ impl Document {
 }
 
 /// The kind of a piece, for clients that pull it.
-pub(super) const fn media_type(role: Role, format: Format) -> &'static str {
+pub(super) const fn media_type(role: Role, format: ImageFormat) -> &'static str {
     match (role, format) {
         (Role::Kernel | Role::Ramdisk, _) => "application/octet-stream",
-        (Role::Stage2, _) => "application/vnd.squashfs",
+        (Role::Stage2, _) | (Role::Tarball, ImageFormat::Img) => "application/vnd.squashfs",
         (Role::Kickstart, _) => "text/plain",
-        (Role::Tarball, Format::Tar) => "application/x-tar",
-        (Role::Tarball, Format::Tgz) => "application/gzip",
-        (Role::Tarball, Format::Tbz) => "application/x-bzip2",
-        (Role::Tarball, Format::Txz) => "application/x-xz",
+        (Role::Tarball, ImageFormat::Tarball(Format::Tar)) => "application/x-tar",
+        (Role::Tarball, ImageFormat::Tarball(Format::Tgz)) => "application/gzip",
+        (Role::Tarball, ImageFormat::Tarball(Format::Tbz)) => "application/x-bzip2",
+        (Role::Tarball, ImageFormat::Tarball(Format::Txz)) => "application/x-xz",
     }
 }
 

@@ -7,9 +7,9 @@ use super::documents::{
 use super::index::{Index, Item};
 use super::reference::as_tag;
 use super::{Oci, Undo, digest_of, entries, text};
+use crate::archive::SUFFIXES;
 use crate::error::{ExitCode, Result, ResultExt};
 use crate::process;
-use crate::set::EXTENSIONS;
 use crate::set::Role;
 use crate::set::stem;
 use crate::set::version::shared;
@@ -71,9 +71,8 @@ impl Oci {
         version: &str,
         arch: Option<&str>,
     ) -> Result<Vec<Tagged>> {
-        let usual = EXTENSIONS
-            .iter()
-            .map(|extension| as_tag(&format!("{}{extension}", stem(name, version))));
+        let usual =
+            SUFFIXES.iter().map(|extension| as_tag(&format!("{}{extension}", stem(name, version))));
         let mut tags: Vec<String> = self.repository.tag.clone().into_iter().chain(usual).collect();
         tags.dedup();
         let mut found: Vec<Tagged> = Vec::new();

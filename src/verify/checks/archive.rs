@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use super::{Check, Hit, Look, about, members, said};
-use crate::archive::Format;
 use crate::archive::read::Irregularity;
-use crate::contents::{Contents, Form, Kind};
+use crate::archive::{Format, ImageFormat};
+use crate::contents::{Contents, Kind};
 use crate::report::bytes;
 use crate::verify::Severity::{Error, Warning};
 use crate::verify::image::{Image, Place};
@@ -28,7 +28,7 @@ pub(super) const CHECKS: &[Check] = &[
         fix: "name it .tgz, .tar.gz, .tbz, .tar.bz2, .txz, .tar.xz or .tar",
         look: Look::Place(|image| match source_name(image) {
             // A squashfs is mounted, as it should be.
-            Some(_) if form(image) == Some(Form::Squashfs) => Vec::new(),
+            Some(_) if format(image) == Some(ImageFormat::Img) => Vec::new(),
             Some(name) if Format::from_name(Path::new(&name)).is_err() => {
                 said(format!("{name} does not end in the suffix of a tarball"))
             }
@@ -45,12 +45,15 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "image-file",
         severity: Warning,
-        why: "Anaconda 44.25 and later copy /boot/grub2, /etc/sysconfig and /usr/lib/grub of a \
-              mounted image with `rsync -rx`: symbolic links, groups, times and labels there are \
-              lost; a squashfs has no ACLs either",
+        why: "Anaconda mounts it, and 44.25 and later copy these three directories with `rsync \
+              -rx`; a squashfs has no ACLs either",
         fix: "publish a tarball for Anaconda",
-        look: Look::Place(|image| match form(image) {
-            Some(Form::Squashfs) => said("it is a squashfs image, not a tarball"),
+        look: Look::Place(|image| match format(image) {
+            Some(ImageFormat::Img) => said(
+                "it is a squashfs image, not a tarball: Anaconda 44.25 and later (Fedora) lose \
+                 symbolic links, groups, times and labels in /boot/grub2, /etc/sysconfig and \
+                 /usr/lib/grub",
+            ),
             _ => Vec::new(),
         }),
     },
@@ -312,18 +315,20 @@ fn source_name(image: &Image<'_>) -> Option<String> {
     }
 }
 
-fn form(image: &Image<'_>) -> Option<Form> {
-    image.contents.and_then(|contents| contents.stored.as_ref()).map(|stored| stored.form)
+fn format(image: &Image<'_>) -> Option<ImageFormat> {
+    image.contents.and_then(|contents| contents.stored.as_ref()).map(|stored| stored.format)
 }
 
 fn suffix_format(image: &Image<'_>) -> Vec<Hit> {
-    match (source_name(image), form(image)) {
-        (Some(name), Some(Form::Tarball(format))) => match Format::from_name(Path::new(&name)) {
-            Ok(named) if named != format => {
-                said(format!("{name} is named as {named} and compressed as {format}"))
+    match (source_name(image), format(image)) {
+        (Some(name), Some(ImageFormat::Tarball(format))) => {
+            match Format::from_name(Path::new(&name)) {
+                Ok(named) if named != format => {
+                    said(format!("{name} is named as {named} and compressed as {format}"))
+                }
+                _ => Vec::new(),
             }
-            _ => Vec::new(),
-        },
+        }
         _ => Vec::new(),
     }
 }
