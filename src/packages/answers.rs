@@ -140,6 +140,9 @@ pub(super) fn failure(
             Failure::new(ExitCode::Space, format!("no space left in the workdir: {message}"))
                 .hint("use a directory with more space: --workdir DIR")
         }
+        ErrorKind::TooLarge => {
+            plain(ExitCode::Repository, "the server is broken or hostile: use another mirror")
+        }
         ErrorKind::CacheFull => Failure::new(
             ExitCode::Space,
             format!("writing into the package cache {}: {message}", job.cache.path().display()),

@@ -59,7 +59,7 @@ impl std::error::Error for LimitExceeded {}
 pub(super) fn request(job: &Job<'_>) -> Value {
     let space = Space::read(job.cache.directory())
         .map_or(PACKAGE, |space| space.free.saturating_sub(space.reserve));
-    json!({ "file": PACKAGE.min(space), "memory": MEMORY })
+    json!({ "file": PACKAGE.min(space), "index": INDEX, "memory": MEMORY })
 }
 
 /// The free space of a file system.

@@ -137,6 +137,8 @@ pub(super) enum ErrorKind {
     Outside,
     /// Metadata cannot be parsed.
     Metadata,
+    /// A download is larger than its limit.
+    TooLarge,
     /// The package cache is full.
     CacheFull,
     /// Metadata are not signed by a pinned key, although they must be.

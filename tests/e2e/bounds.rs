@@ -41,6 +41,27 @@ fn an_endless_index_is_stopped() {
 }
 
 #[test]
+fn an_endless_list_of_mirrors_is_stopped() {
+    if !require_root() {
+        return;
+    }
+    for key in ["mirrorlist", "metalink"] {
+        let (stage, server) = served(|path, _| match path {
+            "list" => Answer::Flood,
+            _ => Answer::File,
+        });
+        std::fs::write(stage.repo().join("list"), "# mirrors\n").unwrap();
+        stage.settings(|settings| settings.baseurl = format!("{}list", server.url()));
+        let settings = stage.repo().join("settings.toml");
+        let text = std::fs::read_to_string(&settings).unwrap();
+        std::fs::write(&settings, text.replace("baseurl =", &format!("{key} ="))).unwrap();
+        let began = std::time::Instant::now();
+        is_stopped(&stage, "larger than the limit of 16");
+        assert!(began.elapsed() < std::time::Duration::from_secs(30), "{key}");
+    }
+}
+
+#[test]
 fn endless_metadata_are_stopped_by_the_size_that_the_index_announces() {
     if !require_root() {
         return;

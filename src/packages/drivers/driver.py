@@ -1,13 +1,16 @@
 # The common part of the drivers of dnf 4 and dnf 5: answers as JSON lines on standard output,
 # package files of the recipe, and keys in rpm's form. All other output goes to standard error.
 import base64
+import errno
 import hashlib
 import json
 import os
 import re
 import resource
 import shutil
+import signal
 import sys
+import time
 from http.client import HTTPException
 from urllib.parse import unquote
 from urllib.request import urlopen
@@ -138,7 +141,9 @@ def fetch_address(url, path):
     except (OSError, HTTPException) as error:
         status = getattr(error, "code", None)
         kind = (
-            "gone"
+            "too-large"
+            if getattr(error, "errno", None) == errno.EFBIG
+            else "gone"
             if status in (404, 410)
             else "refused"
             if status in (401, 403, 407)
@@ -215,19 +220,55 @@ def set_limits(request):
         )
 
 
+def watch_temporary_files(request):
+    """Limits the files in /tmp, where librepo and libdnf store lists of mirrors and an index before
+    they enter the cache. A separate process watches, because libdnf may block all threads of
+    Python."""
+    driver, limit = os.getpid(), request["limits"]["index"]
+    if request["phase"].startswith("install") or os.fork() != 0:
+        return
+    lists = ["'%s'" % r["id"] for r in request["repositories"] if r["metalink"] or r["mirrorlist"]]
+    while os.getppid() == driver:
+        if largest_temporary_file(driver) > limit:
+            send(
+                "error",
+                kind="too-large",
+                message="downloading the list of mirrors or the index of %s: it is larger "
+                "than the limit of %d MiB" % (" or ".join(lists) or "a repository", limit >> 20),
+            )
+            os.kill(driver, signal.SIGKILL)
+        time.sleep(0.05)
+    os._exit(0)
+
+
+def largest_temporary_file(process):
+    """The size of the largest file in /tmp that a process has open."""
+    largest, directory = 0, "/proc/%d/fd/" % process
+    try:
+        for name in os.listdir(directory):
+            try:
+                if os.readlink(directory + name).startswith("/tmp/"):
+                    largest = max(largest, os.stat(directory + name).st_size)
+            except OSError:
+                pass  # closed in the meantime
+    except OSError:
+        pass  # the process has ended
+    return largest
+
+
 def run(main):
     """Runs the driver; every outcome is an answer."""
     try:
         with open("/osimg/request.json", encoding="utf-8") as file:
             request = json.load(file)
         set_limits(request)
+        watch_temporary_files(request)
         main(request)
     except SystemExit:
         raise
     except (
         BaseException
     ) as error:  # sent as an answer: a traceback would be lost among rpm's warnings
-        import errno
         import traceback
 
         traceback.print_exc()
