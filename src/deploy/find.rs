@@ -300,7 +300,10 @@ fn from_manifest(
             sets.iter().map(|set| format!("{} ({})", set.registry, set.extension)).collect();
         list.join(", ")
     };
-    let fitting: Vec<References> = sets.iter().filter(|set| wanted(set)).cloned().collect();
+    let mut fitting: Vec<References> = sets.iter().filter(|set| wanted(set)).cloned().collect();
+    if fitting.iter().all(|set| matches!(set.kind, Kind::Http | Kind::Directory)) {
+        fitting = nearest(fitting, base);
+    }
     let Some(first) = fitting.first() else {
         return Err(Failure::new(
             ExitCode::Usage,
@@ -314,7 +317,10 @@ fn from_manifest(
             ExitCode::Usage,
             format!("{doing}: it was published in several places"),
         )
-        .hint(format!("choose one with --mode: {}", places(&fitting)))
+        .hint(format!(
+            "choose one with --mode, or by its address with --base-url: {}",
+            places(&fitting)
+        ))
         .into());
     }
     let sha256 = first.tarball.sha256.clone();
@@ -327,6 +333,18 @@ fn from_manifest(
     }
     let arch = first.arch.clone().or_else(|| manifest_text::arch(text));
     Ok(Found::Image { image: Image::from_references(first, base)?, sha256, arch })
+}
+
+/// Of several places on web servers, those below the base address; else those with an address. All
+/// if there are none.
+fn nearest(sets: Vec<References>, base: Option<&str>) -> Vec<References> {
+    let keep = |fits: &dyn Fn(&str) -> bool| -> Vec<References> {
+        let fits = |set: &&References| set.tarball.url.as_deref().is_some_and(fits);
+        sets.iter().filter(fits).cloned().collect()
+    };
+    let below = base.map_or_else(Vec::new, |base| keep(&|url| url.starts_with(base)));
+    let addressed = keep(&|_| true);
+    [below, addressed].into_iter().find(|found| !found.is_empty()).unwrap_or(sets)
 }
 
 /// The tarball that a manifest describes, in the manifest's directory.
@@ -428,6 +446,31 @@ mod tests {
         .expect("found");
         assert!(matches!(oci, Found::Image { image, .. }
                 if image.source.starts_with("oci://r/os-1.tgz@sha256:")));
+    }
+
+    #[test]
+    fn several_web_trees_are_told_apart_by_their_addresses() {
+        let at = |registry: &str, base: Option<&str>| {
+            let mut set = set(Kind::Http, registry, ".tgz");
+            set.tarball.url = base.map(|base| format!("{base}/os-1/os-1.tgz"));
+            set
+        };
+        let moved = at("tree:/old", None);
+        let one = at("tree:/a=http://a/os", Some("http://a/os"));
+        let other = at("tree:/b=http://b/os", Some("http://b/os"));
+        let source = |sets: &[References], base: Option<&str>| {
+            let choice = Choice { base_url: base, ..Choice::default() };
+            match from_manifest(&manifest_of(sets), "m.json", None, &choice) {
+                Ok(Found::Image { image, .. }) => image.source,
+                Ok(Found::InGlance { .. }) => "glance".into(),
+                Err(error) => crate::error::render(&error),
+            }
+        };
+        let one_source = source(std::slice::from_ref(&one), None);
+        assert_eq!(source(&[moved.clone(), one.clone()], None), one_source);
+        let several = [moved, one, other];
+        assert!(source(&several, None).contains("--base-url"));
+        assert!(source(&several, Some("http://b/os")).starts_with("http://b/os/"));
     }
 
     #[test]

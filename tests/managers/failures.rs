@@ -349,6 +349,8 @@ fn a_missing_package_manager_is_reported_with_the_way_to_install_it() {
         Machine::Dnf5
             .osimg(&stage, &["build"], &[])
             .arg(recipe)
+            .arg("--settings")
+            .arg(stage.repo().join("settings.toml"))
             .args(&["--package-manager", name])
             .run()
     };
