@@ -111,6 +111,8 @@ pub(crate) fn check_kind(kind: FileType) -> Result<()> {
         return Ok(());
     } else if kind.is_dir() {
         "a directory"
+    } else if kind.is_symlink() {
+        "a link"
     } else if kind.is_fifo() {
         "a FIFO"
     } else if kind.is_socket() {

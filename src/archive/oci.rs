@@ -51,13 +51,18 @@ pub fn architecture() -> &'static str {
     }
 }
 
-/// Completes the layout in `directory`, where the tgz is [`LAYER`], under the tag `latest`.
+/// Completes the layout in `directory`, where the tgz is [`LAYER`], under the tag `latest`. Messages
+/// name it `layout`.
 ///
 /// # Errors
 /// When a file cannot be written.
-pub fn complete(directory: &Path, layer: &Layer<'_>, architecture: &str) -> Result<()> {
+pub fn complete(
+    (layout, directory): (&Path, &Path),
+    layer: &Layer<'_>,
+    architecture: &str,
+) -> Result<()> {
     let blobs = directory.join("blobs/sha256");
-    let doing = || format!("writing the OCI layout {}", directory.display());
+    let doing = || format!("writing the OCI layout {}", layout.display());
     fs::create_dir_all(&blobs).or_fail(ExitCode::Space, doing())?;
     fs::rename(directory.join(LAYER), blobs.join(layer.sha256))
         .or_fail(ExitCode::Space, doing())?;
@@ -118,9 +123,7 @@ fn blob(blobs: &Path, media_type: &str, document: &Value) -> Result<Value> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file =
-        File::create_new(path).with_context(|| format!("creating {}", path.display()))?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .with_context(|| format!("writing {}", path.display()))
+    let mut file = File::create_new(path)?;
+    file.write_all(bytes)?;
+    Ok(file.sync_all()?)
 }

@@ -1,15 +1,13 @@
 //! `osimg inspect`: shows the contents and properties of an image.
 
-use anyhow::Context;
 use clap::Args;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::contents::Contents;
 use crate::error::{ExitCode, Failure, Result};
 use crate::inspect::{self, Finding, Image, Reading, TextOptions};
 use crate::process;
+use crate::registry::write_output;
 use crate::report::{Report, Unit};
 use crate::secrets;
 use crate::verify;
@@ -36,7 +34,7 @@ impl Inspect {
         let (image, contents) = read(&self.image, report)?;
         if let Some(file) = &self.html {
             let findings = contents.as_ref().map(findings);
-            write_whole(file, inspect::html(&image, findings.as_deref())?.as_bytes())?;
+            write_output(file, inspect::html(&image, findings.as_deref())?.as_bytes())?;
         }
         if json {
             super::print_json(report, &image)?;
@@ -94,32 +92,4 @@ fn findings(contents: &Contents) -> Vec<Finding> {
             count: finding.count,
         })
         .collect()
-}
-
-/// Writes a file atomically: readers see the old file or the complete new one.
-fn write_whole(file: &Path, content: &[u8]) -> Result<()> {
-    let writing = || format!("writing {}", file.display());
-    if file.symlink_metadata().is_ok_and(|found| !found.is_file()) {
-        return Err(Failure::new(
-            ExitCode::Usage,
-            format!("{}: it exists, and is not a file", writing()),
-        )
-        .hint("use the name of a new file")
-        .into());
-    }
-    let directory = file
-        .parent()
-        .filter(|directory| !directory.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut temporary =
-        tempfile::Builder::new().prefix(".osimg-").tempfile_in(directory).with_context(writing)?;
-    temporary.write_all(content).with_context(writing)?;
-    // Others may read the page, unlike other temporary files.
-    temporary
-        .as_file()
-        .set_permissions(std::fs::Permissions::from_mode(0o644))
-        .with_context(writing)?;
-    temporary.as_file().sync_all().with_context(writing)?;
-    temporary.persist(file).with_context(writing)?;
-    Ok(())
 }

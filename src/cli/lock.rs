@@ -3,7 +3,6 @@
 
 use clap::Args;
 use serde_json::json;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::overrides::{Decided, Overrides};
@@ -14,6 +13,7 @@ use crate::files;
 use crate::packages::Signers;
 use crate::recipe::lock::foreign::{self, Form};
 use crate::recipe::{self, Lock};
+use crate::registry::{check_output, write_output};
 use crate::report::Report;
 use crate::sandbox::Isolation;
 use crate::workdir::Place;
@@ -70,6 +70,7 @@ impl LockArgs {
         if let Some(target) = &self.export {
             return export(&decided, &path, target, self.form, report, json);
         }
+        check_output(&path)?;
         let lowered = decided.recipe.script.lower()?;
         for diagnostic in &lowered.diagnostics {
             super::shared::report_diagnostic(report, decided.recipe.script.origins(), diagnostic);
@@ -102,7 +103,7 @@ impl LockArgs {
         )?;
         let before =
             files::read_text(&path, files::TEXT).ok().and_then(|text| Lock::parse(&text, "").ok());
-        write(&path, &lock.print()?)?;
+        write_output(&path, lock.print()?.as_bytes())?;
         let change = Change::between(before.as_ref(), &lock);
         if json {
             let value = json!({ "lock": path, "packages": lock.packages().count(),
@@ -137,31 +138,14 @@ fn export(
     })?;
     let (lock, _) = Lock::load(path)?;
     lock.belongs_to(&decided.recipe.script, &decided.recipe.settings.packages, path)?;
-    write(target, &foreign::print(&lock, form, &decided.recipe.settings.packages)?)?;
+    let text = foreign::print(&lock, form, &decided.recipe.settings.packages)?;
+    write_output(target, text.as_bytes())?;
     if json {
         super::print_json(report, &json!({ "lock": path, "exported": target }))?;
     } else {
         super::print(report, &target.display().to_string())?;
     }
     Ok(ExitCode::Done)
-}
-
-/// Writes a file atomically.
-fn write(path: &Path, text: &str) -> Result<()> {
-    let doing = || format!("writing {}", path.display());
-    let directory = path
-        .parent()
-        .filter(|directory| !directory.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-        .tempfile_in(directory)
-        .or_fail(ExitCode::Space, doing())?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.as_file().sync_all())
-        .or_fail(ExitCode::Space, doing())?;
-    file.persist(path).or_fail(ExitCode::Space, doing())?;
-    Ok(())
 }
 
 /// The packages that a new lock adds and removes.

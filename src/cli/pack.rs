@@ -5,17 +5,16 @@ use clap::Args;
 use serde_json::json;
 use std::fs::File;
 use std::num::NonZeroUsize;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::archive::oci;
 use crate::archive::{self, Capabilities, Format, Level, Memory, Overrides};
 use crate::build::pack::{Packing, pack};
 use crate::build::{ChosenLabels, labels};
-use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::error::{ExitCode, Failure, Result};
 use crate::process;
 use crate::recipe::SelinuxChoice;
-use crate::registry::{Directory, Names};
+use crate::registry::{Directory, Names, OutputDirectory};
 use crate::report::{Report, Step, Unit, bytes};
 
 #[derive(Debug, Args)]
@@ -69,7 +68,7 @@ impl Pack {
             return Err(Failure::new(ExitCode::Usage, what).hint("write it elsewhere").into());
         }
         if oci::is_layout_name(&self.output) {
-            return self.layout(report, json);
+            return self.layout(&directory, report, json);
         }
         let staged = directory.stage(Names::from_output(&self.output)?)?;
         let labels = labels(&self.selinux, &self.tree, report)?;
@@ -106,21 +105,13 @@ impl Pack {
     }
 
     /// Writes an OCI layout, whose layer is a tgz.
-    fn layout(&self, report: &Report, json: bool) -> Result<ExitCode> {
+    fn layout(&self, directory: &Directory, report: &Report, json: bool) -> Result<ExitCode> {
         oci::check_new(&self.output)?;
         let doing = || format!("writing the OCI layout {}", self.output.display());
-        let parent = self
-            .output
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let temporary = tempfile::Builder::new()
-            .prefix(".osimg-")
-            .tempdir_in(parent)
-            .or_fail(ExitCode::Space, doing())?;
+        let output = OutputDirectory::create(directory)?;
         let labels = labels(&self.selinux, &self.tree, report)?;
         let step = report.step("packing");
-        let file = File::create_new(temporary.path().join(oci::LAYER)).with_context(doing)?;
+        let file = File::create_new(output.path().join(oci::LAYER)).with_context(doing)?;
         let summary = self.with_options(&labels, &step, |options| {
             let sink = file.try_clone().with_context(doing)?;
             let outputs = vec![archive::Output { format: Format::Tgz, sink: Box::new(sink) }];
@@ -134,12 +125,8 @@ impl Pack {
             tar_sha256: &summary.sha256,
             created: self.source_date_epoch.unwrap_or(0),
         };
-        oci::complete(temporary.path(), &layer, oci::architecture())?;
-        std::fs::set_permissions(temporary.path(), std::fs::Permissions::from_mode(0o755))
-            .with_context(doing)?;
-        std::fs::rename(temporary.path(), &self.output).or_fail(ExitCode::Space, doing())?;
-        // The directory was renamed; dropping the guard must not delete it.
-        let _ = temporary.keep();
+        oci::complete((&self.output, &output.path()), &layer, oci::architecture())?;
+        output.place(&self.output)?;
         summary.warnings.iter().for_each(|warning| report.warn(warning));
         step.finish(&format!(
             "{} members, {} as {}",

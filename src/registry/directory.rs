@@ -7,11 +7,13 @@
 mod entries;
 mod names;
 mod occupied;
+mod output;
 mod pending;
 mod publish;
 mod staged;
 
 pub(crate) use names::{Image, Names, Numbering};
+pub(crate) use output::{OutputDirectory, check_output, write_output};
 pub(super) use publish::{clash, file_of, holds, joined};
 pub(crate) use staged::{Staged, Standing};
 

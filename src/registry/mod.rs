@@ -20,6 +20,7 @@ use crate::set::{PublishedVersion, References, Set};
 
 pub use address::Address;
 pub(crate) use directory::{Directory, Image, Names, Numbering, Staged, Standing, record};
+pub(crate) use directory::{OutputDirectory, check_output, write_output};
 pub use entry::{Entry, State};
 pub use glance::Glance;
 pub use oci::Oci;

@@ -10,6 +10,7 @@ mod fidelity;
 mod form;
 mod images;
 mod many;
+mod outputs;
 mod pack;
 mod read_foreign;
 mod read_hostile;
