@@ -105,15 +105,17 @@ impl OutputDirectory {
     pub(crate) fn place(mut self, path: &Path) -> Result<()> {
         let public = Permissions::from_mode(0o755);
         self.open.set_permissions(public).or_fail(ExitCode::Space, writing(path))?;
-        self.parent
-            .rename(&self.hidden, name_of(path)?)
-            .or_fail(ExitCode::Space, writing(path))?;
+        self.parent.rename(&self.hidden, name_of(path)?).or_fail(ExitCode::Space, writing(path))?;
         self.placed = true;
         sync(&self.parent)
     }
 }
 
 impl Drop for OutputDirectory {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the directory is private, so no other user can mount in it"
+    )]
     fn drop(&mut self) {
         if self.placed {
             return;
