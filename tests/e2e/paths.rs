@@ -203,8 +203,11 @@ fn a_fifo_given_as_the_cache_is_refused_at_once() {
     let recipe = stage.recipe(RECIPE);
     let cache = stage.path().join("fifo").display().to_string();
     for verb in ["lock", "build"] {
-        let done =
-            stage.osimg(OSIMG, &[verb, &recipe.display().to_string(), "--cache", &cache]).run();
+        let recipe = recipe.display().to_string();
+        let done = stage
+            .osimg(OSIMG, &[verb, &recipe, "--cache", &cache, "--settings"])
+            .arg(stage.repo().join("settings.toml"))
+            .run();
         assert!(done.code.is_some_and(|code| code > 0), "{verb}: {}", done.stderr);
         done.reports(&["using the cache", "fifo"]);
     }
