@@ -35,7 +35,7 @@ pub(super) struct Images {
 
 impl Images {
     pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
-        if let Address::Directory(path) = &self.registry
+        if let Address::Directory(path) | Address::Tree(path, _) = &self.registry
             && !path.is_dir()
         {
             return Err(Failure::new(
@@ -57,15 +57,14 @@ impl Images {
             let step = report.step("removing images");
             let outcome = registry.remove_all(&chosen)?;
             step.finish(&format!("{} removed", outcome.removed.len()));
-            removal.removed.extend(outcome.removed);
-            removal.kept.extend(outcome.kept);
+            removal.join(outcome);
         }
         let mut entries = registry.list()?;
         entries.retain(|entry| self.name.as_ref().is_none_or(|name| name == &entry.name));
         if json {
             let value = json!({
                 "registry": registry.describe(), "images": entries, "removed": removal.removed,
-                "kept": removal.kept,
+                "kept": removal.kept, "problems": removal.problems,
             });
             super::print_json(report, &value)?;
         } else {

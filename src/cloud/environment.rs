@@ -94,7 +94,7 @@ impl Environment {
                 .flat_map(|directory| {
                     ["yaml", "yml", "json"].map(|suffix| directory.join(format!("{stem}.{suffix}")))
                 })
-                .find(|path| path.is_file()),
+                .find(|path| path.exists()),
         };
         let Some(path) = found else { return Ok(None) };
         let doing = format!("reading {}", path.display());

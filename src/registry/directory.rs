@@ -277,7 +277,7 @@ impl Registry for Directory {
     }
 
     fn remove(&self, entry: &Entry) -> Result<Removal> {
-        entries::remove(self, entry).map(Removal::from)
+        entries::remove(self, entry)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::Address;
+use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::Visibility;
 
 /// How the older versions of an image are handled.
@@ -58,4 +60,21 @@ pub struct PublishOptions {
     pub signature: Option<SignatureKey>,
     /// The authorities for an OCI registry's certificate, a PEM file; a cloud has its own setting.
     pub ca: Option<PathBuf>,
+}
+
+impl PublishOptions {
+    /// Refuses the options for older and hidden versions, which a directory or tree does not have.
+    pub(super) fn check_without_lists(&self, address: &Address) -> Result<()> {
+        let option = match (self.older, self.hidden) {
+            (Older::Keep, false) => return Ok(()),
+            (Older::Keep, true) => "--hidden",
+            (Older::Hide | Older::Remove(_), _) => "--older",
+        };
+        Err(Failure::new(
+            ExitCode::Usage,
+            format!("publishing to {address}: {option} has no effect there"),
+        )
+        .hint("leave it out; osimg images --prune removes older versions")
+        .into())
+    }
 }

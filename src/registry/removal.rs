@@ -24,11 +24,13 @@ pub struct Removal {
     pub removed: Vec<String>,
     /// The images that could not be removed.
     pub kept: Vec<Kept>,
+    /// Files that stay, and links that could not be updated, of images that were removed.
+    pub problems: Vec<Kept>,
 }
 
 impl From<Vec<String>> for Removal {
     fn from(removed: Vec<String>) -> Self {
-        Self { removed, kept: Vec::new() }
+        Self { removed, ..Self::default() }
     }
 }
 
@@ -44,8 +46,7 @@ impl Removal {
     ) -> crate::error::Result<()> {
         match outcome {
             Ok(outcome) => {
-                self.removed.extend(outcome.removed);
-                self.kept.extend(outcome.kept);
+                self.join(outcome);
             }
             Err(error) if is_stop(&error) => return Err(error),
             Err(error) => self.kept.push(Kept::new(&entry.id, &entry.name, &error)),
@@ -53,30 +54,62 @@ impl Removal {
         Ok(())
     }
 
+    /// Adds another outcome.
+    pub fn join(&mut self, other: Self) {
+        self.removed.extend(other.removed);
+        self.kept.extend(other.kept);
+        self.problems.extend(other.problems);
+    }
+
+    /// Adds a failure of what follows a removal, such as updating a link.
+    ///
+    /// # Errors
+    /// Only a signal ends the whole removal.
+    pub(super) fn add_problem(
+        &mut self,
+        path: &str,
+        name: &str,
+        outcome: crate::error::Result<()>,
+    ) -> crate::error::Result<()> {
+        match outcome {
+            Err(error) if is_stop(&error) => return Err(error),
+            Err(error) => self.problems.push(Kept::new(path, name, &error)),
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
     /// The failure when something had to stay.
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
-        failure(&self.kept)
+        outcome(&self.kept, &self.problems)
     }
 }
 
 /// The failure that these images had to stay.
 #[must_use]
 pub(crate) fn failure(kept: &[Kept]) -> Option<Failure> {
-    if kept.is_empty() {
+    outcome(kept, &[])
+}
+
+fn outcome(kept: &[Kept], problems: &[Kept]) -> Option<Failure> {
+    if kept.is_empty() && problems.is_empty() {
         return None;
     }
-    let shown: Vec<String> =
-        kept.iter().map(|kept| format!("{}: {}", kept.id, kept.reason)).collect();
-    let count = if kept.len() == 1 {
-        "1 image stays".to_owned()
-    } else {
-        format!("{} images stay", kept.len())
-    };
+    let shown = |kept: &Kept| format!("{}: {}", kept.id, kept.reason);
+    let mut parts: Vec<String> = kept.iter().map(shown).collect();
+    if let Some(first) = parts.first_mut() {
+        let count = match kept.len() {
+            1 => "1 image stays".to_owned(),
+            count => format!("{count} images stay"),
+        };
+        *first = format!("{count}: {first}");
+    }
+    parts.extend(problems.iter().map(shown));
     let mut failure =
-        Failure::new(ExitCode::Registry, format!("removing images: {count}: {}", shown.join("; ")));
+        Failure::new(ExitCode::Registry, format!("removing images: {}", parts.join("; ")));
     let mut hints: Vec<&String> = Vec::new();
-    for hint in kept.iter().flat_map(|kept| &kept.hints) {
+    for hint in kept.iter().chain(problems).flat_map(|kept| &kept.hints) {
         if !hints.contains(&hint) {
             hints.push(hint);
             failure = failure.hint(hint);

@@ -27,7 +27,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::archive::{self, Format, ImageFormat};
-use crate::error::{ExitCode, Failure, Result};
+use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::files;
 use crate::naming;
 use crate::process;
@@ -151,7 +151,9 @@ impl Set {
             "{}.json",
             real_name.strip_suffix(extension).unwrap_or(&real_name)
         ));
-        if manifest_path.is_file() {
+        let real_stem = real_name.strip_suffix(extension).unwrap_or(&real_name);
+        check_neighbours(&real, real_stem)?;
+        if manifest_path.exists() {
             set.adopt(&manifest_path, &real_name)?;
         }
         Ok(set)
@@ -274,6 +276,19 @@ fn missing(has: &str, option: &str) -> anyhow::Error {
         .into()
 }
 
+/// Refuses a manifest, document, checksum file or signature that is not a regular file: it would be
+/// left out.
+fn check_neighbours(tarball: &Path, stem: &str) -> Result<()> {
+    for suffix in naming::suffixes() {
+        let path = tarball.with_file_name(format!("{stem}{suffix}"));
+        if let Ok(found) = path.metadata() {
+            files::check_kind(found.file_type())
+                .or_fail(ExitCode::Recipe, format!("reading {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Compares the first bytes with what the suffix promises.
 fn check_magic(path: &Path, format: ImageFormat) -> Result<()> {
     let mut start = Vec::new();
@@ -394,5 +409,23 @@ mod tests {
         assert!(set.check().is_err());
         set.ramdisk = Some(set.tarball.piece.clone());
         set.check().expect("a tree may have its stage2 elsewhere");
+    }
+
+    #[test]
+    fn a_manifest_or_side_file_that_is_not_a_regular_file_is_refused() {
+        for suffix in [".json", ".tgz.sha256", ".tgz.sha512", ".spdx.json", ".tgz.asc"] {
+            for kind in ["FIFO", "directory", "device"] {
+                let (dir, path) = tarball("os-1.tgz", EMPTY_GZIP);
+                let bad = dir.path().join(format!("os-1{suffix}"));
+                match kind {
+                    "FIFO" => nix::unistd::mkfifo(&bad, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+                    "directory" => std::fs::create_dir(&bad).unwrap(),
+                    _ => std::os::unix::fs::symlink("/dev/zero", &bad).unwrap(),
+                }
+                let error = format!("{:#}", Set::from_tarball(&path, |_, _| {}).unwrap_err());
+                assert!(error.contains(bad.to_str().unwrap()), "{error}");
+                assert!(error.contains(kind), "{error}");
+            }
+        }
     }
 }

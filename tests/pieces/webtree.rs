@@ -358,3 +358,65 @@ fn two_architectures_of_a_version_have_their_own_files_in_a_directory() {
     open().prune(None, 0).unwrap();
     assert_eq!(names(out.path()), BTreeSet::new());
 }
+
+#[test]
+fn only_files_that_osimg_published_are_removed_or_replaced() {
+    for (name, keeps) in [("notes.txt", false), ("images/notes.txt", false), ("inner", true)] {
+        let (www, files) = (directory(), directory());
+        let tree = WebTree::open(www.path(), None).unwrap();
+        publish(&tree, &set(files.path(), "web-1", "one"));
+        let path = www.path().join("web-1").join(name);
+        if keeps {
+            std::fs::create_dir(&path).unwrap();
+            std::fs::write(path.join("web-9.tgz"), "precious").unwrap();
+        } else {
+            std::fs::write(&path, "precious").unwrap();
+        }
+        let before = names(www.path());
+        let replacing = WebTree::open(www.path(), None).unwrap().with_existing(Existing::Replace);
+        let other = set(files.path(), "web-1", "two");
+        let error = replacing.publish(&other, &Report::silent()).unwrap_err();
+        assert!(error.to_string().contains(&format!("web-1/{name}")), "{error:#}");
+        assert_eq!(names(www.path()), before);
+
+        let removal = tree.prune(None, 0).unwrap();
+        assert_eq!(removal.removed, ["web-1.tgz"]);
+        assert_eq!(removal.problems[0].id, format!("web-1/{name}"));
+        let left = if keeps { format!("web-1/{name}/web-9.tgz") } else { format!("web-1/{name}") };
+        assert_eq!(names(www.path()), BTreeSet::from([left]));
+    }
+}
+
+#[test]
+fn no_tree_is_published_inside_a_version_of_another() {
+    let (www, files) = (directory(), directory());
+    let tree = WebTree::open(www.path(), None).unwrap();
+    let set = set(files.path(), "web-1", "one");
+    publish(&tree, &set);
+    let before = names(www.path());
+    let home = www.path().join("web-1");
+    assert!(WebTree::open(&home.join("inner"), None).is_err());
+    assert!(!home.join("inner").exists());
+    for inside in [home.clone(), home.join("images")] {
+        let inner = WebTree::open(&inside, None).unwrap();
+        assert!(inner.publish(&set, &Report::silent()).is_err());
+    }
+    assert_eq!(names(www.path()), before);
+}
+
+#[test]
+fn a_removed_version_is_reported_as_removed_even_if_the_link_cannot_be_updated() {
+    let (www, files) = (directory(), directory());
+    let tree = WebTree::open(www.path(), None).unwrap();
+    for version in ["web-1", "web-2"] {
+        publish(&tree, &set(files.path(), version, version));
+    }
+    let link = www.path().join("web-latest");
+    std::fs::remove_file(&link).unwrap();
+    std::fs::create_dir(&link).unwrap();
+    let removal = tree.prune(None, 1).unwrap();
+    assert_eq!(removal.removed, ["web-1.tgz", "web-1"]);
+    assert!(removal.kept.is_empty());
+    assert_eq!(removal.problems[0].id, "web-latest");
+    assert!(removal.failure().is_some() && link.is_dir());
+}

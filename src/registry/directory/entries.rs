@@ -14,7 +14,7 @@ use crate::files;
 use crate::naming::{self, documents, signatures};
 use crate::registry::Registry;
 use crate::registry::entry::newest_first;
-use crate::registry::{Entry, State};
+use crate::registry::{Entry, Removal, State};
 use crate::set::Role;
 use crate::set::manifest::Tarball;
 use crate::set::manifest_text;
@@ -261,7 +261,7 @@ pub(super) fn list(directory: &Directory) -> Result<Vec<Entry>> {
     Ok(newest_first(entries))
 }
 
-pub(super) fn remove(directory: &Directory, entry: &Entry) -> Result<Vec<String>> {
+pub(super) fn remove(directory: &Directory, entry: &Entry) -> Result<Removal> {
     let open = directory.handle();
     let _names = directory.wait_for(&format!("{}-latest", entry.name))?;
     let versions = stored_versions(directory)?;
@@ -326,9 +326,11 @@ pub(super) fn remove(directory: &Directory, entry: &Entry) -> Result<Vec<String>
     if others.is_empty() {
         documents(stem).iter().try_for_each(|file| discard(file))?;
     }
-    relink(directory, &entry.name, &latest_of(&entry.name, stem, entry.arch.as_deref()))?;
+    let latest = latest_of(&entry.name, stem, entry.arch.as_deref());
+    let mut removal = Removal::from(removed);
+    removal.add_problem(&latest, &entry.name, relink(directory, &entry.name, &latest))?;
     sync(open)?;
-    Ok(removed)
+    Ok(removal)
 }
 
 /// Points the links to the newest version that shares them, and removes those of suffixes that it

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::owned::Owned;
 use super::stage::{self, adopt, below, put, reuse, sums};
 use super::{STAGE2_TOO, StoredVersion, WebTree};
 use crate::calendar;
@@ -9,7 +10,7 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::registry::directory::{link, sync, unlink};
 use crate::registry::entry::newest_first;
 use crate::registry::{Entry, Removal, State};
-use crate::set::{References, Role, latest, manifest_text};
+use crate::set::{Kept, References, Role, latest, manifest_text};
 
 /// As [`crate::registry::Registry::list`].
 pub(super) fn list(tree: &WebTree) -> Result<Vec<Entry>> {
@@ -56,7 +57,21 @@ pub(super) fn relink(tree: &WebTree, name: &str, link_name: &str) -> Result<()> 
             && latest(name, &stem(entry), entry.arch.as_deref()) == link_name
     };
     match list(tree)?.iter().find(|entry| shares(entry)) {
-        Some(newest) => link(open, link_name, &stem(newest))?,
+        Some(newest) => {
+            if open.stat(link_name)?.is_some() && !tree.directory.is_own_link(link_name, name) {
+                let path = tree.shown(link_name);
+                return Err(Failure::new(
+                    ExitCode::Registry,
+                    format!(
+                        "updating {}: it is not a link to a version of this image",
+                        path.display()
+                    ),
+                )
+                .hint("move it away, and publish the newest version again")
+                .into());
+            }
+            link(open, link_name, &stem(newest))?;
+        }
         None if tree.directory.is_own_link(link_name, name) => unlink(open, link_name)?,
         None => {}
     }
@@ -84,11 +99,24 @@ pub(super) fn remove(tree: &WebTree, entry: &Entry) -> Result<Removal> {
     let _lock = tree.directory.lock(&stem)?;
     let home = tree.through(&stem);
     let changed = tree.changed(&stem, &text);
+    let own = Owned::listed(&stem, sets.iter());
     sets.retain(|set| set.tarball.id != entry.id);
-    let removed = if sets.is_empty() {
-        stage::discard(tree, &stem)?;
-        vec![entry.id.clone(), stem.clone()]
+    let mut removal = Removal::default();
+    if sets.is_empty() {
+        let others = own.others(tree, &stem)?;
+        removal.removed.push(entry.id.clone());
+        if others.is_empty() {
+            stage::discard(tree, &stem)?;
+            removal.removed.push(stem.clone());
+        } else {
+            own.remove(tree, &stem)?;
+        }
+        for path in others {
+            let why = anyhow::anyhow!("it stays, because osimg did not put it there");
+            removal.problems.push(Kept::new(&path, &entry.name, &why));
+        }
     } else {
+        own.check(tree, &stem)?;
         let stage = stage::new(tree, &stem)?;
         adopt(&home, &stage.path(), &sets)?;
         stage::adopt_documents(&home, &stage.path(), &stem)?;
@@ -109,10 +137,12 @@ pub(super) fn remove(tree: &WebTree, entry: &Entry) -> Result<Removal> {
         put(&manifest, &left)?;
         stage::date(&manifest, changed)?;
         stage::appear(tree, stage, &stem)?;
-        vec![entry.id.clone()]
-    };
-    relink(tree, &entry.name, &latest(&entry.name, &stem, entry.arch.as_deref()))?;
-    Ok(removed.into())
+        removal.removed.push(entry.id.clone());
+    }
+    let latest = latest(&entry.name, &stem, entry.arch.as_deref());
+    let linked = relink(tree, &entry.name, &latest);
+    removal.add_problem(&latest, &entry.name, linked)?;
+    Ok(removal)
 }
 
 /// Every file of an image's directory, by its path below the tree.

@@ -20,6 +20,7 @@
 //! reader sees the old one or the new one.
 
 mod entries;
+mod owned;
 mod publish;
 mod stage;
 
@@ -48,6 +49,8 @@ const RAMDISK: &str = "images/pxeboot/initrd.img";
 const STAGE2: &str = "images/install.img";
 /// Where Anaconda's first stage looks when it is given a directory without a `.treeinfo`.
 const STAGE2_TOO: &str = "LiveOS/squashfs.img";
+/// The checksums of all files, by SHA-256 and SHA-512.
+const SUMS: [&str; 2] = ["SHA256SUMS", "SHA512SUMS"];
 
 /// A web server's directory.
 #[derive(Debug)]
@@ -115,6 +118,12 @@ impl WebTree {
                 })
             })
             .transpose()?;
+        if !path.exists()
+            && let Ok(above) = std::path::absolute(path)
+            && let Some(Ok(above)) = above.parent().map(Path::canonicalize)
+        {
+            owned::check_outside(&above.join(path.file_name().unwrap_or_default()))?;
+        }
         Ok(Self { directory: Directory::open(path)?, url, existing: Existing::Keep })
     }
 

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::path::Path;
 
 use super::entries;
+use super::owned::{self, Owned};
 use super::stage::{self, adopt, below, hard_link, put, reuse, sums};
 use super::{KERNEL, RAMDISK, STAGE2, STAGE2_TOO, StoredVersion, WebTree, place, place_among};
 use crate::calendar;
@@ -99,6 +100,7 @@ fn write(
 /// As [`crate::registry::Registry::publish`].
 pub(super) fn publish(tree: &WebTree, set: &Set, report: &Report) -> Result<References> {
     set.check()?;
+    owned::check_outside(tree.directory.path())?;
     let _names = tree.directory.wait_for(&format!("{}-latest", set.name))?;
     let versions = tree.stored_versions()?;
     let place = place_among(&versions, &set.name, &set.version, set.arch.as_deref());
@@ -142,12 +144,15 @@ pub(super) fn publish(tree: &WebTree, set: &Set, report: &Report) -> Result<Refe
         &tree.name(),
         here,
     )?;
+    let own = before.iter().flat_map(|stored| &stored.sets).chain([&references]);
+    let own = Owned::listed(&place.stem, own).with_reserved_names(&place.stem);
     let sent = Role::ALL
         .iter()
         .filter_map(|role| references.role(*role))
         .any(|reference| reference.made == Made::New)
         || lacks_document(tree, &place.stem, set)?;
     if sent || before.is_none_or(|stored| stored.text != text) {
+        own.check(tree, &place.stem)?;
         write(tree, &place, set, &references, &text, kept, report)?;
     } else {
         report.note(&format!(

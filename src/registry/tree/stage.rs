@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::WebTree;
+use super::{SUMS, WebTree};
 use crate::error::{ExitCode, Failure, Result};
 use crate::naming;
 use crate::openat::{directory_at, fd_path};
@@ -133,7 +133,7 @@ pub(super) fn sums(directory: &Path, sets: &[References]) -> Result<()> {
             lines.extend(digest.as_ref().map(|digest| format!("{digest}  {}\n", reference.id)));
         }
     }
-    for (lines, name) in lines.iter().zip(["SHA256SUMS", "SHA512SUMS"]) {
+    for (lines, name) in lines.iter().zip(SUMS) {
         put(&directory.join(name), &lines.iter().map(String::as_str).collect::<String>())?;
     }
     for tarball in sets.iter().map(|set| &set.tarball) {
