@@ -88,6 +88,8 @@ impl Doctor {
 
     fn examine(&self, cloud: &str, report: &Report, json: bool) -> Result<ExitCode> {
         let findings = examine(Some(cloud), &self.conductor_project, report);
+        // A login that a signal ended is not the cloud's fault.
+        crate::process::check_stop()?;
         let healthy = findings.iter().all(|f| f.works != Some(false));
         if json {
             super::print_json(
