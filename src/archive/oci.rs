@@ -51,8 +51,8 @@ pub fn architecture() -> &'static str {
     }
 }
 
-/// Completes the layout in `directory`, where the tgz is [`LAYER`], under the tag `latest`. Messages
-/// name it `layout`.
+/// Completes the layout in `directory`, where the tgz is [`LAYER`], under the tag `latest`.
+/// Messages name it `layout`.
 ///
 /// # Errors
 /// When a file cannot be written.
