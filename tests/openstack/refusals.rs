@@ -153,8 +153,8 @@ fn values_that_glance_would_refuse_are_refused_before_the_upload() {
     let Some(servers) = Servers::shared(IMAGES) else { return };
     let files = Files::new("words");
     for (more, part) in [
-        (vec!["--name", "bell\u{7}"], "character"),
-        (vec!["--name", "esc\u{1b}[31m"], "character"),
+        (vec!["--name", "bell\u{7}"], "naming the image"),
+        (vec!["--name", "esc\u{1b}[31m"], "naming the image"),
         (vec!["--property", "kernel_id=x"], "kernel_id"),
         (vec!["--property", "os_glance_x=y"], "os_glance_x"),
         (vec!["--tag", "smile😀"], "😀"),
