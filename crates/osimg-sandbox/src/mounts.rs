@@ -17,7 +17,7 @@ use crate::error::{Context, Result, invalid};
 use crate::openat::fd_path;
 use calls::{bind, mount, mount_on, rbind, rbind_on, restrict, restrict_all, tmpfs};
 
-mod calls;
+pub(crate) mod calls;
 
 /// Modes and bounds of the tmpfs mounts: together they stay below the machine's memory.
 const RUN_OPTIONS: &str = "mode=0755,size=10%";

@@ -4,6 +4,7 @@ use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use super::plan::{Network, Terminal};
 use super::status::Status;
 use super::tracing;
 use crate::error::{Context, Result, invalid};
+use crate::mounts::calls::mount;
 
 /// Runs the first stage; returns the exit code of pid 1.
 ///
@@ -40,14 +42,8 @@ pub(crate) fn main(
         nix::sched::unshare(flags).context("leaving the host's namespaces")?;
         // Without this, mounts made here would appear on hosts whose / is shared, as systemd makes
         // it.
-        nix::mount::mount(
-            None::<&str>,
-            "/",
-            None::<&str>,
-            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-            None::<&str>,
-        )
-        .context("making mounts private")?;
+        mount(None, Path::new("/"), None, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None)
+            .context("making mounts private")?;
     }
     let tracees = tracing::Tracees::open()?;
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]

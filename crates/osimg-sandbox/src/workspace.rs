@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Result};
+use crate::mounts::calls::mount;
 use crate::openat::{directory_at, fd_path};
 
 /// What holds the install root.
@@ -36,14 +37,8 @@ pub fn enter_private_mounts() -> Result<()> {
         nix::sched::unshare(CloneFlags::CLONE_NEWNS)
             .context("leaving the host's mount namespace")?;
         // Slave, not private: what the host unmounts in the meantime must not be kept busy by us.
-        nix::mount::mount(
-            None::<&str>,
-            "/",
-            None::<&str>,
-            MsFlags::MS_REC | MsFlags::MS_SLAVE,
-            None::<&str>,
-        )
-        .context("separating mounts from the host's")?;
+        mount(None, Path::new("/"), None, MsFlags::MS_REC | MsFlags::MS_SLAVE, None)
+            .context("separating mounts from the host's")?;
     }
     PRIVATE.set(true);
     Ok(())

@@ -9,6 +9,7 @@ use std::process::Stdio;
 
 use super::{Attempt, Step};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::mounts::calls;
 use crate::release::is_at_least;
 use crate::status::{PROBE_MOUNTS, STAGE};
 use crate::user_namespace::become_root;
@@ -36,14 +37,8 @@ pub(crate) fn probe_main() -> Result<i32> {
         | CloneFlags::CLONE_NEWNET;
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox's probe")]
     let namespaces = nix::sched::unshare(flags).map_err(refused).and_then(|()| {
-        nix::mount::mount(
-            None::<&str>,
-            "/",
-            None::<&str>,
-            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-            None::<&str>,
-        )
-        .context("making mounts private")
+        calls::mount(None, Path::new("/"), None, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None)
+            .context("making mounts private")
     });
     report(&Step::Namespaces(Attempt::new(&namespaces)))?;
     if namespaces.is_err() {
@@ -98,8 +93,7 @@ pub(crate) fn probe_mounts_main() -> Result<i32> {
 }
 
 fn mount(kind: &str, target: &Path, flags: MsFlags) -> Result<()> {
-    #[expect(clippy::disallowed_methods, reason = "this is the sandbox's probe")]
-    nix::mount::mount(Some(kind), target, Some(kind), flags, None::<&str>)
+    calls::mount(Some(kind), target, Some(kind), flags, None)
         .with_context(|| format!("mounting {kind}"))
 }
 

@@ -9,7 +9,7 @@ use crate::error::{Context, Result};
 use crate::openat::fd_path;
 use crate::remove::mounts_below;
 
-pub(super) fn mount(
+pub(crate) fn mount(
     source: Option<&str>,
     target: &Path,
     kind: Option<&str>,

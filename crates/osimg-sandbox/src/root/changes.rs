@@ -7,7 +7,7 @@ use nix::unistd::{UnlinkatFlags, fchown, symlinkat, unlinkat};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{InstallRoot, relative};
 use crate::directories::open_directory;
@@ -58,6 +58,18 @@ impl InstallRoot {
         Ok(at)
     }
 
+    /// What a new name at `path` needs: its directory, the name, and a name for the time until it
+    /// replaces that one.
+    fn replacing(&self, path: &Path) -> Result<(OwnedFd, PathBuf, String)> {
+        let Some((directory, name)) = self.parent(path)? else {
+            return Err(Error::new(
+                ErrorKind::Root,
+                format!("the image has no directory for {}", path.display()),
+            ));
+        };
+        Ok((directory, name, format!(".osimg-{}", std::process::id())))
+    }
+
     /// Puts a new regular file at `path` instead of whatever name is there; a link there is
     /// replaced, not followed.
     ///
@@ -65,13 +77,7 @@ impl InstallRoot {
     /// When the directory is missing or is not a plain directory, or on input/output errors.
     pub fn write(&self, path: &Path, content: &[u8], mode: u32) -> Result<()> {
         let shown = || format!("writing {} in the image", path.display());
-        let Some((directory, name)) = self.parent(path)? else {
-            return Err(Error::new(
-                ErrorKind::Root,
-                format!("the image has no directory for {}", path.display()),
-            ));
-        };
-        let temporary = format!(".osimg-{}", std::process::id());
+        let (directory, name, temporary) = self.replacing(path)?;
         let how = OpenHow::new()
             .flags(OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC)
             .mode(Mode::from_bits_truncate(mode))
@@ -179,13 +185,7 @@ impl InstallRoot {
     /// As [`InstallRoot::write`].
     pub fn link(&self, path: &Path, points_to: &Path) -> Result<()> {
         let shown = || format!("linking {} in the image", path.display());
-        let Some((directory, name)) = self.parent(path)? else {
-            return Err(Error::new(
-                ErrorKind::Root,
-                format!("the image has no directory for {}", path.display()),
-            ));
-        };
-        let temporary = format!(".osimg-{}", std::process::id());
+        let (directory, name, temporary) = self.replacing(path)?;
         symlinkat(points_to, &directory, temporary.as_str()).with_context(shown)?;
         renameat(&directory, temporary.as_str(), &directory, name.as_os_str()).with_context(shown)
     }
