@@ -3,7 +3,7 @@
 
 use anyhow::Context;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io::ErrorKind;
@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::Path;
 
 use crate::error::{ExitCode, Failure, Result};
-use crate::openat::{DESCRIPTORS, fd_path, openat2};
+use crate::openat::{DESCRIPTORS, directory_at, fd_path, openat2};
 
 /// The directory with the running builds' views of the package cache.
 pub(crate) const VIEWS: &str = "views";
@@ -92,6 +92,15 @@ pub(crate) fn open_directory(path: &Path) -> Result<File> {
         }
         opened => opened.with_context(|| format!("opening the cache {}", path.display())),
     }
+}
+
+/// Opens a directory that only this user can access; links are not followed. `None` if another user
+/// put something else in its place.
+pub(crate) fn own_directory(path: &Path) -> std::io::Result<Option<File>> {
+    let open = File::from(directory_at(AT_FDCWD, path)?);
+    let found = open.metadata()?;
+    let own = found.uid() == nix::unistd::geteuid().as_raw() && found.mode() & 0o077 == 0;
+    Ok(own.then_some(open))
 }
 
 /// The real path for a path through a descriptor, for messages.

@@ -66,17 +66,8 @@ impl Writer {
     ///
     /// # Errors
     /// When the image could not be written.
-    pub(super) fn finish(mut self) -> Result<()> {
-        let status = process::wait(&mut self.child, "tar2sqfs").context("writing the image")?;
-        if status.success() {
-            return Ok(());
-        }
-        let said = said(&mut self.messages)?;
-        Err(Failure::new(
-            ExitCode::Space,
-            format!("writing the image: tar2sqfs ended with {status}{said}"),
-        )
-        .into())
+    pub(super) fn finish(self) -> Result<()> {
+        finish(self.child, self.messages, "tar2sqfs", (ExitCode::Space, "writing the image"))
     }
 
     /// Ends the program; the image is of no use then.
@@ -156,17 +147,8 @@ impl Image {
     ///
     /// # Errors
     /// When the image is damaged.
-    pub fn finish(mut self) -> Result<()> {
-        let status = process::wait(&mut self.child, "sqfs2tar").context("reading the image")?;
-        if status.success() {
-            return Ok(());
-        }
-        let said = said(&mut self.messages)?;
-        Err(Failure::new(
-            ExitCode::Unexpected,
-            format!("reading the image: sqfs2tar ended with {status}{said}"),
-        )
-        .into())
+    pub fn finish(self) -> Result<()> {
+        finish(self.child, self.messages, "sqfs2tar", (ExitCode::Unexpected, "reading the image"))
     }
 }
 
@@ -208,6 +190,21 @@ fn read(mut file: &File, mut each: impl FnMut(&[u8])) -> Result<u64> {
         each(part);
         Ok(())
     })
+}
+
+/// Waits for a program; its failure has the last lines that it printed.
+fn finish(
+    mut child: Child,
+    mut messages: File,
+    name: &str,
+    (code, doing): (ExitCode, &str),
+) -> Result<()> {
+    let status = process::wait(&mut child, name).with_context(|| doing.to_owned())?;
+    if status.success() {
+        return Ok(());
+    }
+    let said = said(&mut messages)?;
+    Err(Failure::new(code, format!("{doing}: {name} ended with {status}{said}")).into())
 }
 
 fn stop(mut child: Child, name: &str) -> Result<()> {

@@ -284,6 +284,11 @@ impl Identity {
     }
 }
 
+/// Whether a path in the root is one of `wanted`, or above one.
+pub(super) fn is_wanted(path: &Path, wanted: &[String]) -> bool {
+    wanted.iter().any(|file| Path::new(file.trim_start_matches('/')).starts_with(path))
+}
+
 /// Removes the files that a node recreates by itself, except those of `wanted`. Returns the
 /// removed paths.
 ///
@@ -303,8 +308,7 @@ pub(super) fn remove(root: &InstallRoot, wanted: &[String]) -> Result<Vec<PathBu
         let directory = Path::new(row.place().0);
         for name in root.names(directory)? {
             let path = directory.join(&name);
-            if wanted.iter().any(|file| Path::new(file.trim_start_matches('/')).starts_with(&path))
-            {
+            if is_wanted(&path, wanted) {
                 continue;
             }
             if name.to_str().is_some_and(|name| row.has_name(name)) && root.remove(&path)? {

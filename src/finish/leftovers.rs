@@ -89,9 +89,7 @@ fn empty(
 ) -> Result<()> {
     for name in root.names(directory)? {
         let path = directory.join(name);
-        let is_wanted =
-            |wanted: &String| Path::new(wanted.trim_start_matches('/')).starts_with(&path);
-        if !wanted.iter().any(is_wanted) {
+        if !identities::is_wanted(&path, wanted) {
             if root.remove(&path)? {
                 removed.push(format!("/{}", path.display()));
             }

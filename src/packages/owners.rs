@@ -6,8 +6,7 @@ use std::path::Path;
 
 use super::{Job, rpm_sandbox};
 use crate::error::Result;
-use crate::process::CommandLine;
-use crate::sandbox::{BUILD_ROOT, InstallRoot, Network, Outcome, OwnedFile};
+use crate::sandbox::{InstallRoot, Outcome, OwnedFile};
 
 /// The known owners in a tree in which all files belong to one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,20 +96,8 @@ pub(super) fn packaged_temporary(job: &Job<'_>, root: &InstallRoot) -> Result<Ve
 
 /// The files that rpm installed with other owners, in the order of installation.
 fn packaged(job: &Job<'_>) -> Result<Vec<PackagedFile>> {
-    let rpm = super::required_program(job.tools, "rpm", "read the image's rpmdb", "rpm")?;
-    let command = CommandLine::new([
-        &rpm.to_string_lossy(),
-        "--root",
-        BUILD_ROOT,
-        "--dbpath",
-        job.dbpath,
-        "-qa",
-        "--qf",
-        QUERY,
-    ]);
-    let plan =
-        rpm_sandbox::plan(job, Network::None, Vec::new(), command.env("RPM_FORCE_DEBIAN", "1"));
-    Ok(parse(&rpm_sandbox::query(&plan, "reading the owners of the image's files")?))
+    let lines = rpm_sandbox::query_all(job, QUERY, "reading the owners of the image's files")?;
+    Ok(parse(&lines))
 }
 
 fn parse(lines: &[String]) -> Vec<PackagedFile> {

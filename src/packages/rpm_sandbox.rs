@@ -196,6 +196,11 @@ pub(super) fn query(plan: &Plan, doing: &str) -> Result<Vec<String>> {
 
 /// The contents of the image's rpmdb: packages, and key ids.
 pub(super) fn installed(job: &Job<'_>) -> Result<(Vec<InstalledPackage>, Vec<String>)> {
+    rpmdb::parse(&query_all(job, rpmdb::QUERY, "reading the image's rpmdb")?)
+}
+
+/// The lines that rpm prints in this format for all packages of the image.
+pub(super) fn query_all(job: &Job<'_>, format: &str, doing: &str) -> Result<Vec<String>> {
     let rpm = super::required_program(job.tools, "rpm", "read the image's rpmdb", "rpm")?;
     let command = CommandLine::new([
         &rpm.to_string_lossy(),
@@ -205,11 +210,11 @@ pub(super) fn installed(job: &Job<'_>) -> Result<(Vec<InstalledPackage>, Vec<Str
         job.dbpath,
         "-qa",
         "--qf",
-        rpmdb::QUERY,
+        format,
     ]);
     // Debian's rpm refuses to work on Debian, which the image is not.
     let plan = plan(job, Network::None, Vec::new(), command.env("RPM_FORCE_DEBIAN", "1"));
-    rpmdb::parse(&query(&plan, "reading the image's rpmdb")?)
+    query(&plan, doing)
 }
 
 /// The database of an rpm, from its macros.

@@ -16,9 +16,6 @@ const LIKE_RHEL: [&str; 6] = ["rhel", "centos", "almalinux", "rocky", "ol", "eur
 const USUAL: &str = "RHEL9";
 /// Releases of Fedora in the table.
 const FEDORA: std::ops::RangeInclusive<u32> = 41..=44;
-/// Sections whose header is in the table.
-const SECTIONS: [&str; 6] =
-    ["%pre", "%pre-install", "%post", "%onerror", "%traceback", "%packages"];
 
 #[derive(Deserialize)]
 struct Table {
@@ -114,10 +111,11 @@ pub(super) fn problem(line: &str, releases: &Releases) -> Option<String> {
         return Some("a quote is not closed".to_owned());
     };
     let (name, words) = words.split_first()?;
-    if name.starts_with('%') && !SECTIONS.contains(&name.as_str()) {
+    let known = TABLE.as_ref()?.commands.get(name).map(Vec::as_slice).unwrap_or_default();
+    // Headers of sections with a syntax of their own.
+    if name.starts_with('%') && known.is_empty() {
         return None;
     }
-    let known = TABLE.as_ref()?.commands.get(name).map(Vec::as_slice).unwrap_or_default();
     let variants = known.iter().filter(|variant| match releases {
         Releases::Any => true,
         Releases::One(release) => variant.releases.contains(release),

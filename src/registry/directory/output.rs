@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use std::fs::{File, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::pending::Pending;
@@ -10,6 +10,7 @@ use super::{Directory, sync};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::files;
 use crate::openat::{OpenDirectory, fd_path};
+use crate::private;
 use crate::process;
 
 /// Fails if a file cannot be written at `path` because something else is there.
@@ -80,17 +81,17 @@ impl OutputDirectory {
             .or_fail(ExitCode::Space, doing())?
             .keep();
         let hidden = made.file_name().and_then(|name| name.to_str()).with_context(doing)?;
-        let open = parent.open_directory(hidden).with_context(doing)?;
-        let found = open.metadata().with_context(doing)?;
-        let own = found.uid() == nix::unistd::geteuid().as_raw() && found.mode() & 0o077 == 0;
-        let empty = fd_path(&open).read_dir().with_context(doing)?.next().is_none();
-        if !own || !empty {
-            let what = format!("{}: another user replaced it", doing());
-            return Err(Failure::new(ExitCode::Host, what)
-                .hint("write to a directory that belongs to you")
-                .into());
+        match private::own_directory(&made).with_context(doing)? {
+            Some(open) if fd_path(&open).read_dir().with_context(doing)?.next().is_none() => {
+                Ok(Self { hidden: hidden.to_owned(), parent, open, placed: false })
+            }
+            _ => {
+                let what = format!("{}: another user replaced it", doing());
+                Err(Failure::new(ExitCode::Host, what)
+                    .hint("write to a directory that belongs to you")
+                    .into())
+            }
         }
-        Ok(Self { hidden: hidden.to_owned(), parent, open, placed: false })
     }
 
     /// The path through its descriptor.

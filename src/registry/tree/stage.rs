@@ -11,7 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::{SUMS, WebTree};
 use crate::error::{ExitCode, Failure, Result};
 use crate::naming;
-use crate::openat::{directory_at, fd_path};
+use crate::openat::fd_path;
 use crate::private;
 use crate::process;
 use crate::registry::directory::sync;
@@ -33,7 +33,10 @@ pub(super) fn new(tree: &WebTree, stem: &str) -> Result<Stage> {
         .permissions(Permissions::from_mode(0o700))
         .tempdir_in(tree.through(""))
         .with_context(doing)?;
-    let open = own_directory(directory.path()).with_context(doing)?;
+    let open = private::own_directory(directory.path())
+        .with_context(doing)?
+        .context("another user replaced it")
+        .with_context(doing)?;
     Ok(Stage { directory, open })
 }
 
@@ -49,15 +52,6 @@ impl Stage {
     pub(super) fn path(&self) -> PathBuf {
         fd_path(&self.open).join(".")
     }
-}
-
-/// Opens a directory of this user's; links are not followed.
-fn own_directory(path: &Path) -> Result<File> {
-    let open = File::from(directory_at(AT_FDCWD, path)?);
-    let found = open.metadata()?;
-    let own = found.uid() == nix::unistd::geteuid().as_raw() && found.mode() & 0o077 == 0;
-    anyhow::ensure!(own, "another user replaced it");
-    Ok(open)
 }
 
 /// Removes a directory of ours: it is renamed first, so that no reader sees a part of it.
