@@ -333,3 +333,66 @@ fn labels_are_read_from_either_record() {
         assert!(!entries[0].xattrs.contains_key(b"security.selinux".as_slice()), "{record}");
     }
 }
+
+/// The magic bytes of other formats are valid file names.
+#[test]
+fn an_archive_may_begin_with_a_name_that_looks_like_another_format() {
+    if !can_run(&["tar"]) {
+        return;
+    }
+    let directory = directory();
+    let names = [
+        b"\x1F\x8B\x08".as_slice(),
+        b"BZh91AY",
+        b"\xFD7zXZ",
+        b"(\xB5/\xFD",
+        b"hsqs",
+        b"PK\x03\x04",
+        b"\x7FELF",
+        b"QFI\xFB",
+    ];
+    for (number, name) in names.into_iter().enumerate() {
+        let root = directory.path().join(number.to_string());
+        let file = root.join(std::ffi::OsStr::from_bytes(name));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, "content\n").unwrap();
+        for format in ["v7", "oldgnu", "gnu", "ustar", "posix"] {
+            let tarball = directory.path().join(format!("{number}.{format}.tar"));
+            let mut tar = std::process::Command::new("tar");
+            tar.arg(format!("--format={format}")).arg("-cf").arg(&tarball).arg("-C").arg(&root);
+            crate::support::run(tar.arg(std::ffi::OsStr::from_bytes(name)));
+            let reader = Reader::new(fs::File::open(&tarball).unwrap()).unwrap();
+            assert_eq!(reader.format(), Format::Tar, "{name:?} {format}");
+            let (_, entries) = facts_of_archive(reader).unwrap();
+            assert_eq!(entries[0].path, name, "{format}");
+        }
+    }
+}
+
+/// A header holds the first 100 bytes of a long name, wherever they end.
+#[test]
+fn long_names_of_sparse_files_may_be_cut_anywhere() {
+    if !can_run(&["tar", "bsdtar"]) {
+        return;
+    }
+    let directory = directory();
+    let tree = directory.path().join("sparse");
+    for length in 78..=99 {
+        let parent = tree.join("d".repeat(length));
+        fs::create_dir_all(&parent).unwrap();
+        let file = fs::File::create(parent.join("n".repeat(120))).unwrap();
+        file.set_len(32 << 20).unwrap();
+        std::os::unix::fs::FileExt::write_at(&file, b"data", 16 << 20).unwrap();
+    }
+    shell(directory.path(), "find sparse -exec touch -h -d @1700000000 {} +");
+    let facts = facts_of_tree(&tree);
+    Packing::default().pack(&tree, directory.path(), "own", &[Format::Tar]);
+    let entries = agrees(&facts, &directory.path().join("own.tar"), Holds::Nanoseconds);
+    assert_eq!(entries.iter().filter(|entry| entry.sparse.is_some()).count(), 22);
+    for reader in ["tar", "bsdtar"] {
+        let unpacked = format!("mkdir {reader}; {reader} -xf own.tar -C {reader}");
+        shell(directory.path(), &format!("{unpacked}; diff -r sparse {reader}"));
+    }
+    shell(directory.path(), "tar --format=posix -S -cf gnu.tar -C sparse .");
+    agrees(&facts, &directory.path().join("gnu.tar"), Holds::WholeSeconds);
+}

@@ -18,12 +18,13 @@ fn kind() -> impl Strategy<Value = Kind> {
     ])
 }
 
-/// A name of any bytes but NUL, a single component or several.
+/// A name of any bytes but NUL, a single component or several, as file systems have them.
 fn name() -> impl Strategy<Value = Vec<u8>> {
     vec(vec(1_u8..=255, 1..90), 1..6).prop_map(|parts| {
         let parts: Vec<Vec<u8>> = parts
             .into_iter()
             .map(|part| part.into_iter().map(|b| if b == b'/' { b'_' } else { b }).collect())
+            .map(|part: Vec<u8>| if part == b"." || part == b".." { b"_".to_vec() } else { part })
             .collect();
         [b"./".as_slice(), &parts.join(b"/".as_slice())].concat()
     })

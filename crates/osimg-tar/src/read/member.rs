@@ -70,7 +70,7 @@ pub(super) fn assemble(
     }
     let records = Both { global, own: &own };
     let fields = Fields::read(block, records, name, link).map_err(|why| source.damaged_at(why))?;
-    let Fields { mut path, kind, stored, .. } = fields;
+    let Fields { path, kind, stored, .. } = fields;
     let mut irregular = Vec::new();
     let stored = match kind {
         Kind::File => stored,
@@ -93,11 +93,6 @@ pub(super) fn assemble(
         (_, Kind::File) => map::pax(source, records, stored)?,
         _ => None,
     };
-    if map.is_some()
-        && let Some(name) = records.value("GNU.sparse.name")
-    {
-        path = name.to_vec();
-    }
     let padding = stored.next_multiple_of(BLOCK as u64) - stored;
     let (size, left, sparse) = match map {
         None => (stored, stored, None),
@@ -173,7 +168,12 @@ impl Fields {
         name: Option<Vec<u8>>,
         link: Option<Vec<u8>>,
     ) -> Result<Self, String> {
-        let path = one(records.value("path"), name, "name")?.unwrap_or_else(|| block.name());
+        let path = one(records.value("path"), name, "name")?;
+        // The other names of a sparse file stand for its parts, and may be cut anywhere.
+        let path = sparse_name(block, records)
+            .map(<[u8]>::to_vec)
+            .or(path)
+            .unwrap_or_else(|| block.name());
         let link =
             one(records.value("linkpath"), link, "link")?.unwrap_or_else(|| block.link().to_vec());
         let kind = kind(block, &path)?;
@@ -208,6 +208,16 @@ impl Fields {
             path,
         })
     }
+}
+
+/// The name of a sparse file in GNU tar's PAX formats.
+fn sparse_name<'a>(block: &Block, records: Both<'a>) -> Option<&'a [u8]> {
+    let file = matches!(block.flag(), 0 | b'0' | b'7' | OLD_SPARSE);
+    let sparse = block.flag() == OLD_SPARSE
+        || ["GNU.sparse.major", "GNU.sparse.minor", "GNU.sparse.size"]
+            .iter()
+            .any(|key| records.value(key).is_some());
+    records.value("GNU.sparse.name").filter(|_| file && sparse)
 }
 
 /// A name that stands in a record or in a member of GNU tar's own, but not in both.

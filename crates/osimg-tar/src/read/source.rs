@@ -1,6 +1,6 @@
 //! The bytes of an archive without its compression, counted; errors name their place.
 
-use super::header::BLOCK;
+use super::header::{BLOCK, Block};
 use super::joined::Joined;
 use super::looks::looks_like;
 use crate::error::{Context, Damaged, Error, Reason, Result};
@@ -26,6 +26,11 @@ pub(super) struct Source<'a> {
     window: Vec<u8>,
 }
 
+/// Whether an archive begins with `start`, not compressed: the sum of a block of zeros is not zero.
+fn is_header(start: &[u8]) -> bool {
+    start.try_into().is_ok_and(|block| Block::new(block).is_ok())
+}
+
 impl<'a> Source<'a> {
     pub(super) fn new(mut file: impl Read + 'a) -> Result<Self> {
         let mut magic = Vec::new();
@@ -35,6 +40,9 @@ impl<'a> Source<'a> {
             .context("reading the tarball's first bytes")?;
         let format = match magic.as_slice() {
             [] => return Err(Damaged { offset: 0, why: "it is empty".into() }.into()),
+            // A member's name can begin with the magic bytes of another format. A right checksum
+            // decides, as in GNU tar.
+            start if is_header(start) => Format::Tar,
             [0x1F, 0x8B, ..] => Format::Tgz,
             [b'B', b'Z', b'h', ..] => Format::Tbz,
             other if other.starts_with(XZ_MAGIC) => Format::Txz,
