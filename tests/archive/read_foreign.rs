@@ -1,5 +1,6 @@
 //! The reader compared with the file system. GNU tar, bsdtar, Python and osimg pack a tree; the
 //! reader must find the tree in each archive.
+#![expect(clippy::disallowed_methods, reason = "tests run the independent tools that judge")]
 
 use crate::support::{Packing, can_run, directory, hard_tree, noise, python, shell};
 use osimg::archive::Format;
