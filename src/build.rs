@@ -2,6 +2,7 @@
 //! replaces.
 
 mod artifact;
+mod check;
 mod customise;
 mod fill;
 mod finish;
@@ -24,7 +25,7 @@ use anyhow::Context;
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::archive::Overrides;
+use crate::archive::{ImageFormat, Overrides, squashfs};
 use crate::error::{ExitCode, Failure, Result};
 use crate::packages;
 use crate::recipe::{Bootstrap, Recipe, Transaction};
@@ -34,6 +35,7 @@ use crate::sandbox::InstallRoot;
 use crate::set::manifest_text::{tarballs as recorded_tarballs, with_tarballs};
 use crate::workdir::Workdir;
 pub(crate) use artifact::Artifact;
+pub(crate) use check::Request;
 pub(crate) use finish::image_plan;
 pub(crate) use fitness::{Fitness, unfit};
 pub(crate) use labels::{ChosenLabels, labels};
@@ -59,10 +61,10 @@ pub(crate) fn build(
     if let Some(arch) = &recipe.settings.packages.arch {
         crate::sandbox::check_runnable(arch)?;
     }
-    crate::customise::check(&recipe.settings)?;
-    packages::check_inputs(recipe, transactions)?;
-    labels::check(&options.selinux)?;
-    options.check_formats()?;
+    options.request(recipe, transactions).check()?;
+    if options.written_formats()?.contains(&ImageFormat::Img) {
+        squashfs::check_program()?;
+    }
     packages::check_repositories(&recipe.settings.packages, transactions)?;
     let tools = tools(&recipe.settings.packages)?;
     // A wrong password is reported now, not after the build.

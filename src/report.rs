@@ -88,6 +88,12 @@ impl Report {
         Self::default()
     }
 
+    /// Whether commands and details are shown.
+    #[must_use]
+    pub fn is_verbose(&self) -> bool {
+        self.verbosity >= Verbosity::Verbose
+    }
+
     /// Begins a step; `name` is a gerund with its object, such as `installing packages`.
     pub fn step<'a>(&'a self, name: &str) -> Step<'a> {
         let bar = if self.terminal && self.verbosity >= Verbosity::Normal {
@@ -139,14 +145,14 @@ impl Report {
 
     /// With `-v`, shows a child command ready to paste.
     pub fn command(&self, line: &str) {
-        if self.verbosity >= Verbosity::Verbose {
+        if self.is_verbose() {
             self.line("", &format!("+ {}", text::line(&secrets::concealed(line))));
         }
     }
 
     /// With `-v`, passes on a line that a child printed.
     pub fn output(&self, line: &str) {
-        if self.verbosity >= Verbosity::Verbose {
+        if self.is_verbose() {
             self.line("", &format!("  {}", secrets::concealed(line)));
         }
     }

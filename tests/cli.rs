@@ -115,12 +115,18 @@ fn plan_shows_every_kind_of_statement_and_the_commands_of_each_transaction() {
         "autoremove c",
         "mark install d",
     ];
-    let (_dir, path) = recipe(&format!(
+    let (dir, path) = recipe(&format!(
         "install base\nts run\n{}\nts run\nmark install d\nts run\n",
         statements[..16].join("\n")
     ));
-    let key = format!("/nonexistent.asc={}", "A".repeat(40));
-    let arguments = ["plan", &path, "--repo", "r=https://example.invalid/r", "--key", &key];
+    let settings = dir.path().join("settings.toml");
+    let key = "[[packages.key]]\nurl = \"https://example.invalid/key\"\nfingerprint = ";
+    std::fs::write(&settings, format!("{key}\"{}\"\n", "A".repeat(40))).expect("settings");
+    let settings = settings.display().to_string();
+    let repository = "r=https://example.invalid/r";
+    let arguments = ["plan", "-v", &path, "--repo", repository, "--settings", &settings];
+    let brief = osimg(&["plan", &path, "--repo", repository, "--settings", &settings]);
+    assert!(!text(&brief.stdout).contains("\nsandbox\n"), "only with -v");
     let output = osimg(&arguments);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let stderr = text(&output.stdout);

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Fitness, Packing, Reference, lock};
-use crate::archive::{ImageFormat, squashfs};
-use crate::error::{ExitCode, Result, ResultExt};
-use crate::recipe::SelinuxChoice;
+use super::check::written_formats;
+use super::{Fitness, Packing, Reference, Request, lock};
+use crate::archive::ImageFormat;
+use crate::error::Result;
+use crate::recipe::{Recipe, SelinuxChoice, Transaction};
 use crate::registry::{Address, PublishOptions};
 use crate::sandbox::{Clock, Devices};
 use crate::sbom::Documents;
@@ -55,32 +56,25 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// The formats that are written: that of the output, if it is named.
-    ///
-    /// # Errors
-    /// When the output's name is that of no format.
+    /// As [`written_formats`].
     pub(super) fn written_formats(&self) -> Result<Vec<ImageFormat>> {
-        match &self.output {
-            Some(file) => Ok(vec![ImageFormat::from_name(file)?]),
-            None => Ok(self.formats.clone()),
-        }
+        written_formats(self.output.as_deref(), &self.formats)
     }
 
-    /// Checks every format before the build: the compression level, the program that writes it,
-    /// and whether the registry takes it.
-    pub(super) fn check_formats(&self) -> Result<()> {
-        let level = self.packing.level;
-        for format in self.written_formats()? {
-            format
-                .level(level)
-                .or_fail(ExitCode::Usage, format!("choosing the compression level {level}"))?;
-            if format == ImageFormat::Img {
-                squashfs::check_program()?;
-            }
-            if self.output.is_none() {
-                self.registry.check_format(format)?;
-            }
+    /// What the checks before a build look at.
+    pub(super) fn request<'a>(
+        &'a self,
+        recipe: &'a Recipe,
+        transactions: &'a [Transaction],
+    ) -> Request<'a> {
+        Request {
+            recipe,
+            transactions,
+            output: self.output.as_deref(),
+            formats: &self.formats,
+            level: self.packing.level,
+            selinux: &self.selinux,
+            registry: &self.registry,
         }
-        Ok(())
     }
 }

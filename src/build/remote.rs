@@ -42,10 +42,6 @@ impl Remote {
         }
         let deploy = &recipe.settings.deploy;
         let kickstart = deploy.kickstart.as_ref().map(PathBuf::from);
-        // Errors in it are reported before the build.
-        if let Some(path) = &kickstart {
-            kickstart::load(path, None, None)?;
-        }
         let registry = registry::open(&options.registry, &options.publishing, report)?;
         report.note(&registry.describe());
         Ok(Some(Self {

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use super::counterpart;
+use super::documents::DocumentOptions;
 use super::overrides::Overrides;
 use super::shared::{count, report_diagnostic};
 use super::target::Target;
@@ -12,11 +13,10 @@ use crate::build::Artifact;
 use crate::build::lock::LockFile;
 use crate::build::{self, Fitness, Options, Packing};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
-use crate::recipe::{self, Lock, Recipe, SbomKind, Settings, parse_duration};
+use crate::recipe::{self, Lock, Recipe, parse_duration};
 use crate::registry::{Existing, PublishOptions};
 use crate::report::{Report, bytes};
 use crate::sandbox::{Devices, Isolation};
-use crate::sbom::{Documents, Passphrase, SignKey};
 use crate::workdir::{Keep, Place};
 
 #[derive(Debug, Args)]
@@ -72,18 +72,8 @@ pub(super) struct Build {
     #[arg(long = "dev", value_parser = super::shared::devices(), default_value = "private",
         value_name = "KIND")]
     devices: Devices,
-    /// Documents to write next to the tarball: spdx, cyclonedx, provenance, or none [default: all
-    /// three]
-    #[arg(long, value_name = "KIND", value_delimiter = ',',
-        value_parser = ["spdx", "cyclonedx", "provenance", "none"])]
-    sbom: Vec<String>,
-    /// Sign the artifact with minisign:FILE or openpgp:FILE (can be repeated)
-    #[arg(long, value_name = "SCHEME:FILE")]
-    sign: Vec<SignKey>,
-    /// File with the signing key's passphrase in its first line [default: the variable
-    /// OSIMG_SIGN_PASSPHRASE]
-    #[arg(long, value_name = "FILE")]
-    sign_passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    documents: DocumentOptions,
 }
 
 impl Build {
@@ -168,7 +158,7 @@ impl Build {
             },
             keep: self.keep,
             devices: self.devices,
-            documents: self.documents(&decided.recipe.settings)?,
+            documents: self.documents.choose(&decided.recipe.settings)?,
             idle: self
                 .idle_timeout
                 .as_deref()
@@ -202,32 +192,6 @@ impl Build {
             build::build(&decided.recipe, &lowered.transactions, &options, report)?
         };
         Ok(Some(artifact))
-    }
-
-    fn documents(&self, settings: &Settings) -> Result<Documents> {
-        let kinds = match self.sbom.as_slice() {
-            [] => settings.image.sbom.clone(),
-            named => named
-                .iter()
-                .filter_map(|name| match name.as_str() {
-                    "spdx" => Some(SbomKind::Spdx),
-                    "cyclonedx" => Some(SbomKind::Cyclonedx),
-                    "provenance" => Some(SbomKind::Provenance),
-                    _ => None,
-                })
-                .collect(),
-        };
-        let mut keys = self.sign.clone();
-        for text in &settings.image.sign {
-            let key = text.parse().map_err(|why: String| {
-                Failure::new(ExitCode::Recipe, format!("reading sign under [image]: {why}"))
-            })?;
-            keys.push(key);
-        }
-        if keys.is_empty() {
-            return Documents::new(&kinds, &[], &Passphrase::default());
-        }
-        Documents::new(&kinds, &keys, &Passphrase::find(self.sign_passphrase_file.as_deref())?)
     }
 
     fn lock_file(&self, recipe: &Recipe) -> Result<Option<LockFile>> {

@@ -133,6 +133,16 @@ impl Place {
         Ok(Self::File(text.into()))
     }
 
+    /// Checks that a file of this host can be opened.
+    fn check_file(&self) -> Result<()> {
+        match self {
+            Self::File(path) => crate::files::open(path)
+                .map(drop)
+                .or_fail(ExitCode::Recipe, format!("reading {}", path.display())),
+            Self::Web(_) => Ok(()),
+        }
+    }
+
     fn fetch(
         &self,
         what: Role,
@@ -202,6 +212,21 @@ impl Source {
     pub fn from_settings(settings: &DeploySettings) -> Result<Option<Self>> {
         let DeploySettings { kernel, ramdisk, stage2, tree, .. } = settings;
         Self::choose(kernel.as_deref(), ramdisk.as_deref(), stage2.as_deref(), tree.as_deref())
+    }
+
+    /// Checks that what is on this host exists and can be opened.
+    ///
+    /// # Errors
+    /// When a file or tree is missing or cannot be read.
+    pub fn check_files(&self) -> Result<()> {
+        match self {
+            Self::Files { kernel, ramdisk, stage2 } => {
+                let places = [Some(kernel), Some(ramdisk), stage2.as_ref()];
+                places.into_iter().flatten().try_for_each(Place::check_file)
+            }
+            Self::Tree(Place::File(path)) if path.is_dir() => Ok(()),
+            Self::Tree(place) => place.check_file(),
+        }
     }
 
     /// Gathers and checks the pieces for an image.

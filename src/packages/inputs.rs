@@ -9,15 +9,19 @@ use std::path::Path;
 use super::{local, package_files};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::files;
-use crate::recipe::{KeySource, PackageSettings, Recipe, Transaction};
+use crate::recipe::{Key, KeySource, PackageSettings, Recipe, Transaction};
 
-/// Checks that every file is a regular file that can be opened.
+/// Checks that every file is a regular file that can be opened, and that every key has its
+/// fingerprint.
 ///
 /// # Errors
-/// [`ExitCode::Recipe`] with the setting or the line of the recipe.
+/// [`ExitCode::Trust`] for another key, otherwise [`ExitCode::Recipe`] with the setting or the line
+/// of the recipe.
 pub fn check_inputs(recipe: &Recipe, transactions: &[Transaction]) -> Result<()> {
     let settings = &recipe.settings.packages;
     named(settings).into_iter().try_for_each(|(setting, path)| check(&setting, path))?;
+    let local = settings.keys.iter().filter(|key| file_of(key).is_some());
+    local.map(super::pinned).try_for_each(|key| key.map(drop))?;
     for spec in transactions.iter().flat_map(package_files::specs) {
         package_files::find(recipe.script.origins(), spec)?;
     }
@@ -46,13 +50,17 @@ fn named(settings: &PackageSettings) -> Vec<(String, &Path)> {
             Some((format!("`{key}` of the repository {}", repository.id), path.as_deref()?))
         }));
     }
-    files.extend(settings.keys.iter().filter_map(|key| match &key.source {
-        KeySource::File(path) => Some(("a repository's key".to_owned(), path.as_path())),
-        KeySource::Url(url) => {
-            Some(("a repository's key".to_owned(), Path::new(url.strip_prefix("file://")?)))
-        }
-    }));
+    let keys = settings.keys.iter().filter_map(file_of);
+    files.extend(keys.map(|path| ("a repository's key".to_owned(), path)));
     files
+}
+
+/// The key's file, if it is of this machine.
+fn file_of(key: &Key) -> Option<&Path> {
+    match &key.source {
+        KeySource::File(path) => Some(path),
+        KeySource::Url(url) => url.strip_prefix("file://").map(Path::new),
+    }
 }
 
 fn check(setting: &str, path: &Path) -> Result<()> {

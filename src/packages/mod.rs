@@ -63,7 +63,7 @@ pub use rpmdb::InstalledPackage;
 
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{
-    KeySource, ManagerChoice, PackageSettings, Transaction, Verify, checked_dbpath,
+    Key, KeySource, ManagerChoice, PackageSettings, Transaction, Verify, checked_dbpath,
 };
 use crate::report::Step;
 use crate::sandbox::{Ids, InstallRoot, ToolRoot};
@@ -338,19 +338,18 @@ pub fn pinned_keys(
     settings: &PackageSettings,
     transactions: &[Transaction],
 ) -> Result<Vec<PinnedKey>> {
-    let now = u64::try_from(crate::calendar::now()).unwrap_or(0);
-    let pinned = settings
-        .keys
-        .iter()
-        .map(|key| {
-            let (origin, armored) = match &key.source {
-                KeySource::File(file) => (file.display().to_string(), keys::read_file(file)?),
-                KeySource::Url(url) => (crate::http::shown(url), keys::fetch(url)?),
-            };
-            keys::pin(&origin, &armored, &key.fingerprint, now)
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let pinned = settings.keys.iter().map(pinned).collect::<Result<Vec<_>>>()?;
     Ok(pinned.into_iter().chain(host_keys(settings, transactions)?).collect())
+}
+
+/// Reads or fetches a key, and checks it.
+fn pinned(key: &Key) -> Result<PinnedKey> {
+    let now = u64::try_from(crate::calendar::now()).unwrap_or(0);
+    let (origin, armored) = match &key.source {
+        KeySource::File(file) => (file.display().to_string(), keys::read_file(file)?),
+        KeySource::Url(url) => (crate::http::shown(url), keys::fetch(url)?),
+    };
+    keys::pin(&origin, &armored, &key.fingerprint, now)
 }
 
 /// The path of the image's rpmdb, as far as it is known before any rpm runs.

@@ -51,10 +51,16 @@ const SETTINGS: &[&str] = &[
     password_file = \"@\"",
     "[[packages.key]]\nfile = \"@\"\nfingerprint = \"0123456789012345678901234567890123456789\"",
     "[[script]]\nfile = \"@\"",
+    "[[script]]\nrun = \"true\"\nfiles = [\"@\"]",
     "[[customizations.files]]\nsource = \"@\"\npath = \"/etc/x\"",
     "[customizations.cacerts]\nfiles = [\"@\"]",
     "[image]\nsign = [\"openpgp:@\"]",
     "[finish]\nselinux = \"policy=@\"",
+    "[deploy]\nkernel = \"@\"\nramdisk = \"image.yum\"",
+    "[deploy]\nkernel = \"image.yum\"\nramdisk = \"image.yum\"\nstage2 = \"@\"",
+    "[deploy]\ntree = \"@\"",
+    "[deploy]\nkickstart = \"@\"",
+    "[deploy.install]\nauthority = \"@\"",
 ];
 
 /// Paths that are not regular files; the second is what the error calls it.
@@ -82,6 +88,17 @@ fn is_refused(stage: &Stage, code: i32, line: &str, word: Option<&str>) {
     }
 }
 
+/// The command line, and for a build that of a plan, which makes the same checks. Options that
+/// `plan` does not have are left to the build.
+fn with_plan(line: &str) -> Vec<String> {
+    let mut lines = vec![line.to_owned()];
+    let only_of_build = ["--lock ", "--jobs ", "--allow "];
+    if line.starts_with("build ") && only_of_build.iter().all(|option| !line.contains(option)) {
+        lines.push(line.replacen("build ", "plan ", 1));
+    }
+    lines
+}
+
 fn stage() -> Stage {
     let stage = Stage::new(|repo| repo);
     stage.settings(|_| {});
@@ -100,7 +117,9 @@ fn every_file_of_an_option_must_be_a_regular_file() {
         for (code, line) in OPTIONS {
             // These judge the name first.
             let judged = line.starts_with("publish @") || line.starts_with("verify @");
-            is_refused(&stage, *code, &line.replace('@', &path), (!judged).then_some(word));
+            for line in with_plan(line) {
+                is_refused(&stage, *code, &line.replace('@', &path), (!judged).then_some(word));
+            }
         }
     }
 }
@@ -118,7 +137,9 @@ fn every_file_of_a_setting_must_be_a_regular_file() {
             stage.write("s.toml", format!("{include}{}\n", setting.replace('@', &path)));
             // The name of an included file is judged first.
             let word = (!setting.starts_with("include")).then_some(word);
-            is_refused(&stage, NAMED, "build image.yum --settings s.toml", word);
+            for line in with_plan("build image.yum --settings s.toml") {
+                is_refused(&stage, NAMED, &line, word);
+            }
         }
     }
 }
@@ -164,6 +185,25 @@ fn values_are_checked_before_the_first_download() {
     for option in
         ["--level 99", "--level 0 --format tbz", "--jobs 0", "--timeout 5", "--name .", "--allow x"]
     {
-        is_refused(&stage, OPERAND, &format!("{build} {option}"), None);
+        for line in with_plan(&format!("{build} {option}")) {
+            is_refused(&stage, OPERAND, &line, None);
+        }
+    }
+}
+
+#[test]
+fn a_key_with_another_fingerprint_is_refused_before_the_first_download_and_by_plan() {
+    if !require_root() {
+        return;
+    }
+    let stage = stage();
+    let key = stage.write("key.asc", &crate::support::keys::foreign().public);
+    let line = format!(
+        "build image.yum --settings repo/settings.toml --key {}={}",
+        key.display(),
+        "0".repeat(40)
+    );
+    for line in with_plan(&line) {
+        is_refused(&stage, 6, &line, Some("its fingerprint is"));
     }
 }
