@@ -1,5 +1,5 @@
-//! The keys of the host's own repositories: `gpgcheck=1` and `gpgkey=file://…` in .repo files. A
-//! build requires these keys if the settings name neither repositories nor keys.
+//! The keys of the host's own repositories: `gpgcheck=1` and `gpgkey=file://…` in .repo files and
+//! in dnf.conf. A build requires these keys if the settings name neither repositories nor keys.
 //!
 //! Options are read as dnf reads them: from the repository, then from `[main]` in dnf.conf, then
 //! dnf's default. The keys' paths may contain variables.
@@ -58,7 +58,7 @@ fn read(
     let main = main_options(&at);
     let variables = variables(&at, settings);
     let (mut found, mut wrong): (Vec<PinnedKey>, Vec<String>) = (Vec::new(), Vec::new());
-    for file in REPOSITORIES.iter().flat_map(|directory| files(&at(directory), "repo")) {
+    for file in repository_files(&at) {
         for (id, options) in parse(&text(&file).unwrap_or_default()) {
             let option = |name: &str| options.get(name).or_else(|| main.get(name));
             let by_itself = options.get("enabled").is_none_or(|value| is_true(value));
@@ -123,9 +123,7 @@ pub(super) struct HostRepository {
 pub(super) fn host_repositories(root: &Path) -> Result<Vec<HostRepository>> {
     let at = |path: &str| root.join(path.trim_start_matches('/'));
     let mut found = Vec::new();
-    let listed = REPOSITORIES.iter().flat_map(|directory| files(&at(directory), "repo"));
-    // dnf reads repositories of its main file too.
-    for file in listed.chain([at(MAIN[0])].into_iter().filter(|file| file.exists())) {
+    for file in repository_files(&at) {
         for (id, options) in parse(&text(&file)?).into_iter().filter(|(id, _)| id != "main") {
             let address = ["baseurl", "metalink", "mirrorlist"];
             found.push(HostRepository {
@@ -200,6 +198,12 @@ fn matches(glob: &str, id: &str) -> bool {
     }
     pattern.push('$');
     regex::Regex::new(&pattern).map_or(glob == id, |pattern| pattern.is_match(id))
+}
+
+/// The files with repositories. dnf also reads those in its main file.
+fn repository_files(at: &dyn Fn(&str) -> PathBuf) -> Vec<PathBuf> {
+    let listed = REPOSITORIES.iter().flat_map(|directory| files(&at(directory), "repo"));
+    [at(MAIN[0])].into_iter().filter(|file| file.exists()).chain(listed).collect()
 }
 
 fn main_options(at: &dyn Fn(&str) -> PathBuf) -> BTreeMap<String, String> {
@@ -362,12 +366,20 @@ mod tests {
         let root = tempfile::tempdir().expect("a temporary directory");
         let directory = root.path().join("etc/yum.repos.d");
         std::fs::create_dir_all(&directory).expect("made");
+        std::fs::create_dir(root.path().join("etc/dnf")).expect("made");
         let text = "[a]\ngpgcheck=0\n[b]\ngpgcheck=1\n[c]\ngpgcheck=1\ngpgkey=file:///none\n[d]\n\
             enabled=0\n";
-        std::fs::write(directory.join("x.repo"), text).expect("written");
-        let error = read(root.path(), &PackageSettings::default(), &[], 1)
-            .expect_err("refused")
-            .to_string();
+        for file in ["etc/yum.repos.d/x.repo", "etc/dnf/dnf.conf"] {
+            let file = root.path().join(file);
+            std::fs::write(&file, format!("[main]\ngpgcheck=1\n{text}")).expect("written");
+            all_are_reported(root.path());
+            std::fs::remove_file(file).expect("removed");
+        }
+    }
+
+    fn all_are_reported(root: &Path) {
+        let error =
+            read(root, &PackageSettings::default(), &[], 1).expect_err("refused").to_string();
         for part in
             ["a (", "gpgcheck is off", "b (", "gpgkey is not set", "c (", "/none cannot be read"]
         {

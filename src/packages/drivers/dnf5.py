@@ -3,6 +3,7 @@
 # The API is used because `dnf5` has no shell, `do` has no environments, and the callbacks report
 # codes and progress.
 import fnmatch
+import os
 import sys
 
 sys.path.insert(0, "/osimg")
@@ -158,6 +159,9 @@ def configure(base, request):
 def add_repositories(base, request):
     sack = base.get_repo_sack()
     if request["host_repositories"]:
+        # As dnf itself, and dnf 4.
+        if os.path.exists("/etc/dnf/dnf.conf"):
+            sack.create_repos_from_file("/etc/dnf/dnf.conf")
         sack.create_repos_from_reposdir()
     for wanted in request["repositories"]:
         conf = sack.create_repo(wanted["id"]).get_config()
