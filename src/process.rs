@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::error::{ExitCode, Failure, Result};
 
 pub use osimg_sandbox::{CommandLine, find_program, quote};
+pub(crate) use streams::unwritten;
 pub use streams::{Input, Output};
 
 /// Runs a program of the host to its end. Its output is shown only if it fails.

@@ -160,7 +160,10 @@ pub fn main() -> ExitCode {
         Verb::Shell(_) if std::io::stdin().is_terminal() => Interrupt::Command,
         _ => Interrupt::Stop,
     };
-    let result = process::catch_signals(interrupt).and_then(|()| run());
+    let result = process::catch_signals(interrupt).and_then(|()| run()).and_then(|code| {
+        // The user misses messages because of the signal: the result is not complete.
+        process::unwritten().map_or(Ok(code), |signal| Err(process::stopped(signal).into()))
+    });
     let failed = match &result {
         Ok(0) => None,
         Ok(status) if matches!(cli.verb, Verb::Shell(_)) => return ExitCode::from(*status),

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{stop_requested, stopped};
+use crate::error::ExitCode;
 
 /// How long one poll waits, in milliseconds.
 const SLICE: u8 = 100;
@@ -49,6 +50,12 @@ pub enum Output {
 const PIPE_BUF: usize = 4096;
 /// Whether a reader did not read after a signal. Later messages do not wait for it again.
 static ABANDONED: AtomicBool = AtomicBool::new(false);
+
+/// The exit code of the signal after which a message was not written, if there is one.
+#[must_use]
+pub(crate) fn unwritten() -> Option<ExitCode> {
+    ABANDONED.load(Ordering::Relaxed).then(stop_requested).flatten()
+}
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> Result<usize> {
