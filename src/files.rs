@@ -107,8 +107,34 @@ fn size(limit: u64) -> String {
 /// # Errors
 /// Names what it is.
 pub(crate) fn check_kind(kind: FileType) -> Result<()> {
-    let found = if kind.is_file() {
+    if kind.is_file() {
         return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidInput, format!("it is {}, not a file", described(kind))))
+}
+
+/// Refuses everything but a directory; links are followed.
+///
+/// # Errors
+/// Names what it is, if it exists.
+pub(crate) fn check_directory(path: &Path) -> Result<()> {
+    let kind = match std::fs::metadata(path) {
+        Ok(found) => found.file_type(),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(Error::new(ErrorKind::NotFound, "it does not exist"));
+        }
+        Err(error) => return Err(error),
+    };
+    if kind.is_dir() {
+        return Ok(());
+    }
+    let why = format!("it is {}, not a directory", described(kind));
+    Err(Error::new(ErrorKind::NotADirectory, why))
+}
+
+fn described(kind: FileType) -> &'static str {
+    if kind.is_file() {
+        "a file"
     } else if kind.is_dir() {
         "a directory"
     } else if kind.is_symlink() {
@@ -119,8 +145,7 @@ pub(crate) fn check_kind(kind: FileType) -> Result<()> {
         "a socket"
     } else {
         "a device"
-    };
-    Err(Error::new(ErrorKind::InvalidInput, format!("it is {found}, not a file")))
+    }
 }
 
 #[cfg(test)]
@@ -146,6 +171,10 @@ mod tests {
         ] {
             let error = open(path).expect_err(word);
             assert_eq!(error.to_string(), format!("it is {word}, not a file"));
+            if path != dir.path() {
+                let error = check_directory(path).expect_err(word);
+                assert_eq!(error.to_string(), format!("it is {word}, not a directory"));
+            }
         }
     }
 

@@ -10,7 +10,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use crate::error::{ExitCode, Failure, Result};
+use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::files;
 use crate::openat::{DESCRIPTORS, directory_at, fd_path, openat2};
 
 /// The directory with the running builds' views of the package cache.
@@ -24,8 +25,10 @@ const LOST: &str = "lost+found";
 pub(crate) fn make(path: &Path) -> Result<File> {
     let making = || format!("creating the cache {}", path.display());
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent).with_context(making)?;
+        // Whatever the umask is, no other user can write there.
+        DirBuilder::new().recursive(true).mode(0o755).create(parent).with_context(making)?;
     }
+    above(path)?;
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error).with_context(making),
         _ => open(path),
@@ -36,6 +39,7 @@ pub(crate) fn make(path: &Path) -> Result<File> {
 ///
 /// A directory that has files and is not a cache is refused: it was given by mistake.
 pub(crate) fn open(path: &Path) -> Result<File> {
+    above(path)?;
     links(path)?;
     let directory = open_directory(path)?;
     let meta =
@@ -48,7 +52,8 @@ pub(crate) fn open(path: &Path) -> Result<File> {
         .with_context(|| format!("reading the cache {}", path.display()))?;
     let empty = names.iter().all(|name| name == LOST);
     let mode = meta.permissions().mode();
-    if mode & 0o022 != 0 && !empty {
+    // One that is empty may be shared by all users, as /tmp is.
+    if mode & 0o002 != 0 || mode & 0o020 != 0 && !empty {
         let message = format!(
             "using the cache {}: other users can write there (mode {:04o})",
             path.display(),
@@ -85,13 +90,48 @@ pub(crate) fn open(path: &Path) -> Result<File> {
 pub(crate) fn open_directory(path: &Path) -> Result<File> {
     // Opening a FIFO would wait for a writer.
     let flags = OFlag::O_DIRECTORY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    match File::options().read(true).custom_flags(flags.bits()).open(path) {
-        Err(error) if error.kind() == ErrorKind::NotADirectory => {
-            let message = format!("using the cache {}: it is not a directory", path.display());
-            Err(Failure::new(ExitCode::Usage, message).hint("use a directory: --cache DIR").into())
-        }
-        opened => opened.with_context(|| format!("opening the cache {}", path.display())),
+    let using = || format!("using the cache {}", path.display());
+    files::check_directory(path).or_fail_hint(
+        ExitCode::Usage,
+        using(),
+        "use a directory: --cache DIR",
+    )?;
+    File::options().read(true).custom_flags(flags.bits()).open(path).with_context(using)
+}
+
+/// Refuses a directory where any user can replace what another one makes. It is the rule for all
+/// directories that osimg works in.
+pub(crate) fn check_above(
+    found: &Metadata,
+    path: &Path,
+    doing: impl Fn() -> String,
+) -> Result<()> {
+    let mode = found.permissions().mode();
+    if mode & 0o002 == 0 || mode & 0o1000 != 0 {
+        return Ok(());
     }
+    let message = format!(
+        "{}: any user can replace directories in {} (mode {:04o})",
+        doing(),
+        path.display(),
+        mode & 0o7777
+    );
+    let forbid =
+        format!("chmod +t {}", crate::process::quote(&path.display().to_string()));
+    Err(Failure::new(ExitCode::Usage, message)
+        .hint(format!("choose a directory of your own, or forbid it: {forbid}"))
+        .into())
+}
+
+/// Applies [`check_above`] to the directory that has a cache, and to that of a link to it.
+fn above(path: &Path) -> Result<()> {
+    let using = || format!("using the cache {}", path.display());
+    let real = path.canonicalize().ok();
+    for path in [Some(std::path::absolute(path).with_context(using)?), real].iter().flatten() {
+        let Some(parent) = path.parent() else { continue };
+        check_above(&parent.metadata().with_context(using)?, parent, using)?;
+    }
+    Ok(())
 }
 
 /// Opens a directory that only this user can access; links are not followed. `None` if another user
@@ -223,7 +263,7 @@ mod tests {
         let path = base.path().join("a/b");
         make(&path).unwrap();
         assert_eq!(mode(&path), 0o700);
-        set(&path, 0o777);
+        set(&path, 0o775);
         make(&path).unwrap();
         assert_eq!(mode(&path), 0o700, "an empty one contains nothing of others");
         std::fs::create_dir(path.join(VIEWS)).unwrap();
@@ -261,20 +301,38 @@ mod tests {
     fn caches_that_others_can_write_are_refused_and_other_directories_are_left_alone() {
         let base = tempfile::tempdir().unwrap();
         std::fs::create_dir(base.path().join(VIEWS)).unwrap();
-        for writable in [0o770, 0o707, 0o1777] {
+        let refused = |writable: u32| {
             set(base.path(), writable);
             let error = make(base.path()).unwrap_err();
             assert_eq!(exit_code(&error), ExitCode::Host);
             assert!(error.to_string().contains("other users can write there"), "{error}");
             assert_eq!(mode(base.path()), writable);
-        }
+        };
+        [0o770, 0o707, 0o1777].into_iter().for_each(refused);
         std::fs::remove_dir(base.path().join(VIEWS)).unwrap();
+        [0o777, 0o1777].into_iter().for_each(refused);
         std::fs::write(base.path().join("file"), "").unwrap();
         set(base.path(), 0o755);
         let error = make(base.path()).unwrap_err();
         assert!(error.to_string().contains("is not a cache of osimg"), "{error}");
         assert_eq!(mode(base.path()), 0o755);
         let error = make(&base.path().join("file")).unwrap_err();
-        assert!(error.to_string().contains("not a directory"), "{error}");
+        assert!(format!("{error:#}").contains("it is a file, not a directory"), "{error:#}");
+    }
+
+    #[test]
+    fn a_cache_that_any_user_can_replace_is_refused() {
+        let base = tempfile::tempdir().unwrap();
+        let (open, link) = (base.path().join("open"), base.path().join("link"));
+        std::fs::create_dir(&open).unwrap();
+        std::os::unix::fs::symlink(open.join("cache"), &link).unwrap();
+        for path in [open.join("cache"), link] {
+            set(&open, 0o777);
+            let error = make(&path).unwrap_err();
+            assert_eq!(exit_code(&error), ExitCode::Usage);
+            assert!(error.to_string().contains("any user can replace"), "{error}");
+            set(&open, 0o1777);
+            make(&open.join("cache")).unwrap();
+        }
     }
 }

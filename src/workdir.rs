@@ -10,7 +10,8 @@ use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{ExitCode, Failure, Result};
+use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::files;
 use crate::openat::OpenDirectory;
 use crate::process;
 use crate::sandbox::{Backing, may_mount, mount_memory, pin, unmount_memory, unpin};
@@ -70,14 +71,11 @@ impl Workdir {
             Place::Auto => Path::new("/var/tmp"),
             Place::Under(directory) => directory,
         };
-        if !base.is_dir() {
-            return Err(Failure::new(
-                ExitCode::Usage,
-                format!("the directory for the workdir, {}, does not exist", base.display()),
-            )
-            .hint(format!("make it: mkdir -p {}", base.display()))
-            .into());
-        }
+        files::check_directory(base).or_fail_hint(
+            ExitCode::Usage,
+            format!("making a workdir below {}", base.display()),
+            "use a directory that exists: --workdir DIR",
+        )?;
         let base =
             OpenDirectory::open(base).with_context(|| format!("opening {}", base.display()))?;
         leftovers::sweep(&base);

@@ -94,7 +94,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sbom", &["error", "recipe", "set", "calendar", "nevra", "percent"]),
     ("inspect", &["error", "report", "archive", "contents", "sbom", "nevra"]),
     ("diff", &["error", "report", "contents", "inspect"]),
-    ("workdir", &["error", "report", "process", "sandbox"]),
+    ("workdir", &["error", "report", "private", "process", "sandbox"]),
     (
         "build",
         &[

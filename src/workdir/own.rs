@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
 use crate::openat::{OpenDirectory, directory_at};
+use crate::private;
 use crate::sandbox::{end_processes_in, remove_content};
 
 /// How the names of workdirs begin.
@@ -81,23 +82,14 @@ impl OwnDirectory {
             .through()
             .metadata()
             .with_context(|| format!("examining {}", self.base.path().display()))?;
-        let mode = above.permissions().mode();
-        if mode & 0o002 == 0 || mode & 0o1000 != 0 {
-            return Ok(self.path.clone());
+        let doing = || format!("making a workdir below {}", self.base.path().display());
+        match private::check_above(&above, self.base.path(), doing) {
+            Ok(()) => Ok(self.path.clone()),
+            Err(refused) => {
+                self.remove()?;
+                Err(refused)
+            }
         }
-        self.remove()?;
-        Err(Failure::new(
-            ExitCode::Usage,
-            format!(
-                "making a workdir below {}: any user can write there, and replace it",
-                self.base.path().display()
-            ),
-        )
-        .hint(format!(
-            "choose a directory of your own, or forbid it: chmod +t {}",
-            self.base.path().display()
-        ))
-        .into())
     }
 
     fn directory(&self) -> Result<std::os::fd::OwnedFd> {
