@@ -4,7 +4,9 @@ use clap::Args;
 use serde_json::json;
 use std::io::IsTerminal;
 
+use super::shared::kept_versions;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::files;
 use crate::registry::{self, Address, Entry, Owners, PublishOptions, Removal, State};
 use crate::report::{Report, bytes};
 use crate::set::Kept;
@@ -19,7 +21,7 @@ pub(super) struct Images {
     name: Option<String>,
     /// Remove all but the newest KEEP versions of each name that our project owns, and the boot
     /// pieces that only they used
-    #[arg(long, value_name = "KEEP", group = "removal")]
+    #[arg(long, value_name = "KEEP", group = "removal", value_parser = kept_versions)]
     prune: Option<usize>,
     /// Remove one image, and the boot pieces that no other image uses (can be repeated)
     #[arg(long, value_name = "ID", group = "removal")]
@@ -36,13 +38,12 @@ pub(super) struct Images {
 impl Images {
     pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         if let Address::Directory(path) | Address::Tree(path, _) = &self.registry
-            && !path.is_dir()
         {
-            return Err(Failure::new(
+            files::check_directory(path).or_fail_hint(
                 ExitCode::Usage,
-                format!("listing {}: the directory does not exist", path.display()),
-            )
-            .into());
+                format!("listing {}", path.display()),
+                "use the directory of a registry: --registry dir:PATH",
+            )?;
         }
         let registry = registry::open(&self.registry, &PublishOptions::default(), report)?;
         let mut removal = Removal::default();

@@ -3,7 +3,6 @@
 use clap::Args;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use super::shared::count;
 use super::shared::default_cache;
@@ -17,7 +16,7 @@ use crate::process;
 use crate::recipe::{Settings, Visibility};
 use crate::registry::{self, Address, Existing, Older, PublishOptions, SignatureKey};
 use crate::report::{Report, Unit, bytes};
-use crate::set::{Kind, References, Role, Set};
+use crate::set::{Kind, Made, References, Role, Set};
 use crate::verify;
 
 #[derive(Debug, Args)]
@@ -141,10 +140,9 @@ fn older(text: &str) -> Result<Older, String> {
     match text {
         "keep" => Ok(Older::Keep),
         "hide" => Ok(Older::Hide),
-        number => match usize::from_str(number) {
-            Ok(keep) if keep > 0 => Ok(Older::Remove(keep)),
-            _ => Err("write keep, hide, or a number of versions to keep".into()),
-        },
+        number => super::shared::kept_versions(number)
+            .map(Older::Remove)
+            .map_err(|_| "write keep, hide, or the number of versions to keep, at least 1".into()),
     }
 }
 
@@ -283,7 +281,11 @@ impl Publish {
 pub(super) fn report_references(report: &Report, references: &References) {
     for role in Role::ALL {
         if let Some(reference) = references.role(role) {
-            report.note(&format!("{role}: {}", reference.id));
+            let made = match reference.made {
+                Made::New => "",
+                Made::Reused => " (the same artifact, which exists already)",
+            };
+            report.note(&format!("{role}: {}{made}", reference.id));
         }
     }
     if !references.retired.is_empty() {

@@ -25,6 +25,15 @@ pub(super) fn default_cache() -> Result<PathBuf> {
         })
 }
 
+/// The number of versions to keep, at least 1.
+pub(super) fn kept_versions(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("expected 1 or more; to remove all versions, name each: --remove ID".into()),
+        Ok(keep) => Ok(keep),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// The values of `--dev`.
 pub(super) fn devices() -> impl TypedValueParser<Value = Devices> {
     let private = PossibleValue::new("private")

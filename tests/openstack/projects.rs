@@ -59,9 +59,9 @@ fn json_of(output: &Output) -> Value {
 fn pruning_as_an_administrator_removes_only_images_of_the_own_project() {
     let Some(all) = Projects::open("prune") else { return };
     let theirs: Vec<String> =
-        ["private", "community"]
+        ["private", "private", "community"]
             .iter()
-            .zip(["1", "2"])
+            .zip(["0", "1", "2"])
             .map(|(visibility, version)| {
                 tarball(&all.publish(
                     "osimg-demo",
@@ -77,9 +77,9 @@ fn pruning_as_an_administrator_removes_only_images_of_the_own_project() {
     let hidden = all
         .publish("osimg", &["--visibility", "private", "--image-version", "5", "--older", "hide"]);
     assert_eq!(hidden["retired"], json!([tarball(&new)]), "{hidden}");
-    let pruned = all.images("osimg", &["--prune", "0", "--json"]);
+    let pruned = all.images("osimg", &["--prune", "1", "--json"]);
     succeeds(&pruned);
-    assert!(!all.exists("osimg", &tarball(&hidden)) && !all.exists("osimg", &tarball(&new)));
+    assert!(all.exists("osimg", &tarball(&hidden)) && !all.exists("osimg", &tarball(&new)));
     for id in &theirs {
         assert!(all.exists("osimg-demo", id), "{}", messages(&pruned));
         assert_eq!(all.api("osimg-demo").image(id)["os_hidden"], false);
@@ -89,11 +89,11 @@ fn pruning_as_an_administrator_removes_only_images_of_the_own_project() {
         json!({ "name": all.files.name, "osimg_role": "tarball", "osimg_name": all.files.name });
     let (status, queued) = all.api("osimg-demo").call("POST", "image", "/v2/images", Some(&body));
     assert_eq!(status, 201, "{queued}");
-    succeeds(&all.images("osimg", &["--prune", "0"]));
+    succeeds(&all.images("osimg", &["--prune", "1"]));
     assert_eq!(all.api("osimg-demo").image(queued["id"].as_str().unwrap())["status"], "queued");
 
     // With --all-projects they are listed, and nothing is removed without a confirmation.
-    let asked = all.images("osimg", &["--prune", "0", "--all-projects"]);
+    let asked = all.images("osimg", &["--prune", "1", "--all-projects"]);
     fails(&asked, 2, &["there is no terminal for the question", "--yes", &theirs[0]]);
     assert!(all.exists("osimg-demo", &theirs[0]));
     assert_eq!(
@@ -109,7 +109,7 @@ fn pruning_as_an_administrator_removes_only_images_of_the_own_project() {
             "--name",
             &all.files.name,
             "--prune",
-            "0",
+            "1",
             "--all-projects",
         ];
         let (status, written) = answering_at_terminal(all.servers.osimg(&arguments), answer);
@@ -120,7 +120,7 @@ fn pruning_as_an_administrator_removes_only_images_of_the_own_project() {
         );
         assert!(all.exists("osimg-demo", &theirs[0]));
     }
-    let confirmed = all.images("osimg", &["--prune", "0", "--all-projects", "--yes", "--json"]);
+    let confirmed = all.images("osimg", &["--prune", "1", "--all-projects", "--yes", "--json"]);
     succeeds(&confirmed);
     assert!(
         json_of(&confirmed)["removed"].as_array().unwrap().contains(&json!(theirs[0])),
@@ -129,7 +129,9 @@ fn pruning_as_an_administrator_removes_only_images_of_the_own_project() {
     );
     assert!(!all.exists("osimg-demo", &theirs[0]));
     // Lists do not contain community images of others.
-    succeeds(&all.images("osimg-demo", &["--prune", "0"]));
+    assert!(all.exists("osimg-demo", &theirs[1]) && all.exists("osimg-demo", &theirs[2]));
+    succeeds(&all.images("osimg", &["--remove", &tarball(&hidden)]));
+    succeeds(&all.images("osimg-demo", &["--remove", &theirs[1], "--remove", &theirs[2]]));
     assert_eq!(all.files.left(&all.api("osimg-demo")), []);
 }
 
@@ -175,7 +177,8 @@ fn a_protected_image_or_boot_piece_is_named_and_the_rest_is_removed() {
     let Some(all) = Projects::open("protected") else { return };
     let protected = all.publish("osimg-demo", &["--protected"]);
     let plain = tarball(&all.publish("osimg-demo", &["--image-version", "2"]));
-    let output = all.images("osimg-demo", &["--prune", "0", "--json"]);
+    let output = all
+        .images("osimg-demo", &["--remove", &tarball(&protected), "--remove", &plain, "--json"]);
     fails(&output, 9, &["1 image stays", &tarball(&protected), "it is protected", "--unprotected"]);
     let parts = json_of(&output);
     assert_eq!(
@@ -198,7 +201,7 @@ fn a_protected_image_or_boot_piece_is_named_and_the_rest_is_removed() {
             200
         );
     }
-    let output = all.images("osimg-demo", &["--prune", "0", "--json"]);
+    let output = all.images("osimg-demo", &["--remove", &tarball(&protected), "--json"]);
     fails(&output, 9, &[piece(&protected, "kernel"), "it is protected"]);
     for (role, stays) in [
         ("tarball", false),
@@ -236,7 +239,7 @@ fn a_boot_piece_stays_while_an_image_of_any_visibility_names_it() {
         json!({ "os_hidden": true }),
     );
     user("kickstart", "ks_template", &template, "shared", "osimg-demo", json!({}));
-    let output = all.images("osimg", &["--prune", "0", "--json"]);
+    let output = all.images("osimg", &["--remove", &tarball(&own), "--json"]);
     succeeds(&output);
     for (role, stays) in [
         ("tarball", false),
