@@ -32,6 +32,7 @@ use crate::recipe::{Bootstrap, Recipe, Transaction};
 use crate::registry::{Registry, Staged, Standing};
 use crate::report::Report;
 use crate::sandbox::InstallRoot;
+use crate::set::Made;
 use crate::set::manifest_text::{tarballs as recorded_tarballs, with_tarballs};
 use crate::workdir::Workdir;
 pub(crate) use artifact::Artifact;
@@ -231,6 +232,7 @@ impl Build<'_> {
         );
         Ok(Artifact {
             tarballs: published.tarballs,
+            made: if matches!(standing, Standing::Same(_)) { Made::Reused } else { Made::New },
             manifest: published.manifest,
             packages: filled.installed.len(),
             digests: packed.tarballs,

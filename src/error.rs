@@ -95,6 +95,18 @@ impl Failure {
         Self { code, message: message.into(), hints: Vec::new(), source: None }
     }
 
+    /// The failure to open a file that an argument names. A name of a missing file or of something
+    /// else is a mistake in the command line.
+    pub(crate) fn of_argument(message: impl Into<String>, error: std::io::Error) -> Self {
+        use std::io::ErrorKind as K;
+        let code = match error.kind() {
+            K::NotFound | K::NotADirectory | K::IsADirectory => ExitCode::Usage,
+            K::InvalidInput | K::InvalidFilename => ExitCode::Usage,
+            _ => from_io(&error),
+        };
+        Self::new(code, message).because(error)
+    }
+
     /// Adds a line that explains how to fix it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -2,6 +2,8 @@
 //! text and as JSON.
 #![expect(clippy::disallowed_methods, reason = "tests run the program as a user does")]
 
+#[path = "cli/arguments.rs"]
+mod arguments;
 #[path = "cli/options.rs"]
 mod options;
 
@@ -51,6 +53,8 @@ fn a_wrong_command_line_is_exit_code_2() {
         vec!["build"],
         vec!["build", "x.yum", "--format", "zip"],
         vec!["pack", "/", "-o"],
+        vec!["images", "--prune", "0"],
+        vec!["publish", "x.tgz", "--registry", "dir:x", "--older", "0"],
     ] {
         assert_eq!(osimg(&arguments).status.code(), Some(2), "{arguments:?}");
     }

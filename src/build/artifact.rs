@@ -3,6 +3,7 @@
 use serde::Serialize;
 use std::path::PathBuf;
 
+use crate::set::Made;
 use crate::set::manifest::Tarball;
 use crate::verify::Severity;
 
@@ -11,6 +12,8 @@ use crate::verify::Severity;
 pub(crate) struct Artifact {
     /// Paths of the tarballs, the one asked for first.
     pub tarballs: Vec<PathBuf>,
+    /// Whether they were written, or existed with the same bytes.
+    pub made: Made,
     /// The manifest's path.
     pub manifest: PathBuf,
     /// Number of packages.

@@ -33,15 +33,21 @@ pub(super) fn errors(findings: &[Finding]) -> Vec<&Finding> {
 pub(crate) fn unfit(doing: &str, findings: &[Finding]) -> Failure {
     let errors = errors(findings);
     let texts: Vec<_> = errors.iter().map(|finding| crate::text::line(&finding.text)).collect();
-    let names: Vec<String> =
-        errors.iter().map(|finding| format!("--allow {}", finding.name)).collect();
     let number =
         if errors.len() == 1 { "1 error".to_owned() } else { format!("{} errors", errors.len()) };
     Failure::new(
         ExitCode::Findings,
         format!("{doing}: the image is not fit for a node, {number}: {}", texts.join("; ")),
     )
-    .hint(format!("to let it pass as it is: {}", names.join(" ")))
+    .hint(match errors.iter().find(|finding| finding.name == verify::DAMAGED) {
+        // A node would get a part of the system, and no other check was made.
+        Some(damaged) => damaged.fix.to_owned(),
+        None => {
+            let names: Vec<String> =
+                errors.iter().map(|finding| format!("--allow {}", finding.name)).collect();
+            format!("to let it pass as it is: {}", names.join(" "))
+        }
+    })
 }
 
 /// The problems that a node would have with the tree. They are reported and do not stop the build.

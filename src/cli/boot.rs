@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::boot::{
     self, Accelerator, AcceleratorChoice, Depth, FileSystem, Options, SelinuxBoot, Trial,
 };
-use crate::error::{ExitCode, Result, ResultExt};
+use crate::error::{ExitCode, Failure, Result};
 use crate::files;
 use crate::report::Report;
 use crate::workdir::Place;
@@ -46,8 +46,10 @@ pub(super) struct Boot {
 
 impl Boot {
     pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
-        files::open(&self.tarball)
-            .or_fail(ExitCode::Usage, format!("booting {}", self.tarball.display()))?;
+        files::open(&self.tarball).map_err(|error| {
+            Failure::of_argument(format!("booting {}", self.tarball.display()), error)
+                .hint("use a tarball that osimg build or osimg pack wrote")
+        })?;
         let options = Options {
             timeout: self.timeout,
             file_system: self.file_system,

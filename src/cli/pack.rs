@@ -11,7 +11,8 @@ use crate::archive::oci;
 use crate::archive::{self, Capabilities, Format, Level, Memory, Overrides};
 use crate::build::pack::{Packing, pack};
 use crate::build::{ChosenLabels, labels};
-use crate::error::{ExitCode, Failure, Result};
+use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::files;
 use crate::process;
 use crate::recipe::SelinuxChoice;
 use crate::registry::{Directory, Names, OutputDirectory};
@@ -46,18 +47,11 @@ pub(super) struct Pack {
 
 impl Pack {
     pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
-        if !self.tree.is_dir() {
-            let why = if self.tree.exists() {
-                "it is not a directory"
-            } else {
-                "there is no such directory"
-            };
-            return Err(Failure::new(
-                ExitCode::Usage,
-                format!("packing {}: {why}", self.tree.display()),
-            )
-            .into());
-        }
+        files::check_directory(&self.tree).or_fail_hint(
+            ExitCode::Usage,
+            format!("packing {}", self.tree.display()),
+            "use the root directory of a tree",
+        )?;
         let directory = Directory::holding(&self.output)?;
         if directory.path().starts_with(self.tree.canonicalize()?) {
             let what = format!(

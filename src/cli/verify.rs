@@ -105,28 +105,14 @@ fn removed_by_settings(tarball: &Path) -> Vec<String> {
 }
 
 fn check_file(path: &Path) -> Result<()> {
-    if path.is_dir() {
-        return Err(Failure::new(
-            ExitCode::Usage,
-            format!("verifying {}: it is a directory", path.display()),
-        )
-        .hint("pack it first: osimg pack TREE -o os.tgz")
-        .into());
-    }
-    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
-        let what = format!("verifying {}: it is not a regular file", path.display());
-        return Err(Failure::new(ExitCode::Usage, what)
-            .hint("a pipe is read as `-`: osimg verify - < PIPE")
-            .into());
-    }
-    if !path.exists() {
-        return Err(Failure::new(
-            ExitCode::Usage,
-            format!("verifying {}: the file does not exist", path.display()),
-        )
-        .into());
-    }
-    Ok(())
+    let Err(error) = files::open(path) else { return Ok(()) };
+    let hint = match path.metadata() {
+        Ok(found) if found.is_dir() => "pack it first: osimg pack TREE -o os.tgz",
+        Ok(found) if !found.is_file() => "a pipe is read as `-`: osimg verify - < PIPE",
+        _ => "use a tarball, an http or https address, or `-` for standard input",
+    };
+    let doing = format!("verifying {}", path.display());
+    Err(Failure::of_argument(doing, error).hint(hint).into())
 }
 
 fn summary(findings: &Findings) -> String {

@@ -20,7 +20,7 @@ use std::path::Path;
 use crate::archive::read::{Irregularity, Reader};
 use crate::archive::squashfs::Image;
 use crate::archive::{ImageFormat, Overrides};
-use crate::error::{ExitCode, Failure, Result};
+use crate::error::{Failure, Result};
 use gather::Gather;
 use hashing::Tee;
 
@@ -100,16 +100,10 @@ impl Contents {
     /// altered or not understood, else when it cannot be read.
     pub fn of_tarball(path: &Path, options: &Options<'_>) -> Result<Self> {
         let reading = || format!("reading the tarball {}", path.display());
-        // A FIFO or a device is a wrong argument, not a failure of the disk.
-        let code = |error: &std::io::Error| {
-            if error.kind() == std::io::ErrorKind::InvalidInput {
-                ExitCode::Usage
-            } else {
-                ExitCode::Space
-            }
-        };
-        let file = crate::files::open(path)
-            .map_err(|error| Failure::new(code(&error), reading()).because(error))?;
+        let file = crate::files::open(path).map_err(|error| {
+            Failure::of_argument(reading(), error)
+                .hint("use a tarball: a .tgz, .tbz, .txz, .tar or .img file")
+        })?;
         match Image::open(path, &file)? {
             Some(image) => Self::from_image(image, &file, options),
             None => Self::of_stream(file, options),

@@ -9,7 +9,8 @@ pub(super) fn exit_code(error: &Error) -> Option<ExitCode> {
     Some(match error.reason() {
         Reason::Io(_) => return None,
         Reason::Stopped => ExitCode::Interrupted,
-        Reason::Zstd
+        Reason::Damaged(_)
+        | Reason::Zstd
         | Reason::NotTar(_)
         | Reason::NoOutput
         | Reason::Name { .. }
@@ -26,6 +27,10 @@ pub(super) fn exit_code(error: &Error) -> Option<ExitCode> {
 /// How to fix it.
 pub(super) fn hint(error: &Error) -> Option<String> {
     Some(match error.reason() {
+        Reason::Damaged(_) => {
+            "it is cut off or was altered: fetch or build it again, and compare its checksum".into()
+        }
+        Reason::NotTar(_) => "use a tarball: a .tgz, .tbz, .txz, .tar or .img file".into(),
         Reason::Zstd => "Anaconda unpacks gzip, bzip2 and xz".into(),
         Reason::MountPoint => {
             "unmount it first: an image contains one tree, without what is mounted on it".into()

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use crate::archive::FromTree;
 use crate::contents::{Contents, Digests, Kind, Options, Traits};
-use crate::error::{ExitCode, Failure, Result, ResultExt};
+use crate::error::{Failure, Result};
 
 pub(crate) use accounts::User;
 pub(crate) use capability::capability_text;
@@ -352,11 +352,11 @@ impl std::fmt::Debug for Reading<'_> {
 /// If it is none of these, or cannot be read completely.
 pub(crate) fn open(path: &Path, reading: &Reading<'_>) -> Result<(Image, Option<Contents>)> {
     let opening = || format!("opening {}", path.display());
-    let metadata = std::fs::metadata(path).or_fail_hint(
-        ExitCode::Space,
-        opening(),
-        "use a tarball, a tree or a build's manifest (.json)",
-    )?;
+    let failed = |error: std::io::Error| {
+        Failure::of_argument(opening(), error)
+            .hint("use a tarball, a tree or a build's manifest (.json)")
+    };
+    let metadata = std::fs::metadata(path).map_err(failed)?;
     let total = metadata.len();
     let progress = |done| (reading.progress)(done, total);
     let options = Options { digests: Digests::Sha256, progress: &progress, check: reading.check };
@@ -364,15 +364,7 @@ pub(crate) fn open(path: &Path, reading: &Reading<'_>) -> Result<(Image, Option<
         let contents = Contents::of_tree(path, &FromTree, &options)?;
         return Ok((facts::image(path, OriginKind::Tree, &contents), Some(contents)));
     }
-    if !metadata.is_file() {
-        return Err(Failure::new(
-            ExitCode::Usage,
-            format!("{}: it is neither a file nor a directory", opening()),
-        )
-        .hint("use a tarball, a tree or a build's manifest (.json)")
-        .into());
-    }
-    if begins_like_json(path).or_fail(ExitCode::Space, opening())? {
+    if begins_like_json(path).map_err(failed)? {
         let manifest = recorded::load(path)?;
         return Ok((manifest.image(path), None));
     }

@@ -14,16 +14,16 @@ mod staged;
 
 pub(crate) use names::{Image, Names, Numbering};
 pub(crate) use output::{OutputDirectory, check_output, write_output};
-pub(super) use publish::{clash, file_of, holds, joined};
+pub(super) use publish::{clash, file_of, holds, joined, same_bytes};
 pub(crate) use staged::{Staged, Standing};
 
-use pending::{Pending, hidden_name};
+use pending::{Pending, check_replaced, hidden_name};
 
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
-use std::io::{Seek, Write};
+use std::io::{ErrorKind, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -55,23 +55,16 @@ impl Directory {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         match std::fs::create_dir(path) {
             Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => check_place(path)?,
             Err(error) => {
-                let place =
-                    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 return Err(error).or_fail_hint(
                     ExitCode::Space,
-                    format!("opening the output directory {}", path.display()),
-                    if place.is_dir() {
-                        format!("name a directory: {} is none", path.display())
-                    } else {
-                        format!("make it: mkdir -p {}", path.display())
-                    },
+                    opening(path),
+                    format!("make it: mkdir -p {}", path.display()),
                 );
             }
         }
-        let open = OpenDirectory::open(path)
-            .with_context(|| format!("opening the output directory {}", path.display()))?;
+        let open = OpenDirectory::open(path).with_context(|| opening(path))?;
         Ok(Self { open, existing: Existing::Keep })
     }
 
@@ -87,14 +80,7 @@ impl Directory {
     /// When the directory does not exist.
     pub(crate) fn holding(file: &Path) -> Result<Self> {
         let place = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if !place.is_dir() {
-            return Err(Failure::new(
-                ExitCode::Space,
-                format!("opening the output directory {}: there is none", place.display()),
-            )
-            .hint(format!("make it: mkdir -p {}", place.display()))
-            .into());
-        }
+        check_place(place)?;
         Self::open(place)
     }
 
@@ -109,9 +95,10 @@ impl Directory {
         &self.open
     }
 
-    /// Refuses a file name that belongs to a published version: replacing one of its files would
-    /// leave a mixture.
+    /// Refuses a file name that is not that of a file, or belongs to a published version: replacing
+    /// one of its files would leave a mixture.
     fn check_output(&self, names: &Names) -> Result<()> {
+        names.tarballs().try_for_each(|name| check_replaced(&self.open, &name))?;
         let Some(stored) =
             entries::stored_version(self, &names.stem)?.filter(|stored| stored.is_version(self))
         else {
@@ -297,6 +284,20 @@ pub(crate) fn record(manifest: &Path, references: &References) -> Result<()> {
     pending.settle()?;
     pending.appear()?;
     sync(&directory)
+}
+
+fn opening(path: &Path) -> String {
+    format!("opening the output directory {}", path.display())
+}
+
+/// Refuses an output directory that does not exist or is not a directory.
+fn check_place(path: &Path) -> Result<()> {
+    let hint = if path.symlink_metadata().is_ok() {
+        "use the name of a directory".to_owned()
+    } else {
+        format!("make it: mkdir -p {}", path.display())
+    };
+    files::check_directory(path).or_fail_hint(ExitCode::Space, opening(path), hint)
 }
 
 /// Makes or replaces a link in the directory.

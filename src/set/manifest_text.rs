@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::manifest::Tarball;
 use super::references::References;
-use crate::error::Result;
+use crate::error::{ExitCode, Failure, Result};
 
 /// How the list begins: no string in JSON holds a line feed, and only the outermost members are
 /// indented by two spaces.
@@ -103,7 +103,9 @@ pub(crate) fn write(text: &str, all: &[References]) -> Result<String> {
     if all.is_empty() {
         return Ok(whole);
     }
-    let head = whole.strip_suffix(END).context("the manifest does not end as osimg writes it")?;
+    let head = whole
+        .strip_suffix(END)
+        .ok_or_else(|| reformatted("it does not end as osimg writes it"))?;
     let list =
         serde_json::to_string_pretty(all).context("writing the references")?.replace('\n', "\n  ");
     Ok(format!("{head}{BEGIN}{list}{END}"))
@@ -185,8 +187,9 @@ pub(crate) fn with_tarballs(text: &str, tarballs: &[Tarball], sources: &[&str]) 
 /// # Errors
 /// When it is not in the form that osimg writes, or has no such member.
 pub(crate) fn replace(text: &str, path: &[&str], value: &impl Serialize) -> Result<String> {
-    let place = member(text, path)
-        .with_context(|| format!("the manifest has no {} where osimg writes it", path.join(".")))?;
+    let place = member(text, path).ok_or_else(|| {
+        reformatted(&format!("it has no {} where osimg writes it", path.join(".")))
+    })?;
     let indent = format!("\n{}", INDENT.repeat(path.len()));
     let written = serde_json::to_string_pretty(value)
         .context("writing a part of the manifest")?
@@ -194,6 +197,12 @@ pub(crate) fn replace(text: &str, path: &[&str], value: &impl Serialize) -> Resu
     let (before, after) =
         (text.get(..place.start).unwrap_or_default(), text.get(place.end..).unwrap_or_default());
     Ok(format!("{before}{written}{after}"))
+}
+
+fn reformatted(why: &str) -> Failure {
+    Failure::new(ExitCode::Usage, format!("completing the manifest: {why}"))
+        .hint("use the file that osimg build wrote: another program changed or reformatted it")
+        .hint("or move it away: the tarball is then published with a new, short manifest")
 }
 
 /// How much deeper each level of a manifest is indented.
@@ -253,6 +262,19 @@ mod tests {
             manifest: None,
             retired: Vec::new(),
             kept: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_reformatted_manifest_is_refused_with_a_hint() {
+        for text in ["{\"name\":\"os\"}", "{\n    \"name\": \"os\"\n}"] {
+            for error in [
+                with(text, &references("dir:/a", "os-1.tgz")).expect_err("refused"),
+                replace(text, &["name"], &"x").expect_err("refused"),
+            ] {
+                assert_eq!(crate::error::exit_code(&error), ExitCode::Usage);
+                assert!(crate::error::render(&error).contains("\nhint: "), "{error:#}");
+            }
         }
     }
 

@@ -292,8 +292,10 @@ fn check_neighbours(tarball: &Path, stem: &str) -> Result<()> {
 /// Compares the first bytes with what the suffix promises.
 fn check_magic(path: &Path, format: ImageFormat) -> Result<()> {
     let mut start = Vec::new();
-    let file =
-        files::open(path).with_context(|| format!("opening the tarball {}", path.display()))?;
+    let file = files::open(path).map_err(|error| {
+        Failure::of_argument(format!("opening the tarball {}", path.display()), error)
+            .hint("use a tarball that osimg build or osimg pack wrote")
+    })?;
     file.take(512)
         .read_to_end(&mut start)
         .with_context(|| format!("reading the tarball {}", path.display()))?;

@@ -91,6 +91,20 @@ pub struct References {
     pub kept: Vec<Kept>,
 }
 
+impl References {
+    /// As a manifest has them: it is the same, no matter which pieces were sent this time.
+    #[must_use]
+    pub(crate) fn settled(&self) -> Self {
+        let mut settled = self.clone();
+        let Self { tarball, kernel, ramdisk, stage2, kickstart, .. } = &mut settled;
+        let pieces = [kernel, ramdisk, stage2, kickstart].into_iter().flatten();
+        for piece in std::iter::once(tarball).chain(pieces) {
+            piece.made = Made::Reused;
+        }
+        settled
+    }
+}
+
 impl Reference {
     /// A piece by the name and id that it has there.
     #[must_use]

@@ -162,6 +162,8 @@ pub struct Options<'a> {
     pub check: &'a dyn Fn() -> Result<()>,
 }
 
+/// The check that finds an archive that cannot be read. No other check has looked at it.
+pub(crate) const DAMAGED: &str = "damaged";
 /// A root file system that the smallest bare metal has room for.
 pub const SMALLEST_DISK: u64 = 10 << 30;
 

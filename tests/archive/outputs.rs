@@ -84,22 +84,28 @@ fn only_a_file_is_replaced() {
     let directory = inputs();
     let at = |name: &str| directory.path().join(name);
     osimg(directory.path(), &["-q", "pack", "--selinux", "none", "tree", "-o", "tree.tgz"]);
-    nix::unistd::mkfifo(&at("fifo"), Mode::S_IRWXU).unwrap();
-    let _bound = UnixListener::bind(at("socket")).unwrap();
-    symlink("/dev/null", at("link")).unwrap();
-    fs::create_dir(at("directory")).unwrap();
+    nix::unistd::mkfifo(&at("fifo.tgz"), Mode::S_IRWXU).unwrap();
+    let _bound = UnixListener::bind(at("socket.tgz")).unwrap();
+    symlink("/dev/null", at("link.tgz")).unwrap();
+    fs::create_dir(at("directory.tgz")).unwrap();
     for kind in ["FIFO", "socket", "link", "directory"] {
-        let name = kind.to_lowercase();
+        let name = format!("{}.tgz", kind.to_lowercase());
         let before = at(&name).symlink_metadata().unwrap().file_type();
         for words in [
             ["inspect", "tree.tgz", "--html", &name].as_slice(),
             &["lock", "image.yum", "-o", &name],
+            &["pack", "--selinux", "none", "tree", "-o", &name],
         ] {
+            // A tarball replaces a link, and never what it points to.
+            if kind == "link" && words[0] == "pack" {
+                continue;
+            }
             let done = osimg(directory.path(), words);
             let text = String::from_utf8_lossy(&done.stderr);
             assert_eq!(done.status.code(), Some(2), "{words:?}: {text}");
-            let reason = format!("writing {name}: it is a {kind}, not a file");
-            assert!(text.contains(&reason) && text.contains("hint"), "{words:?}: {text}");
+            let reason = format!("{name}: it is a {kind}, not a file");
+            assert!(text.contains("writing ") && text.contains(&reason), "{words:?}: {text}");
+            assert!(text.contains("hint"), "{words:?}: {text}");
             assert_eq!(at(&name).symlink_metadata().unwrap().file_type(), before, "{words:?}");
         }
     }

@@ -321,6 +321,10 @@ fn a_file_that_no_manifest_lists_is_not_replaced_and_nothing_is_mixed() {
     // A file of another kind, and another image with the same file names.
     sh(&stage.out(), "mkfifo os-w.tgz");
     assert_eq!(build(&stage, FIRST, &["--image-version", "w"]).code, Some(9));
+    let fifo = stage.out().join("os-w.tgz").display().to_string();
+    let done = stage.build_without_output(&stage.recipe(FIRST)).args(&["-o", &fifo]).run();
+    assert_eq!(done.code, Some(2), "{}", done.stderr);
+    done.reports(&["os-w.tgz: it is a FIFO, not a file"]);
     succeeds(&build(&stage, FIRST, &["--name", "a-b", "--image-version", "1"]));
     let other = build(&stage, FIRST, &["--name", "a", "--image-version", "b-1"]);
     assert_eq!(other.code, Some(9), "{}", other.stderr);

@@ -143,12 +143,6 @@ impl Directory {
         let stem = &names.stem;
         let known = stored_version(self, stem)?.is_some();
         for tarball in names.tarballs() {
-            if self
-                .kind(&tarball)?
-                .is_some_and(|kind| !matches!(kind, SFlag::S_IFREG | SFlag::S_IFLNK))
-            {
-                return Err(self.refuse_output(&tarball, "is not a regular file"));
-            }
             let sums = with_sums(&tarball).skip(1);
             for name in sums.chain(documents(stem)).chain([format!("{stem}{}", naming::MANIFEST)]) {
                 match self.kind(&name)? {

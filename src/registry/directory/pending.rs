@@ -2,10 +2,11 @@
 
 use anyhow::Context;
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
-use crate::error::Result;
+use crate::error::{ExitCode, Result, ResultExt};
+use crate::files;
 use crate::openat::OpenDirectory;
 
 /// A file of an artifact that has no name yet, or a hidden one.
@@ -70,6 +71,7 @@ impl Pending {
 
     /// Puts it in its place.
     pub(super) fn appear(&mut self) -> Result<()> {
+        check_replaced(&self.directory, &self.name)?;
         let hidden = self.hidden.take().context("a file must be settled before it appears")?;
         self.directory
             .rename(&hidden, &self.name)
@@ -82,6 +84,22 @@ impl Drop for Pending {
         if let Some(hidden) = &self.hidden {
             let _ = self.directory.remove(hidden);
         }
+    }
+}
+
+/// Refuses to replace anything but a regular file or a link: the users of a FIFO, a socket or a
+/// device would lose it.
+pub(super) fn check_replaced(directory: &OpenDirectory, name: &str) -> Result<()> {
+    let writing = || format!("writing {}", directory.path().join(name).display());
+    match directory.through().join(name).symlink_metadata() {
+        Ok(found) if found.is_symlink() => Ok(()),
+        Ok(found) => files::check_kind(found.file_type()).or_fail_hint(
+            ExitCode::Usage,
+            writing(),
+            "use the name of a new file",
+        ),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).with_context(writing),
     }
 }
 

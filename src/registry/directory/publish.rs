@@ -131,14 +131,16 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
         .into_iter()
         .flat_map(StoredVersion::published)
         .filter(|old| old.tarball.name != references.tarball.name);
-    let here = others.map(|old| old.booting_as(&references)).chain([references.clone()]).collect();
+    let settled = references.settled();
+    let here = others.map(|old| old.booting_as(&settled)).chain([settled.clone()]).collect();
     let text = manifest_text::with_all_of(
         &joined(set, &stem, kept.map(|stored| stored.text.as_str()))?,
         &references.registry,
         here,
     )?;
     let name = format!("{stem}.json");
-    if !files.is_empty() || !reads(open, &name, &text) {
+    let (sent, described) = (!files.is_empty(), reads(open, &name, &text));
+    if sent || !described {
         // Hidden names until here: a stop leaves nothing.
         process::check_stop()?;
         let manifest = Pending::with_content(open, &name, text.as_bytes())?;
@@ -156,14 +158,19 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
         if !set.version.is_empty() {
             entries::relink(directory, &set.name, &latest)?;
         }
-    } else {
-        report.note(&format!(
-            "{stem} exists already with the same bytes, in {}",
-            directory.describe()
-        ));
+    }
+    if !sent {
+        report.note(&same_bytes(&stem, &directory.describe(), described));
     }
     step.finish(&references.tarball.name);
     Ok(references)
+}
+
+/// The message for a version that was published before. `described` is false if its manifest
+/// changes.
+pub(in crate::registry) fn same_bytes(stem: &str, registry: &str, described: bool) -> String {
+    let changed = if described { "" } else { "; its manifest is updated" };
+    format!("{stem} exists already with the same bytes, in {registry}{changed}")
 }
 
 /// Why the set cannot be added to the published version. If no manifest records the tarball's

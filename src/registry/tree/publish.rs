@@ -12,7 +12,7 @@ use super::{KERNEL, RAMDISK, STAGE2, STAGE2_TOO, StoredVersion, WebTree, place, 
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
 use crate::installer::treeinfo::{Checksum, Release, TreeInfo, TreePath};
-use crate::registry::directory::{clash, holds, joined};
+use crate::registry::directory::{clash, holds, joined, same_bytes};
 use crate::registry::options::Existing;
 use crate::report::{Report, Unit};
 use crate::set::{EXTENSIONS, Kind, Made, Place, Reference, References, Role, Set, manifest_text};
@@ -126,11 +126,7 @@ pub(super) fn publish(tree: &WebTree, set: &Set, report: &Report) -> Result<Refe
     }
     tree.directory.check_link(&place.latest, &set.name)?;
     let references = references(tree, &place.stem, set)?;
-    // The manifest is the same, no matter which pieces were sent this time.
-    let mut settled = references.clone();
-    for reference in pieces_mut(&mut settled) {
-        reference.made = Made::Reused;
-    }
+    let settled = references.settled();
     let others = kept
         .iter()
         .flat_map(|stored| &stored.sets)
@@ -151,15 +147,13 @@ pub(super) fn publish(tree: &WebTree, set: &Set, report: &Report) -> Result<Refe
         .filter_map(|role| references.role(*role))
         .any(|reference| reference.made == Made::New)
         || lacks_document(tree, &place.stem, set)?;
-    if sent || before.is_none_or(|stored| stored.text != text) {
+    let described = before.is_some_and(|stored| stored.text == text);
+    if sent || !described {
         own.check(tree, &place.stem)?;
         write(tree, &place, set, &references, &text, kept, report)?;
-    } else {
-        report.note(&format!(
-            "{} exists already with the same bytes, in {}",
-            place.stem,
-            tree.name()
-        ));
+    }
+    if !sent {
+        report.note(&same_bytes(&place.stem, &tree.name(), described));
     }
     Ok(references)
 }
@@ -202,11 +196,6 @@ fn refuse_foreign(tree: &WebTree, stem: &str, set: &Set) -> Result<()> {
     )
     .hint("move it away, use another name or version, or replace it with --replace")
     .into())
-}
-
-fn pieces_mut(references: &mut References) -> impl Iterator<Item = &mut Reference> {
-    let References { tarball, kernel, ramdisk, stage2, kickstart, .. } = references;
-    std::iter::once(tarball).chain([kernel, ramdisk, stage2, kickstart].into_iter().flatten())
 }
 
 /// The `.treeinfo` of the tree; `None` without boot pieces or without a known distribution.

@@ -8,12 +8,13 @@ use crate::archive::read::Irregularity;
 use crate::archive::{Format, ImageFormat};
 use crate::contents::{Contents, Kind};
 use crate::report::bytes;
+use crate::verify::DAMAGED;
 use crate::verify::Severity::{Error, Warning};
 use crate::verify::image::{Image, Place};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
-        name: "damaged",
+        name: DAMAGED,
         severity: Error,
         why: "Anaconda ignores tar's exit status: the node gets a part of the system and fails \
               later, or boots it",
