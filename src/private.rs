@@ -101,11 +101,7 @@ pub(crate) fn open_directory(path: &Path) -> Result<File> {
 
 /// Refuses a directory where any user can replace what another one makes. It is the rule for all
 /// directories that osimg works in.
-pub(crate) fn check_above(
-    found: &Metadata,
-    path: &Path,
-    doing: impl Fn() -> String,
-) -> Result<()> {
+pub(crate) fn check_above(found: &Metadata, path: &Path, doing: impl Fn() -> String) -> Result<()> {
     let mode = found.permissions().mode();
     if mode & 0o002 == 0 || mode & 0o1000 != 0 {
         return Ok(());
@@ -116,8 +112,7 @@ pub(crate) fn check_above(
         path.display(),
         mode & 0o7777
     );
-    let forbid =
-        format!("chmod +t {}", crate::process::quote(&path.display().to_string()));
+    let forbid = format!("chmod +t {}", crate::process::quote(&path.display().to_string()));
     Err(Failure::new(ExitCode::Usage, message)
         .hint(format!("choose a directory of your own, or forbid it: {forbid}"))
         .into())

@@ -37,8 +37,7 @@ pub(super) struct Images {
 
 impl Images {
     pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
-        if let Address::Directory(path) | Address::Tree(path, _) = &self.registry
-        {
+        if let Address::Directory(path) | Address::Tree(path, _) = &self.registry {
             files::check_directory(path).or_fail_hint(
                 ExitCode::Usage,
                 format!("listing {}", path.display()),

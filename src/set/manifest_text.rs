@@ -103,9 +103,8 @@ pub(crate) fn write(text: &str, all: &[References]) -> Result<String> {
     if all.is_empty() {
         return Ok(whole);
     }
-    let head = whole
-        .strip_suffix(END)
-        .ok_or_else(|| reformatted("it does not end as osimg writes it"))?;
+    let head =
+        whole.strip_suffix(END).ok_or_else(|| reformatted("it does not end as osimg writes it"))?;
     let list =
         serde_json::to_string_pretty(all).context("writing the references")?.replace('\n', "\n  ");
     Ok(format!("{head}{BEGIN}{list}{END}"))

@@ -38,8 +38,7 @@ fn a_tree_that_is_missing_or_not_a_directory_is_an_error() {
     let directory = directory();
     fs::write(directory.path().join("file"), "").unwrap();
     let out = inside(directory.path(), "out");
-    for (name, why) in
-        [("missing", "it does not exist"), ("file", "it is a file, not a directory")]
+    for (name, why) in [("missing", "it does not exist"), ("file", "it is a file, not a directory")]
     {
         let (code, stderr) = failure(&pack(&directory.path().join(name), &out.join("x.tgz")));
         assert_eq!(code, Some(2), "{stderr}");

@@ -177,8 +177,8 @@ fn a_protected_image_or_boot_piece_is_named_and_the_rest_is_removed() {
     let Some(all) = Projects::open("protected") else { return };
     let protected = all.publish("osimg-demo", &["--protected"]);
     let plain = tarball(&all.publish("osimg-demo", &["--image-version", "2"]));
-    let output = all
-        .images("osimg-demo", &["--remove", &tarball(&protected), "--remove", &plain, "--json"]);
+    let output =
+        all.images("osimg-demo", &["--remove", &tarball(&protected), "--remove", &plain, "--json"]);
     fails(&output, 9, &["1 image stays", &tarball(&protected), "it is protected", "--unprotected"]);
     let parts = json_of(&output);
     assert_eq!(
