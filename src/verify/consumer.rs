@@ -5,7 +5,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::Severity::{self, Error, Warning};
+use super::severity::Severity::{self, Error, Warning};
 
 /// A program that unpacks a tarball. `docs/consumers` has the commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]

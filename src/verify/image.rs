@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::address::Answer;
-use super::{Consumer, Options};
+use super::consumer::Consumer;
+use super::options::Options;
 use crate::contents::{Contents, FileState, Kind, Member, PackagedFile};
 use crate::error::Result;
 use crate::http::shown;

@@ -9,187 +9,28 @@ mod address;
 mod capability;
 mod checks;
 mod consumer;
+mod findings;
 mod image;
+mod options;
+mod severity;
 
-use serde::Serialize;
 use std::cell::Cell;
-use std::collections::BTreeSet;
-use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
 use crate::archive::{self, Overrides, Reason};
-use crate::contents::{self, Contents, Digests};
+use crate::contents::{self, Contents};
 use crate::error::{ExitCode, Failure, Result};
-use crate::http::{Trust, shown};
+use crate::http::shown;
 
 pub use address::is_address;
 pub use consumer::Consumer;
+pub(crate) use findings::DAMAGED;
+pub use findings::{Finding, Findings};
+pub use options::{Options, SMALLEST_DISK};
+pub use severity::Severity;
 
 use image::{Image, Place};
-
-/// Whether a finding keeps an image from being published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// A node would fail, or be another system than was meant.
-    Error,
-    /// Worth a look.
-    Warning,
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-        })
-    }
-}
-
-/// What one check found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The check's name.
-    pub name: &'static str,
-    /// How bad it is.
-    pub severity: Severity,
-    /// What was found.
-    pub text: String,
-    /// What the node would do.
-    pub why: &'static str,
-    /// What fixes it.
-    pub fix: &'static str,
-    /// The first of the files that it is about.
-    pub paths: Vec<String>,
-    /// How many files it is about.
-    pub count: usize,
-    /// The consumers that it concerns.
-    pub consumers: Vec<Consumer>,
-    /// Whether it was allowed by name.
-    pub allowed: bool,
-}
-
-/// What is known of an image after all checks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Findings {
-    /// The tarball, as it was named; nothing of a tree.
-    pub tarball: Option<String>,
-    /// The first of the consumers.
-    pub profile: Consumer,
-    /// The consumers that it was verified for.
-    pub consumers: Vec<Consumer>,
-    /// Its SHA-256 in hex, where the whole tarball was read.
-    pub sha256: Option<String>,
-    /// Members of the archive.
-    pub members: usize,
-    /// Packages in its rpmdb.
-    pub packages: usize,
-    /// Names of the checks that were made.
-    pub checks: Vec<&'static str>,
-    /// What they found, the worst first.
-    pub findings: Vec<Finding>,
-}
-
-impl Findings {
-    /// Errors that were not allowed.
-    #[must_use]
-    pub fn errors(&self) -> usize {
-        self.count(Severity::Error)
-    }
-
-    /// Warnings that were not allowed.
-    #[must_use]
-    pub fn warnings(&self) -> usize {
-        self.count(Severity::Warning)
-    }
-
-    fn count(&self, severity: Severity) -> usize {
-        self.findings
-            .iter()
-            .filter(|finding| finding.severity == severity && !finding.allowed)
-            .count()
-    }
-
-    /// Whether the image may go to a node: no error but allowed ones.
-    #[must_use]
-    pub fn fit(&self) -> bool {
-        self.errors() == 0
-    }
-
-    /// The findings as text: each with the consequence of an error for a node, and the fix.
-    #[must_use]
-    pub fn lines(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        for finding in &self.findings {
-            let Finding { name, severity, text, why, fix, allowed, consumers, .. } = finding;
-            let allowed = if *allowed { ", allowed" } else { "" };
-            let concerned = if self.consumers.len() > consumers.len() {
-                let names: Vec<String> = consumers.iter().map(ToString::to_string).collect();
-                format!(" ({})", names.join(", "))
-            } else {
-                String::new()
-            };
-            lines.push(format!("{severity}: {text}{concerned} [{name}{allowed}]"));
-            // Warnings are short.
-            if *severity == Severity::Error {
-                lines.push(format!("    node: {why}"));
-            }
-            lines.push(format!("    fix: {fix}"));
-        }
-        lines
-    }
-}
-
-/// How an image is verified.
-pub struct Options<'a> {
-    /// The consumers of the image; when there are none, the installer that the image's os-release
-    /// asks for.
-    pub consumers: Vec<Consumer>,
-    /// Names of checks whose findings do not count.
-    pub allow: BTreeSet<String>,
-    /// Paths that the image's settings removed: packaged files below them are not missing.
-    pub removed: Vec<String>,
-    /// Bytes of the smallest disk that it is to be installed to.
-    pub smallest_disk: u64,
-    /// Whether contents are compared with the digests that the packages tell.
-    pub digests: Digests,
-    /// How the certificate of a server is checked.
-    pub trust: Trust,
-    /// Told how many bytes of the tarball were read, and of how many (0 when nobody knows).
-    pub progress: &'a dyn Fn(u64, u64),
-    /// Asked often; an error ends the work.
-    pub check: &'a dyn Fn() -> Result<()>,
-}
-
-/// The check that finds an archive that cannot be read. No other check has looked at it.
-pub(crate) const DAMAGED: &str = "damaged";
-/// A root file system that the smallest bare metal has room for.
-pub const SMALLEST_DISK: u64 = 10 << 30;
-
-impl Default for Options<'_> {
-    fn default() -> Self {
-        Self {
-            consumers: Vec::new(),
-            allow: BTreeSet::new(),
-            removed: Vec::new(),
-            smallest_disk: SMALLEST_DISK,
-            digests: Digests::Sha256,
-            trust: Trust::default(),
-            progress: &|_, _| {},
-            check: &|| Ok(()),
-        }
-    }
-}
-
-impl fmt::Debug for Options<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options")
-            .field("consumers", &self.consumers)
-            .field("allow", &self.allow)
-            .finish_non_exhaustive()
-    }
-}
 
 /// The names of all checks, for `--allow`.
 #[must_use]

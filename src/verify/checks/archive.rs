@@ -3,14 +3,14 @@
 
 use std::path::Path;
 
-use super::{Check, Hit, Look, about, members, said};
+use super::check::{Check, Hit, Look, about, members, said};
 use crate::archive::read::Irregularity;
 use crate::archive::{Format, ImageFormat};
 use crate::contents::{Contents, Kind};
 use crate::report::bytes;
-use crate::verify::DAMAGED;
-use crate::verify::Severity::{Error, Warning};
+use crate::verify::findings::DAMAGED;
 use crate::verify::image::{Image, Place};
+use crate::verify::severity::Severity::{Error, Warning};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {

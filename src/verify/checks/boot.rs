@@ -1,9 +1,9 @@
 //! Boot loaders: nothing installs one for a tarball, so its files have to be in it.
 
-use super::{Check, Hit, Look, about, members, said};
+use super::check::{Check, Hit, Look, about, members, said};
 use crate::contents::{Contents, Kind};
-use crate::verify::Severity::{Error, Warning};
 use crate::verify::image::Image;
+use crate::verify::severity::Severity::{Error, Warning};
 use std::collections::BTreeMap;
 
 pub(super) const CHECKS: &[Check] = &[

@@ -1,9 +1,9 @@
 //! cloud-init: with Ironic it reads the config drive, which the kickstart writes into the image.
 
-use super::{Check, Hit, Look, said};
+use super::check::{Check, Hit, Look, said};
 use crate::contents::{Contents, Kind};
-use crate::verify::Severity::Error;
 use crate::verify::image::Image;
+use crate::verify::severity::Severity::Error;
 
 pub(super) const CHECKS: &[Check] = &[Check {
     name: "cloud-init-source",

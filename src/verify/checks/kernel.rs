@@ -1,9 +1,9 @@
 //! The kernel: Anaconda installs none for a tarball, and finds it by the members' names alone.
 
-use super::{Check, Hit, Look, about, said};
+use super::check::{Check, Hit, Look, about, members, said};
 use crate::contents::{Contents, Kind};
-use crate::verify::Severity::{Error, Warning};
 use crate::verify::image::Image;
+use crate::verify::severity::Severity::{Error, Warning};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -49,7 +49,7 @@ pub(super) const CHECKS: &[Check] = &[
                         .strip_prefix("boot/vmlinuz-")
                         .is_none_or(|v| !kernels.iter().any(|k| k == v))
             });
-            super::members("files that would be taken for kernels", odd)
+            members("files that would be taken for kernels", odd)
         }),
     },
     Check {

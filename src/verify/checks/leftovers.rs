@@ -1,10 +1,10 @@
 //! What a build leaves behind and no clone should have.
 
-use super::{Check, Hit, Look, members, said};
+use super::check::{Check, Hit, Look, members, said};
 use crate::contents::{Contents, Kind, Member};
 use crate::finish::identities::{IDENTITIES, Identity, SEEDS, SSH_HOST_KEYS};
-use crate::verify::Severity::Warning;
 use crate::verify::image::Image;
+use crate::verify::severity::Severity::Warning;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {

@@ -5,82 +5,25 @@
 
 mod archive;
 mod boot;
+mod check;
 mod cloud;
 mod kernel;
 mod leftovers;
 mod owners;
 mod packages;
+mod program;
 mod programs;
 mod scriptlets;
 mod selinux;
 mod server;
 mod tree;
 
+use super::consumer::Consumer;
+use super::findings::{Finding, Findings};
 use super::image::Image;
-use super::{Consumer, Finding, Findings, Options, Severity};
-use crate::contents::Member;
-
-/// How many paths of a finding are kept.
-const KEPT: usize = 100;
-/// How many paths a text shows.
-const SHOWN: usize = 3;
-
-/// One check.
-pub(super) struct Check {
-    /// Its name, which is part of the interface.
-    pub(super) name: &'static str,
-    pub(super) severity: Severity,
-    /// What the node would do.
-    pub(super) why: &'static str,
-    /// What fixes it.
-    pub(super) fix: &'static str,
-    pub(super) look: Look,
-}
-
-/// How a check looks at an image.
-pub(super) enum Look {
-    /// At what was read of it.
-    Contents(fn(&Image<'_>, &crate::contents::Contents) -> Vec<Hit>),
-    /// At where it comes from, be it readable or not.
-    Place(fn(&Image<'_>) -> Vec<Hit>),
-    /// For a program.
-    Program(&'static programs::Program),
-}
-
-/// Something that a check found.
-#[derive(Debug, Default)]
-pub(super) struct Hit {
-    text: String,
-    paths: Vec<String>,
-    count: usize,
-}
-
-/// A finding without files.
-fn said(text: impl Into<String>) -> Vec<Hit> {
-    vec![Hit { text: text.into(), ..Hit::default() }]
-}
-
-/// A finding about files; nothing when there are none. The text is followed by the first of them.
-fn about(text: &str, paths: impl Iterator<Item = String>) -> Vec<Hit> {
-    let (mut first, mut count) = (Vec::new(), 0);
-    for path in paths {
-        count += 1;
-        if first.len() < KEPT {
-            first.push(path);
-        }
-    }
-    if count == 0 {
-        return Vec::new();
-    }
-    let shown = first.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let more = if count > SHOWN { format!(" and {} more", count - SHOWN) } else { String::new() };
-    vec![Hit { text: format!("{text}: {shown}{more}"), paths: first, count }]
-}
-
-/// As [`about`], of members.
-fn members<'m>(text: &str, members: impl Iterator<Item = &'m Member>) -> Vec<Hit> {
-    about(text, members.map(Member::shown))
-}
+use super::options::Options;
+use super::severity::Severity;
+use check::{Check, Hit, Look, said};
 
 /// Every check.
 pub(super) fn all() -> impl Iterator<Item = &'static Check> {
@@ -118,7 +61,10 @@ pub(super) fn run(image: &Image<'_>, options: &Options<'_>) -> Findings {
         let hits = match (&check.look, image.contents) {
             (Look::Place(look), _) => look(image),
             (Look::Contents(look), Some(contents)) => look(image, contents),
-            (Look::Program(program), Some(_)) => program.look(image),
+            (Look::Program(program), Some(_)) if program.is_missing(image) => {
+                said(format!("there is no program {}", program.name))
+            }
+            (Look::Program(_), Some(_)) => Vec::new(),
             (Look::Contents(_) | Look::Program(_), None) => continue,
         };
         checks.push(check.name);

@@ -1,9 +1,9 @@
 //! Owners and ACLs: numbers are users of the image, names are users of the host that unpacks.
 
-use super::{Check, Hit, Look, about, members};
+use super::check::{Check, Hit, Look, about, members};
 use crate::contents::{Contents, Kind, Member};
-use crate::verify::Severity::{Error, Warning};
 use crate::verify::image::Image;
+use crate::verify::severity::Severity::{Error, Warning};
 use std::collections::BTreeMap;
 
 pub(super) const CHECKS: &[Check] = &[

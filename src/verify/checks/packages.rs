@@ -1,10 +1,10 @@
 //! The packages: whether every file is still as its package brought it, by the rules of `rpm -V`.
 
-use super::{Check, Hit, Look, about, members, said};
+use super::check::{Check, Hit, Look, about, members, said};
 use crate::contents::{Contents, Kind, Member, PackagedFile, Packages};
-use crate::verify::Severity::{Error, Warning};
 use crate::verify::capability::Capabilities;
 use crate::verify::image::Image;
+use crate::verify::severity::Severity::{Error, Warning};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {

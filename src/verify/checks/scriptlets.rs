@@ -1,10 +1,10 @@
 //! The results of scriptlets. Those of EL end in `|| :`, so that a failure leaves no trace but a
 //! missing file.
 
-use super::{Check, Hit, Look, about};
+use super::check::{Check, Hit, Look, about};
 use crate::contents::{Contents, Kind, Package};
-use crate::verify::Severity::Error;
 use crate::verify::image::Image;
+use crate::verify::severity::Severity::Error;
 
 pub(super) const CHECKS: &[Check] = &[Check {
     name: "scriptlet-results",

@@ -1,9 +1,9 @@
 //! SELinux: labels have to come in the tarball, since Anaconda labels only a part of the new
 //! system.
 
-use super::{Check, Look, about, members, said};
+use super::check::{Check, Look, about, members, said};
 use crate::contents::Contents;
-use crate::verify::Severity::{Error, Warning};
+use crate::verify::severity::Severity::{Error, Warning};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {

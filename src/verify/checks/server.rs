@@ -1,9 +1,9 @@
 //! How a server answers: Anaconda asks once with HEAD, follows nothing, and believes the length.
 
-use super::{Check, Hit, Look, said};
-use crate::verify::Severity::{Error, Warning};
+use super::check::{Check, Hit, Look, said};
 use crate::verify::address::Answer;
 use crate::verify::image::{Image, Place};
+use crate::verify::severity::Severity::{Error, Warning};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {

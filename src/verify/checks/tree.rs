@@ -1,10 +1,10 @@
 //! The tree: directories that have to be there and empty, and what may not be a name of two
 //! partitions.
 
-use super::{Check, Hit, Look, about, members, said};
+use super::check::{Check, Hit, Look, about, members, said};
 use crate::contents::{Contents, Kind, Member};
-use crate::verify::Severity::Error;
 use crate::verify::image::Image;
+use crate::verify::severity::Severity::Error;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
