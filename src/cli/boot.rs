@@ -4,6 +4,7 @@ use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::output;
 use crate::boot::{
     self, Accelerator, AcceleratorChoice, Depth, FileSystem, Options, SelinuxBoot, Trial,
 };
@@ -65,9 +66,9 @@ impl Boot {
         };
         let trial = boot::boot(&self.tarball, &options, report)?;
         if json {
-            super::print_json(report, &trial)?;
+            output::print_json(report, &trial)?;
         } else {
-            super::print_lines(report, &lines(&trial))?;
+            output::print_lines(report, &lines(&trial))?;
         }
         report.verdict(format!("{}: not healthy", trial.tarball.display()));
         Ok(if trial.healthy { ExitCode::Done } else { ExitCode::Findings })

@@ -4,10 +4,14 @@ use clap::Args;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use super::allowed;
 use super::counterpart;
 use super::documents::DocumentOptions;
+use super::output;
 use super::overrides::Overrides;
+use super::privileges;
 use super::shared::{count, report_diagnostic};
+use super::stopped;
 use super::target::Target;
 use crate::build::Artifact;
 use crate::build::lock::LockFile;
@@ -78,14 +82,14 @@ pub(super) struct Build {
 
 impl Build {
     pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
-        let Some(artifact) = self.artifact(report).map_err(super::unpublished)? else {
+        let Some(artifact) = self.artifact(report).map_err(stopped::unpublished)? else {
             return Ok(ExitCode::Done);
         };
         if json {
-            super::print_json(report, &artifact)?;
+            output::print_json(report, &artifact)?;
         } else {
             for path in &artifact.tarballs {
-                super::print(report, &path.display().to_string())?;
+                output::print(report, &path.display().to_string())?;
             }
         }
         report.note(&summary(&artifact));
@@ -97,7 +101,7 @@ impl Build {
         let cache = self.target.cache()?;
         // Before the first step: its progress bar is a thread, and only a single-threaded process
         // can enter a user namespace.
-        super::act_as_root(report, self.isolation)?;
+        privileges::act_as_root(report, self.isolation)?;
         if self.counterpart.is_some() {
             counterpart::become_another(report)?;
         }
@@ -109,7 +113,7 @@ impl Build {
             .hint("save the recipe as a file")
             .into());
         }
-        let (allow, allow_pieces) = super::allowed(&self.allow)?;
+        let (allow, allow_pieces) = allowed::allowed(&self.allow)?;
         let step = report.step("reading the recipe");
         let mut decided = self.overrides.decide()?;
         self.target.apply(&mut decided.recipe.settings);

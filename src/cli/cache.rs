@@ -5,6 +5,7 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::output;
 use super::shared::default_cache;
 use crate::error::{ExitCode, Failure, Result};
 use crate::packages::{CacheContents, Limit};
@@ -53,7 +54,7 @@ impl CacheArgs {
         };
         let contents = CacheContents::read(&cache)?;
         if json {
-            super::print_json(
+            output::print_json(
                 report,
                 &json!({ "cache": cache, "holds": contents, "pruned": pruned }),
             )?;
@@ -75,7 +76,7 @@ impl CacheArgs {
             String::new()
         };
         lines.push(format!("{}: {}{builds}", cache.display(), bytes(contents.bytes)));
-        super::print_lines(report, &lines)?;
+        output::print_lines(report, &lines)?;
         Ok(ExitCode::Done)
     }
 }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::output;
 use super::overrides::Overrides;
 use crate::error::{ExitCode, Result};
 use crate::recipe::schema;
@@ -18,7 +19,7 @@ impl ConfigArgs {
         let decided = self.overrides.decide()?;
         let entries = &decided.recipe.entries;
         if json {
-            super::print_json(report, &serde_json::json!({ "settings": entries }))?;
+            output::print_json(report, &serde_json::json!({ "settings": entries }))?;
             return Ok(ExitCode::Done);
         }
         let width = entries
@@ -32,7 +33,7 @@ impl ConfigArgs {
             let setting = format!("{} = {}", entry.key, entry.value);
             text.push_str(&format!("{setting:width$}  # {}\n", entry.origin));
         }
-        super::print(report, text.trim_end())?;
+        output::print(report, text.trim_end())?;
         Ok(ExitCode::Done)
     }
 }
@@ -45,9 +46,9 @@ impl SchemaArgs {
     pub(super) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         let schema = schema();
         if json {
-            super::print_json(report, &schema)?;
+            output::print_json(report, &schema)?;
         } else {
-            super::print(report, &serde_json::to_string_pretty(&schema)?)?;
+            output::print(report, &serde_json::to_string_pretty(&schema)?)?;
         }
         Ok(ExitCode::Done)
     }

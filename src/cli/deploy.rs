@@ -5,6 +5,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::output;
 use crate::archive::Format;
 use crate::cloud::{Cloud, Session};
 use crate::deploy::config_drive;
@@ -178,10 +179,10 @@ impl Deploy {
         let Rollout { nodes, failure } = roll_out(&ironic, &self.nodes, &plan, report);
         if as_json {
             let whole = json!({ "settings": settings, "remarks": remarks, "nodes": nodes });
-            super::print_json(report, &whole)?;
+            output::print_json(report, &whole)?;
         } else {
             for outcome in &nodes {
-                super::print(report, &format!("{} {}", outcome.node, outcome.state()))?;
+                output::print(report, &format!("{} {}", outcome.node, outcome.state()))?;
             }
         }
         failure.map_or(Ok(ExitCode::Done), Err)
@@ -323,12 +324,12 @@ impl Deploy {
             .map(|line| line.quoted())
             .collect();
         if as_json {
-            super::print_json(
+            output::print_json(
                 report,
                 &json!({ "settings": settings, "commands": lines, "remarks": remarks }),
             )?;
         } else {
-            super::print(report, &lines.join("\n"))?;
+            output::print(report, &lines.join("\n"))?;
         }
         Ok(ExitCode::Done)
     }
@@ -388,7 +389,7 @@ impl Deploy {
         }
         let text = template.text().trim_end();
         if as_json {
-            super::print_json(report, &json!({ "kickstart": text }))?;
+            output::print_json(report, &json!({ "kickstart": text }))?;
         } else if let Some(hidden) =
             text.chars().find(|c| crate::text::is_hidden(*c) && !"\t\r\n".contains(*c))
         {
@@ -400,7 +401,7 @@ impl Deploy {
             .hint("remove the character from the template")
             .into());
         } else {
-            super::print(report, text)?;
+            output::print(report, text)?;
         }
         Ok(ExitCode::Done)
     }

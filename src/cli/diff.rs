@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
 
+use super::output;
 use crate::diff::{self, Gate, TextOptions};
 use crate::error::{ExitCode, Failure, Result};
 use crate::report::Report;
@@ -42,9 +43,9 @@ impl Diff {
             })
             .collect::<Result<Vec<_>>>()?;
         if json {
-            super::print_json(report, &json!({"difference": difference, "verdicts": verdicts}))?;
+            output::print_json(report, &json!({"difference": difference, "verdicts": verdicts}))?;
         } else {
-            super::print(report, &diff::text(&difference, TextOptions { all: self.all }))?;
+            output::print(report, &diff::text(&difference, TextOptions { all: self.all }))?;
         }
         let mut code = ExitCode::Done;
         let mut failed = Vec::new();

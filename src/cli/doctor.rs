@@ -5,6 +5,7 @@ use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
+use super::output;
 use crate::build::image_plan;
 use crate::deploy::doctor::examine;
 use crate::error::{ExitCode, Result, explain};
@@ -92,7 +93,7 @@ impl Doctor {
         crate::process::check_stop()?;
         let healthy = findings.iter().all(|f| f.works != Some(false));
         if json {
-            super::print_json(
+            output::print_json(
                 report,
                 &serde_json::json!({ "healthy": healthy, "findings": findings }),
             )?;
@@ -103,9 +104,9 @@ impl Doctor {
                     Some(false) => ("MISSING", "fix"),
                     None => ("?      ", "to be sure"),
                 };
-                super::print(report, &format!("{mark} {}: {}", finding.check, finding.found))?;
+                output::print(report, &format!("{mark} {}: {}", finding.check, finding.found))?;
                 if let Some(fix) = &finding.fix {
-                    super::print(report, &format!("        {advice}: {fix}"))?;
+                    output::print(report, &format!("        {advice}: {fix}"))?;
                 }
             }
         }
@@ -150,10 +151,10 @@ impl Doctor {
             return Err(error);
         }
         if json {
-            super::print_json(report, &serde_json::json!({ "removed": removed }))?;
+            output::print_json(report, &serde_json::json!({ "removed": removed }))?;
         } else {
             for path in &removed {
-                super::print(report, &path.display().to_string())?;
+                output::print(report, &path.display().to_string())?;
             }
             report.note(&format!("{} removed", super::shared::count(removed.len(), "workdir")));
         }
@@ -165,16 +166,16 @@ impl Doctor {
 fn conclude(findings: &[Finding], report: &Report, json: bool) -> Result<ExitCode> {
     let healthy = findings.iter().all(|f| f.works);
     if json {
-        super::print_json(
+        output::print_json(
             report,
             &serde_json::json!({ "healthy": healthy, "findings": findings }),
         )?;
     } else {
         for finding in findings {
             let mark = if finding.works { "ok     " } else { "MISSING" };
-            super::print(report, &format!("{mark} {}: {}", finding.check, finding.found))?;
+            output::print(report, &format!("{mark} {}: {}", finding.check, finding.found))?;
             if let Some(fix) = &finding.fix {
-                super::print(report, &format!("        fix: {fix}"))?;
+                output::print(report, &format!("        fix: {fix}"))?;
             }
         }
     }

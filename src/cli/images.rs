@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::json;
 use std::io::IsTerminal;
 
+use super::output;
 use super::shared::kept_versions;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::files;
@@ -66,7 +67,7 @@ impl Images {
                 "registry": registry.describe(), "images": entries, "removed": removal.removed,
                 "kept": removal.kept, "problems": removal.problems,
             });
-            super::print_json(report, &value)?;
+            output::print_json(report, &value)?;
         } else {
             for id in &removal.removed {
                 report.note(&format!("removed {id}"));
@@ -81,7 +82,7 @@ impl Images {
                     shown.extend(entry.files.iter().map(|file| format!("  {file}")));
                 }
             }
-            super::print_lines(report, &shown)?;
+            output::print_lines(report, &shown)?;
         }
         removal.failure().map_or(Ok(ExitCode::Done), |failure| Err(failure.into()))
     }

@@ -3,6 +3,7 @@
 use clap::Args;
 use std::path::{Path, PathBuf};
 
+use super::output;
 use crate::contents::Contents;
 use crate::error::{ExitCode, Failure, Result};
 use crate::inspect::{self, Finding, Image, Reading, TextOptions};
@@ -37,12 +38,12 @@ impl Inspect {
             write_output(file, inspect::html(&image, findings.as_deref())?.as_bytes())?;
         }
         if json {
-            super::print_json(report, &image)?;
+            output::print_json(report, &image)?;
         } else if let Some(file) = &self.html {
-            super::print(report, &file.display().to_string())?;
+            output::print(report, &file.display().to_string())?;
         } else {
             let rows = if self.all { None } else { Some(self.rows) };
-            super::print(report, &inspect::text(&image, TextOptions { rows }))?;
+            output::print(report, &inspect::text(&image, TextOptions { rows }))?;
         }
         Ok(ExitCode::Done)
     }

@@ -5,7 +5,9 @@ use clap::Args;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
+use super::output;
 use super::overrides::{Decided, Overrides};
+use super::privileges;
 use super::shared::default_cache;
 use crate::build::lock::{self as making, Places};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
@@ -55,7 +57,7 @@ impl LockArgs {
         let cache = self.cache.clone().map_or_else(default_cache, Ok)?;
         if self.export.is_none() {
             // Before any thread starts: only a single-threaded process can enter a user namespace.
-            super::act_as_root(report, self.isolation)?;
+            privileges::act_as_root(report, self.isolation)?;
         }
         let decided = self.overrides.decide()?;
         if self.output.is_none() && recipe::is_input(&decided.recipe.path) {
@@ -108,12 +110,12 @@ impl LockArgs {
         if json {
             let value = json!({ "lock": path, "packages": lock.packages().count(),
                 "added": change.added, "removed": change.removed });
-            super::print_json(report, &value)?;
+            output::print_json(report, &value)?;
         } else {
             if before.is_some() {
                 report.note(&change.describe());
             }
-            super::print(report, &path.display().to_string())?;
+            output::print(report, &path.display().to_string())?;
         }
         Ok(ExitCode::Done)
     }
@@ -141,9 +143,9 @@ fn export(
     let text = foreign::print(&lock, form, &decided.recipe.settings.packages)?;
     write_output(target, text.as_bytes())?;
     if json {
-        super::print_json(report, &json!({ "lock": path, "exported": target }))?;
+        output::print_json(report, &json!({ "lock": path, "exported": target }))?;
     } else {
-        super::print(report, &target.display().to_string())?;
+        output::print(report, &target.display().to_string())?;
     }
     Ok(ExitCode::Done)
 }

@@ -5,6 +5,7 @@
     reason = "help texts are written for the terminal: [default: …] is not a link"
 )]
 
+mod allowed;
 mod boot;
 mod build;
 mod cache;
@@ -17,28 +18,27 @@ mod documents;
 mod images;
 mod inspect;
 mod lock;
+mod output;
 mod overrides;
 mod pack;
 mod plan;
 mod plan_text;
+mod privileges;
 mod publish;
 mod resolve;
 mod shared;
 mod shell;
+mod stopped;
 mod target;
 mod verify;
 
 use clap::{Args, Parser, Subcommand};
-use serde::Serialize;
-use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use crate::error::{self, Failure, Result};
-use crate::installer::pieces::unrecognised_names;
+use crate::error;
 use crate::process::{self, Interrupt};
 use crate::report::{Color, Failed, Report, Verbosity};
-use crate::sandbox::{Ids, Isolation, USUAL_IDS, become_root};
 
 /// The table of `src/error.rs`, for the user.
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 unexpected; 2 usage; 3 recipe or settings; 4 \
@@ -187,14 +187,6 @@ pub fn main() -> ExitCode {
     ExitCode::from(failed.map_or(error::ExitCode::Done as u8, |failed| failed.code))
 }
 
-/// Adds to the failure by a signal that nothing was published.
-fn unpublished(failure: anyhow::Error) -> anyhow::Error {
-    let Some(code) = process::stop_requested() else { return failure };
-    let error::Explained { message, hints } = error::explain(&failure);
-    let stopped = Failure::new(code, format!("{message}: nothing was published"));
-    hints.into_iter().fold(stopped, Failure::hint).into()
-}
-
 /// A failure in the form of `--json`.
 fn failed(failure: &anyhow::Error) -> Failed {
     let error::Explained { message, hints } = error::explain(failure);
@@ -237,65 +229,6 @@ const NUMBERS: [(&str, &str); 6] = [
 /// An error of the command line that says which number is expected.
 fn explained_numbers(text: &str) -> String {
     NUMBERS.iter().fold(text.to_owned(), |text, (found, shown)| text.replace(found, shown))
-}
-
-/// Chooses how packages are contained, becomes root, in a user namespace if necessary, and
-/// reports both; see [`crate::sandbox::become_root`]. Must be called before any thread is started.
-///
-/// # Errors
-/// When nothing contains them here, or not as well as demanded.
-fn act_as_root(report: &Report, demanded: Option<Isolation>) -> Result<Ids> {
-    for line in crate::sandbox::choose_isolation(demanded)? {
-        report.note(&line);
-    }
-    let was_root = nix::unistd::geteuid().is_root();
-    let ids = if crate::sandbox::may_mount() { become_root()? } else { Ids::current()? };
-    match ids {
-        Ids::Mapped(count) if count < USUAL_IDS => report.warn(&format!(
-            "building without root, with only the first {count} ids: a package with a file of \
-             another owner cannot be installed"
-        )),
-        Ids::Mapped(count) if !was_root => {
-            report.note(&format!("building without root, in a user namespace with {count} ids"))
-        }
-        Ids::Host | Ids::Mapped(_) => {}
-        Ids::Single => report.warn(
-            "building without root and with a single id: file ownership is recorded by tracing, \
-             and scriptlets cannot switch users",
-        ),
-    }
-    Ok(ids)
-}
-
-/// The findings that the user allows: those of `osimg verify`, and those about boot pieces.
-///
-/// # Errors
-/// If a name is unknown.
-fn allowed(names: &[String]) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
-    let (pieces, checks) = (unrecognised_names(), crate::verify::names());
-    let known: Vec<&str> =
-        checks.iter().copied().chain(pieces.iter().map(String::as_str)).collect();
-    names.iter().try_for_each(|name| crate::verify::check_allowed(name, &known))?;
-    let (of_pieces, of_image): (BTreeSet<String>, BTreeSet<String>) =
-        names.iter().cloned().partition(|name| pieces.contains(name));
-    Ok((of_image, of_pieces))
-}
-
-/// Prints a result on stdout.
-fn print(report: &Report, text: &str) -> Result<()> {
-    use anyhow::Context;
-    report.print(text).context("writing to standard output")
-}
-
-/// Prints lines on stdout. Foreign text in a line cannot start a new one.
-fn print_lines(report: &Report, lines: &[String]) -> Result<()> {
-    print(report, &lines.iter().map(|line| crate::text::line(line)).collect::<Vec<_>>().join("\n"))
-}
-
-/// Prints a value as the JSON document of `--json`.
-fn print_json(report: &Report, value: &impl Serialize) -> Result<()> {
-    use anyhow::Context;
-    report.document(value).context("writing the result as JSON")
 }
 
 #[cfg(test)]

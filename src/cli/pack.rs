@@ -7,6 +7,7 @@ use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use super::output;
 use crate::archive::oci;
 use crate::archive::{self, Capabilities, Format, Level, Memory, Overrides};
 use crate::build::pack::{Packing, pack};
@@ -91,9 +92,9 @@ impl Pack {
                 "labels": labels.description,
                 "steps": report.timings(),
             });
-            super::print_json(report, &value)?;
+            output::print_json(report, &value)?;
         } else {
-            super::print(report, &path.display().to_string())?;
+            output::print(report, &path.display().to_string())?;
         }
         Ok(ExitCode::Done)
     }
@@ -163,9 +164,9 @@ impl Pack {
 
     fn print(&self, report: &Report, json: bool, value: &serde_json::Value) -> Result<ExitCode> {
         if json {
-            super::print_json(report, value)?;
+            output::print_json(report, value)?;
         } else {
-            super::print(report, &self.output.display().to_string())?;
+            output::print(report, &self.output.display().to_string())?;
         }
         Ok(ExitCode::Done)
     }

@@ -4,8 +4,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::documents::DocumentOptions;
+use super::output;
 use super::overrides::Overrides;
 use super::plan_text::{PlanText, commands, sandbox};
+use super::privileges;
 use super::resolve;
 use super::shared::report_diagnostic;
 use super::target::Target;
@@ -46,16 +48,16 @@ impl PlanArgs {
     pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
         if self.resolve {
             // Before any thread: a user namespace is entered by a process of one.
-            super::act_as_root(report, None)?;
+            privileges::act_as_root(report, None)?;
         }
         let mut decided = self.overrides.decide()?;
         self.target.apply(&mut decided.recipe.settings);
         if self.expand {
             let script = decided.recipe.script.to_string();
             if json {
-                super::print_json(report, &json!({ "script": secrets::url(&script) }))?;
+                output::print_json(report, &json!({ "script": secrets::url(&script) }))?;
             } else {
-                super::print(report, script.trim_end())?;
+                output::print(report, script.trim_end())?;
             }
             return Ok(ExitCode::Done);
         }
@@ -103,7 +105,7 @@ impl PlanArgs {
                     |outlines| commands(outlines)),
                 "refused": outlines.as_ref().err().map(|error| explain(error).message),
             });
-            super::print_json(report, &value)?;
+            output::print_json(report, &value)?;
             check_repositories(settings, &lowered.transactions)?;
             return Ok(ExitCode::Done);
         }
@@ -122,7 +124,7 @@ impl PlanArgs {
         if let Some(lock) = &resolved {
             text.push_str(&format!("\n{}", resolve::text(lock)));
         }
-        super::print(report, text.trim_end())?;
+        output::print(report, text.trim_end())?;
         check_repositories(settings, &lowered.transactions)?;
         Ok(ExitCode::Done)
     }

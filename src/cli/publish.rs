@@ -4,8 +4,11 @@ use clap::Args;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use super::allowed;
+use super::output;
 use super::shared::count;
 use super::shared::default_cache;
+use super::stopped;
 use crate::build::unfit;
 use crate::contents::Digests;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
@@ -148,12 +151,12 @@ fn older(text: &str) -> Result<Older, String> {
 
 impl Publish {
     pub(crate) fn run(&self, report: &Report, json: bool) -> Result<ExitCode> {
-        let references = self.publish(report).map_err(super::unpublished)?;
+        let references = self.publish(report).map_err(stopped::unpublished)?;
         if json {
-            super::print_json(report, &references)?;
+            output::print_json(report, &references)?;
         } else {
             report_references(report, &references);
-            super::print(report, &references.tarball.id)?;
+            output::print(report, &references.tarball.id)?;
         }
         // The set is published, but an additional request failed.
         registry::kept_failure(&references.kept)
@@ -169,7 +172,7 @@ impl Publish {
             self.tree.as_deref(),
         )?;
         let options = PublishOptions { ca: self.ca_file.clone(), ..self.publishing.options() };
-        let (allow, allow_pieces) = super::allowed(&self.allow)?;
+        let (allow, allow_pieces) = allowed::allowed(&self.allow)?;
         self.check_files()?;
         let settings =
             self.settings.as_deref().map(Settings::load).transpose()?.unwrap_or_default();

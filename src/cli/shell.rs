@@ -3,6 +3,7 @@
 use clap::Args;
 use std::path::{Path, PathBuf};
 
+use super::privileges;
 use crate::build::image_plan;
 use crate::error::{ExitCode, Failure, Result, render};
 use crate::process::CommandLine;
@@ -40,7 +41,7 @@ impl Shell {
             .hint("leave out --json; the exit status is that of the command")
             .into());
         }
-        super::act_as_root(report, self.isolation)?;
+        privileges::act_as_root(report, self.isolation)?;
         let (root, scratch) = (self.workdir.join("root"), self.workdir.join("scratch"));
         let is_directory = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_dir());
         if !workdir::is_own(&self.workdir) || !is_directory(&root) || !is_directory(&scratch) {

@@ -4,6 +4,7 @@ use clap::Args;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::output;
 use super::shared::count;
 use crate::archive;
 use crate::contents::Digests;
@@ -70,11 +71,11 @@ impl Verify {
         ));
         let summary = summary(&findings);
         if json {
-            super::print_json(report, &findings)?;
+            output::print_json(report, &findings)?;
         } else {
             let mut lines = findings.lines();
             lines.push(summary.clone());
-            super::print_lines(report, &lines)?;
+            output::print_lines(report, &lines)?;
         }
         report.verdict(summary);
         Ok(if findings.fit() { ExitCode::Done } else { ExitCode::Findings })
