@@ -1,6 +1,7 @@
 //! dnf 4, through its Python API, which provides precise errors, progress and groups by name.
 
 use super::driver::{Driver, module_directories};
+use super::required::required_program;
 use crate::error::{ExitCode, Failure, Result};
 use crate::sandbox::ToolRoot;
 use std::sync::Mutex;
@@ -43,7 +44,7 @@ pub(super) fn find(tools: &ToolRoot) -> Result<Option<Driver>> {
     // EL 8 has a separate Python for dnf.
     let python = ["platform-python", "python3"].into_iter().find_map(|name| tools.program(name));
     let (Some(python), Some(version)) = (python, module_version(tools)) else { return Ok(None) };
-    super::required_program(tools, "rpm", "read the image's rpmdb", "rpm")?;
+    required_program(tools, "rpm", "read the image's rpmdb", "rpm")?;
     let description = format!("dnf {version}");
     Ok(Some(Driver {
         name: "dnf 4",

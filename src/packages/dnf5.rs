@@ -2,6 +2,7 @@
 
 use super::Job;
 use super::driver::{Driver, module_directories, refuse};
+use super::required::required_program;
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{ModuleAction, Transaction};
 use crate::sandbox::ToolRoot;
@@ -35,7 +36,7 @@ pub(super) fn find(tools: &ToolRoot) -> Result<Option<Driver>> {
     let (Some(python), Some(version)) = (tools.program("python3"), module_version(tools)) else {
         return Ok(None);
     };
-    super::required_program(tools, "rpm", "read the image's rpmdb", "rpm")?;
+    required_program(tools, "rpm", "read the image's rpmdb", "rpm")?;
     let description = format!("dnf {version}");
     Ok(Some(Driver {
         name: "dnf 5",

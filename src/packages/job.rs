@@ -4,8 +4,10 @@ use serde::Serialize;
 use std::path::Path;
 use std::time::Duration;
 
+use super::cache::Cache;
+use super::keys::PinnedKey;
+use super::recorded_owners::RecordedOwners;
 use super::scriptlet::FailedScriptlet;
-use super::{Cache, PinnedKey, RecordedOwners};
 use crate::recipe::{Lock, Origins, PackageSettings};
 use crate::report::Report;
 use crate::sandbox::{Clock, Devices, Limits, ToolRoot};

@@ -1,12 +1,12 @@
 //! The owners of the image's files, for a build that cannot change owners. Its runs record them;
 //! otherwise they come from the package headers in the rpmdb.
 
-use std::cell::RefCell;
 use std::path::Path;
 
-use super::{Job, rpm_sandbox};
+use super::job::Job;
+use super::rpm_sandbox;
 use crate::error::Result;
-use crate::sandbox::{InstallRoot, Outcome, OwnedFile};
+use crate::sandbox::{InstallRoot, OwnedFile};
 
 /// The known owners in a tree in which all files belong to one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,30 +15,6 @@ pub enum KnownOwners {
     Given(Vec<OwnedFile>),
     /// Only rpm's changes of owners; those of scriptlets were not recorded.
     Packaged(Vec<PackagedFile>),
-}
-
-/// The changes of owners that the installing runs recorded; `None` after a run that could not
-/// record.
-#[derive(Debug)]
-pub struct RecordedOwners(RefCell<Option<Vec<OwnedFile>>>);
-
-impl Default for RecordedOwners {
-    fn default() -> Self {
-        Self(RefCell::new(Some(Vec::new())))
-    }
-}
-
-impl RecordedOwners {
-    /// The state that the next run needs.
-    pub(super) fn current(&self) -> Vec<OwnedFile> {
-        self.0.borrow().clone().unwrap_or_default()
-    }
-
-    /// Stores the state after a run.
-    pub(super) fn update(&self, outcome: &Outcome) {
-        let mut known = self.0.borrow_mut();
-        *known = known.as_ref().and(outcome.owners.clone());
-    }
 }
 
 /// A packaged file and the names of its owners.
@@ -62,7 +38,7 @@ const QUERY: &str = "[%{=DBINSTANCE}\\t%{FILESTATES:fstate}\\t%{FILEFLAGS:fflags
 /// # Errors
 /// If the rpmdb cannot be read.
 pub(super) fn known(job: &Job<'_>) -> Result<KnownOwners> {
-    if let Some(given) = job.given.0.borrow().clone() {
+    if let Some(given) = job.given.all() {
         return Ok(KnownOwners::Given(given));
     }
     job.report.warn(

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::required::required_program;
 use super::rpm_sandbox;
 use crate::error::Result;
 use crate::process::CommandLine;
@@ -35,7 +36,7 @@ pub fn provenance(root: &Path, scratch: &Path, dbpath: &str, file: &str) -> Resu
     );
     let host = ToolRoot::host();
     let ask = |query: &str| -> Result<Vec<String>> {
-        let rpm = super::required_program(&host, "rpm", "read the image's rpmdb", "rpm")?;
+        let rpm = required_program(&host, "rpm", "read the image's rpmdb", "rpm")?;
         let command = CommandLine::new([
             &rpm.to_string_lossy(),
             "--root",

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Job;
 use super::phase::ISOLATED;
+use super::required::required_program;
 use super::rpmdb::{self, InstalledPackage};
 use crate::error::{ExitCode, Failure, Result};
 use crate::process::{CommandLine, Tail};
@@ -201,7 +202,7 @@ pub(super) fn installed(job: &Job<'_>) -> Result<(Vec<InstalledPackage>, Vec<Str
 
 /// The lines that rpm prints in this format for all packages of the image.
 pub(super) fn query_all(job: &Job<'_>, format: &str, doing: &str) -> Result<Vec<String>> {
-    let rpm = super::required_program(job.tools, "rpm", "read the image's rpmdb", "rpm")?;
+    let rpm = required_program(job.tools, "rpm", "read the image's rpmdb", "rpm")?;
     let command = CommandLine::new([
         &rpm.to_string_lossy(),
         "--root",

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::cache::CACHE;
 use super::hints::CHANGED;
 use super::keys::{self, PinnedKey};
+use super::required::required_program;
 use super::rpm_sandbox::{self, requires_signatures};
 use super::{Job, digest};
 use crate::error::{ExitCode, Failure, Result};
@@ -65,12 +66,8 @@ impl Keyring {
     /// # Errors
     /// [`ExitCode::Trust`] with rpm's own message.
     pub(super) fn open(job: &mut Job<'_>) -> Result<Self> {
-        let program = super::required_program(
-            job.tools,
-            "rpmkeys",
-            "judge the signatures of packages",
-            "rpm",
-        )?;
+        let program =
+            required_program(job.tools, "rpmkeys", "judge the signatures of packages", "rpm")?;
         // Next to the scratch directory, because each sandbox mounts its own over that.
         let directory = job.scratch.with_file_name("keyring");
         crate::sandbox::remove_tree(&directory)?;
