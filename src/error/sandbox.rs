@@ -2,7 +2,7 @@
 
 use osimg_sandbox::{Error, ErrorKind as K};
 
-use super::ExitCode;
+use super::code::ExitCode;
 
 /// The exit code of a failure; `None` where only the system's error decides.
 pub(super) fn exit_code(error: &Error) -> Option<ExitCode> {

@@ -2,7 +2,7 @@
 
 use osimg_tar::{Error, Reason};
 
-use super::ExitCode;
+use super::code::ExitCode;
 
 /// The exit code of a failure; `None` if its source decides.
 pub(super) fn exit_code(error: &Error) -> Option<ExitCode> {
