@@ -11,90 +11,29 @@ mod output;
 mod pending;
 mod publish;
 mod staged;
+mod store;
 
 pub(crate) use names::{Image, Names, Numbering};
 pub(crate) use output::{OutputDirectory, check_output, write_output};
 pub(super) use publish::{clash, file_of, holds, joined, same_bytes};
 pub(crate) use staged::{Staged, Standing};
+pub(crate) use store::Directory;
+pub(super) use store::{link, sync, unlink};
 
-use pending::{Pending, check_replaced, hidden_name};
+use pending::{Pending, check_replaced};
 
 use anyhow::Context;
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-use std::fs::File;
-use std::io::{ErrorKind, Seek, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use crate::error::{self, ExitCode, Failure, Result, ResultExt};
+use crate::error::{ExitCode, Failure, Result};
 use crate::files;
 use crate::openat::OpenDirectory;
-use crate::process;
-use crate::registry::{Entry, Existing, Registry, Removal};
+use crate::registry::{Entry, Registry, Removal};
 use crate::report::Report;
 use crate::set::LARGEST_MANIFEST;
 use crate::set::{PublishedVersion, References, Set, manifest_text};
 
-/// How long another publication of the same image is waited for.
-const LONGEST_WAIT: Duration = Duration::from_secs(600);
-
-/// A directory of artifacts, which stays the same one for as long as it is open.
-#[derive(Debug, Clone)]
-pub(crate) struct Directory {
-    open: OpenDirectory,
-    existing: Existing,
-}
-
 impl Directory {
-    /// Opens the directory; its last component is made when it is missing.
-    ///
-    /// # Errors
-    /// When the directory above is missing, or it is not a directory.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        match std::fs::create_dir(path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => check_place(path)?,
-            Err(error) => {
-                return Err(error).or_fail_hint(
-                    ExitCode::Space,
-                    opening(path),
-                    format!("make it: mkdir -p {}", path.display()),
-                );
-            }
-        }
-        let open = OpenDirectory::open(path).with_context(|| opening(path))?;
-        Ok(Self { open, existing: Existing::Keep })
-    }
-
-    /// The same, with another rule for versions that exist with other bytes.
-    #[must_use]
-    pub(crate) fn with_existing(self, existing: Existing) -> Self {
-        Self { existing, ..self }
-    }
-
-    /// The directory of a file to be written, which must be there.
-    ///
-    /// # Errors
-    /// When the directory does not exist.
-    pub(crate) fn holding(file: &Path) -> Result<Self> {
-        let place = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        check_place(place)?;
-        Self::open(place)
-    }
-
-    /// Where it is, links resolved.
-    #[must_use]
-    pub(crate) fn path(&self) -> &Path {
-        self.open.path()
-    }
-
-    /// The open directory itself.
-    pub(super) fn handle(&self) -> &OpenDirectory {
-        &self.open
-    }
-
     /// Refuses a file name that is not that of a file, or belongs to a published version: replacing
     /// one of its files would leave a mixture.
     fn check_output(&self, names: &Names) -> Result<()> {
@@ -150,90 +89,6 @@ impl Directory {
             _lock: lock,
         })
     }
-
-    /// The lock of a name that is held for short times; waits for it.
-    pub(super) fn wait_for(&self, name: &str) -> Result<Lock> {
-        let began = Instant::now();
-        loop {
-            match self.lock(name) {
-                Err(error)
-                    if error::exit_code(&error) == ExitCode::Locked
-                        && began.elapsed() < LONGEST_WAIT =>
-                {
-                    process::pause(Duration::from_millis(50))?;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    pub(super) fn lock(&self, stem: &str) -> Result<Lock> {
-        let name = format!(".{stem}.lock");
-        let path = self.path().join(&name);
-        loop {
-            let file = self.open.open_lock(&name).or_fail_hint(
-                ExitCode::Space,
-                format!("opening the lock file {}", path.display()),
-                "if no osimg runs here, remove it; it must be a regular file",
-            )?;
-            let holder = files::read_open(&file, 64).unwrap_or_default();
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(mut held) => {
-                    // The one before us may have removed the name between our open and our lock.
-                    let own =
-                        held.metadata().with_context(|| format!("reading {}", path.display()))?;
-                    let named = self
-                        .open
-                        .stat(&name)
-                        .with_context(|| format!("reading {}", path.display()))?;
-                    if named
-                        .is_none_or(|named| (named.st_dev, named.st_ino) != (own.dev(), own.ino()))
-                    {
-                        continue;
-                    }
-                    held.set_len(0)
-                        .and_then(|()| held.rewind())
-                        .and_then(|()| write!(held, "{}", std::process::id()))
-                        .with_context(|| format!("writing {}", path.display()))?;
-                    return Ok(Lock { directory: self.open.clone(), name, _held: held });
-                }
-                Err((_, Errno::EWOULDBLOCK)) => {
-                    let who = match String::from_utf8(holder)
-                        .ok()
-                        .and_then(|text| text.trim().parse::<u32>().ok())
-                    {
-                        None => "another build".to_owned(),
-                        Some(process) => format!("another build (process {process})"),
-                    };
-                    return Err(Failure::new(
-                        ExitCode::Locked,
-                        format!("{who} is making {}/{stem}", self.path().display()),
-                    )
-                    .hint("wait for it, or give this image another name or version")
-                    .into());
-                }
-                Err((_, error)) => {
-                    return Err(error).with_context(|| format!("locking {}", path.display()));
-                }
-            }
-        }
-    }
-}
-
-/// The lock of an artifact's name; its file is removed with it.
-#[derive(Debug)]
-pub(super) struct Lock {
-    directory: OpenDirectory,
-    name: String,
-    _held: Flock<File>,
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // It is still locked here: another process that opens the name from now on gets a new file,
-        // and one that has the old file looks again.
-        let _ = self.directory.remove(&self.name);
-    }
 }
 
 impl Registry for Directory {
@@ -286,47 +141,13 @@ pub(crate) fn record(manifest: &Path, references: &References) -> Result<()> {
     sync(&directory)
 }
 
-fn opening(path: &Path) -> String {
-    format!("opening the output directory {}", path.display())
-}
-
-/// Refuses an output directory that does not exist or is not a directory.
-fn check_place(path: &Path) -> Result<()> {
-    let hint = if path.symlink_metadata().is_ok() {
-        "use the name of a directory".to_owned()
-    } else {
-        format!("make it: mkdir -p {}", path.display())
-    };
-    files::check_directory(path).or_fail_hint(ExitCode::Space, opening(path), hint)
-}
-
-/// Makes or replaces a link in the directory.
-pub(super) fn link(directory: &OpenDirectory, name: &str, points_to: &str) -> Result<()> {
-    let hidden = hidden_name(name);
-    directory
-        .remove(&hidden)
-        .and_then(|_| directory.symlink(points_to, &hidden))
-        .and_then(|()| directory.rename(&hidden, name))
-        .with_context(|| format!("linking {name} in {}", directory.path().display()))
-}
-
-/// Removes a file that may be gone already.
-pub(super) fn unlink(open: &OpenDirectory, name: &str) -> Result<()> {
-    open.remove(name)
-        .map(drop)
-        .with_context(|| format!("removing {}", open.path().join(name).display()))
-}
-
-pub(super) fn sync(directory: &OpenDirectory) -> Result<()> {
-    directory.sync().with_context(|| format!("writing {}", directory.path().display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::staged::Published;
     use super::*;
     use crate::archive::Written;
     use crate::archive::{Format, ImageFormat};
+    use std::io::Write;
 
     fn names(formats: &[ImageFormat]) -> Names {
         let image = Image {

@@ -7,7 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::{Directory, Pending, link, sync, unlink};
+use super::pending::Pending;
+use super::store::{Directory, link, sync, unlink};
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;

@@ -5,9 +5,9 @@ use nix::sys::stat::SFlag;
 use std::collections::HashSet;
 use std::path::Path;
 
-use super::Directory;
 use super::entries::{StoredVersion, stored_version, with_sums};
 use super::names::Names;
+use super::store::Directory;
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
 use crate::naming::{self, documents};

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::pending::Pending;
-use super::{Directory, sync};
+use super::store::{Directory, sync};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::files;
 use crate::openat::{OpenDirectory, fd_path};

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use super::entries::{self, StoredVersion};
 use super::occupied::{arriving, refuse_other, refuse_unlisted};
-use super::{Directory, Pending, sync, unlink};
+use super::pending::Pending;
+use super::store::{Directory, sync, unlink};
 use crate::error::{Result, ResultExt};
 use crate::files;
 use crate::naming;

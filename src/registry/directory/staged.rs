@@ -8,7 +8,7 @@ use super::entries;
 use super::names::{Names, Numbering};
 use super::occupied::{Arriving, holds_bytes, refuse_other, refuse_unlisted};
 use super::pending::Pending;
-use super::{Directory, Lock, sync, unlink};
+use super::store::{Directory, Lock, sync, unlink};
 use crate::archive::ImageFormat;
 use crate::archive::Written;
 use crate::error::Result;

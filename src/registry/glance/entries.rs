@@ -1,6 +1,6 @@
 //! The OS images of a cloud, recognised by osimg's properties, and their removal.
 
-use super::Glance;
+use super::connection::Glance;
 use super::draft::{ARCHITECTURE, EXTENSION, NAME, ROLE, SHA256, TREE, VERSION};
 use super::images::Image;
 use super::images::LINKS;

@@ -6,12 +6,13 @@ use serde_json::json;
 
 use std::io::Read;
 
+use super::connection::Glance;
 use super::draft::{SHA256, draft, fits};
 use super::images::{Draft, Image};
 use super::journal::{Journal, Left, gone};
 use super::send::{Origin, PublicRefused, protect, send};
 use super::visibility::{Chosen, choose};
-use super::{Glance, entries, signature};
+use super::{entries, signature};
 use crate::error::{ExitCode, Failure, Result};
 use crate::http::Stop;
 use crate::process;

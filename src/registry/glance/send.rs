@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::Glance;
+use super::connection::Glance;
 use super::images::{Draft, Image};
 use super::journal::{Journal, gone, remove};
 use crate::cloud::Answer;

@@ -5,7 +5,7 @@
 //! project; a `shared` image without a member starts to deploy for an administrator and fails at
 //! the end (ironic `service_utils.is_image_available`).
 
-use super::Glance;
+use super::connection::Glance;
 use crate::cloud::ProjectLookup;
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::Visibility;

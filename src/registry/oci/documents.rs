@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use crate::archive::{Format, ImageFormat};
+use crate::error::{ExitCode, Result, ResultExt};
 use crate::set::{Role, Set};
 
 /// The type of a manifest.
@@ -145,6 +146,10 @@ pub(super) const fn media_type(role: Role, format: ImageFormat) -> &'static str 
         (Role::Tarball, ImageFormat::Tarball(Format::Tbz)) => "application/x-bzip2",
         (Role::Tarball, ImageFormat::Tarball(Format::Txz)) => "application/x-xz",
     }
+}
+
+pub(super) fn text(document: &Document) -> Result<Vec<u8>> {
+    serde_json::to_vec(document).or_fail(ExitCode::Unexpected, "writing a manifest")
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::connection::{Oci, digest_of};
 use super::documents::{
     ARCH, CREATED, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, VERSION,
 };
 use super::index::Index;
-use super::{Oci, digest_of};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::http::Call;
 use crate::registry::entry::newest_first;

@@ -1,11 +1,12 @@
 //! From an `oci://` reference to what it names: the set of a tag, or of one of its tarball's
 //! digests.
 
+use super::connection::{Access, Oci, digest_of};
 use super::documents::{
     ARCH, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, TITLE, VERSION,
 };
+use super::entries;
 use super::index::{Index, Item};
-use super::{Access, Oci, digest_of, entries};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::set::Role;
 use crate::set::{Kind, Made, Reference, References};

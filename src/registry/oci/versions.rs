@@ -1,12 +1,14 @@
 //! The sets of one version: what is under its tags, and how a set joins those of other
 //! architectures under one tag.
 
+use super::connection::{Oci, digest_of};
 use super::documents::{
-    ARCH, CREATED, Document, EXTENSION, ITSELF, NAME, ROLE, SET, SHA512, TREE, VERSION,
+    ARCH, CREATED, Document, EXTENSION, ITSELF, NAME, ROLE, SET, SHA512, TREE, VERSION, text,
 };
+use super::entries;
 use super::index::{Index, Item};
 use super::reference::as_tag;
-use super::{Oci, Undo, digest_of, entries, text};
+use super::undo::Undo;
 use crate::archive::SUFFIXES;
 use crate::error::{ExitCode, Result, ResultExt};
 use crate::process;

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use super::layout::STAGE2_TOO;
 use super::owned::Owned;
 use super::stage::{self, adopt, below, put, reuse, sums};
-use super::{STAGE2_TOO, StoredVersion, WebTree};
+use super::store::{StoredVersion, WebTree};
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
 use crate::registry::directory::{link, sync, unlink};

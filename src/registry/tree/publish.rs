@@ -6,9 +6,11 @@ use std::fs::File;
 use std::path::Path;
 
 use super::entries;
-use super::owned::{self, Owned};
+use super::layout::{KERNEL, RAMDISK, STAGE2, STAGE2_TOO, place};
+use super::outside::check_outside;
+use super::owned::Owned;
 use super::stage::{self, adopt, below, hard_link, put, reuse, sums};
-use super::{KERNEL, RAMDISK, STAGE2, STAGE2_TOO, StoredVersion, WebTree, place, place_among};
+use super::store::{StoredVersion, WebTree, place_among};
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
 use crate::installer::treeinfo::{Checksum, Release, TreeInfo, TreePath};
@@ -100,7 +102,7 @@ fn write(
 /// As [`crate::registry::Registry::publish`].
 pub(super) fn publish(tree: &WebTree, set: &Set, report: &Report) -> Result<References> {
     set.check()?;
-    owned::check_outside(tree.directory.path())?;
+    check_outside(tree.directory.path())?;
     let _names = tree.directory.wait_for(&format!("{}-latest", set.name))?;
     let versions = tree.stored_versions()?;
     let place = place_among(&versions, &set.name, &set.version, set.arch.as_deref());

@@ -8,7 +8,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::{SUMS, WebTree};
+use super::layout::SUMS;
+use super::store::WebTree;
 use crate::error::{ExitCode, Failure, Result};
 use crate::naming;
 use crate::openat::fd_path;

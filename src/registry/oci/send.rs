@@ -1,0 +1,169 @@
+//! Sends a set: its pieces, and then the manifest that one tag names.
+
+use std::cell::Cell;
+use std::io::Read;
+
+use super::client::Blob;
+use super::connection::{Oci, digest_of};
+use super::documents::{
+    Descriptor, Document, EMPTY, EMPTY_DIGEST, ITSELF, ROLE, SHA512, TITLE, media_type, text,
+};
+use super::undo::Undo;
+use crate::calendar;
+use crate::error::Result;
+use crate::process;
+use crate::registry::directory::file_of;
+use crate::report::{Report, Step, Unit};
+use crate::set::{Kind, Piece, Reference, References, Role, Set};
+
+/// A piece on its way.
+struct Outgoing<'a> {
+    role: &'a str,
+    piece: &'a Piece,
+    title: String,
+    media_type: &'a str,
+}
+
+struct Progress<'a> {
+    step: &'a Step<'a>,
+    done: Cell<u64>,
+    total: u64,
+}
+
+struct Counted<'a, R> {
+    reader: R,
+    sent: &'a Progress<'a>,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.sent.done.set(self.sent.done.get() + count as u64);
+        self.sent.step.progress(Unit::Bytes, self.sent.done.get(), self.sent.total);
+        Ok(count)
+    }
+}
+
+/// Whether the file's bytes are no longer those that were hashed; false when it cannot be read,
+/// which is another trouble.
+fn has_changed(piece: &Piece) -> bool {
+    Piece::from_file(&piece.path, |_, _| {}).is_ok_and(|now| now.sha256 != piece.sha256)
+}
+
+fn total(set: &Set) -> u64 {
+    Role::ALL
+        .iter()
+        .filter_map(|role| set.piece(*role))
+        .chain(&set.manifest)
+        .map(|piece| piece.size)
+        .sum()
+}
+
+impl Oci {
+    /// A piece with its own manifest; returns the set's layer and the reference.
+    fn piece(
+        &self,
+        what: &Outgoing<'_>,
+        undo: &mut Vec<Undo>,
+        sent: &Progress<'_>,
+    ) -> Result<(Descriptor, Reference)> {
+        let Outgoing { role, piece, title, media_type } = what;
+        sent.step.item(title);
+        let digest = format!("sha256:{}", piece.sha256);
+        let before = sent.done.get();
+        let made = self.blob(&Blob { what: title, digest: &digest, size: piece.size }, || {
+            sent.done.set(before);
+            Ok(Counted { reader: piece.open()?, sent })
+        });
+        let made = match made {
+            // The registry only reports that the digest is wrong.
+            Err(_) if process::stop_requested().is_none() && has_changed(piece) => {
+                return Err(piece.changed(piece.size));
+            }
+            made => made?,
+        };
+        sent.done.set(before + piece.size);
+        let annotations = [(TITLE, title.as_str()), (ROLE, role), (SHA512, &piece.sha512)];
+        let mut layer = Descriptor {
+            media_type: (*media_type).to_owned(),
+            digest,
+            size: piece.size,
+            annotations: annotations
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
+        };
+        let text = text(&Document::from_piece(&layer))?;
+        let itself = digest_of(&text);
+        // A separate tag protects it in registries that remove untagged manifests, and is the same
+        // for equal pieces.
+        let tag = format!("{role}-{}", piece.sha256.get(..16).unwrap_or_default());
+        if self.manifest(&tag)?.as_deref() != Some(&text) {
+            if self.manifest(&itself)?.is_none() {
+                undo.push(Undo::Remove { digest: itself.clone(), name: tag.clone() });
+            }
+            self.put_manifest(&tag, &text)?;
+        }
+        layer.annotations.insert(ITSELF.to_owned(), itself.clone());
+        let reference = Reference::from_piece(piece, title, &itself, Some(self.url(&itself)), made);
+        Ok((layer, reference))
+    }
+
+    pub(super) fn send(
+        &self,
+        set: &Set,
+        report: &Report,
+        undo: &mut Vec<Undo>,
+    ) -> Result<References> {
+        let step = report.step("publishing");
+        let sent = Progress { step: &step, done: Cell::new(0), total: total(set) };
+        self.blob(
+            &Blob { what: "an empty config", digest: EMPTY_DIGEST, size: EMPTY.len() as u64 },
+            || Ok(EMPTY),
+        )?;
+        let (mut layers, mut references) = (Vec::new(), Vec::new());
+        for role in Role::ALL {
+            let Some(piece) = set.piece(role) else { continue };
+            let media_type = media_type(role, set.tarball.format);
+            let (layer, reference) = self.piece(
+                &Outgoing {
+                    role: role.word(),
+                    piece,
+                    title: file_of(&set.stem(), set, role),
+                    media_type,
+                },
+                undo,
+                &sent,
+            )?;
+            layers.push(layer);
+            references.push((role, reference));
+        }
+        if let Some(piece) = &set.manifest {
+            let title = format!("{}.json", set.stem());
+            let (layer, _) = self.piece(
+                &Outgoing { role: "manifest", piece, title, media_type: "application/json" },
+                undo,
+                &sent,
+            )?;
+            layers.push(layer);
+        }
+        let tag = self.tag(set);
+        let document = Document::from_set(set, layers, calendar::rfc3339(calendar::now()));
+        let (itself, made, size) = self.tag_set(&tag, &document, undo)?;
+        let registry = format!("oci:{}/{}:{tag}", self.repository.host, self.repository.name);
+        let published = References {
+            manifest: Some(Reference {
+                name: tag.clone(),
+                url: Some(self.url(&itself)),
+                sha256: Some(itself.trim_start_matches("sha256:").to_owned()),
+                id: itself,
+                size: size as u64,
+                sha512: None,
+                made,
+            }),
+            ..References::from_set(set, Kind::Oci, registry, references)?
+        };
+        step.finish(&tag);
+        Ok(published)
+    }
+}
