@@ -7,6 +7,7 @@ mod ending;
 mod hostile;
 mod inheritance;
 mod memory;
+mod reach;
 #[allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "as in the tiers that share it")]
 #[path = "../support/mod.rs"]
 mod shared;

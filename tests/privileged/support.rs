@@ -10,7 +10,7 @@ pub use super::shared::{require_root, soon};
 use osimg::error::Result;
 use osimg::process::CommandLine;
 use osimg::sandbox::{
-    Devices, Limits, Network, Outcome, Plan, Sandbox, Stream, Terminal, ToolRoot, View,
+    Devices, Isolation, Limits, Network, Outcome, Plan, Sandbox, Stream, Terminal, ToolRoot, View,
 };
 
 /// The program under test.
@@ -142,8 +142,14 @@ pub struct Ended {
 
 /// Runs the plan with the stages of the real program.
 pub fn run(plan: &Plan, limits: Limits) -> Ended {
+    run_with(Isolation::Full, plan, limits)
+}
+
+/// The same with a weaker isolation.
+pub fn run_with(isolation: Isolation, plan: &Plan, limits: Limits) -> Ended {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let outcome = Sandbox::with_program(OSIMG).run(plan, limits, &mut |stream, line| {
+    let sandbox = Sandbox::with_program(OSIMG).with_isolation(isolation);
+    let outcome = sandbox.run(plan, limits, &mut |stream, line| {
         match stream {
             Stream::Out => out.push(line.to_owned()),
             Stream::Err => err.push(line.to_owned()),
