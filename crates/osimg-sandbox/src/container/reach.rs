@@ -15,10 +15,11 @@ use crate::plan::{Access as MountAccess, Mount, Plan, View};
 /// The newest rights that are handled; older kernels handle fewer.
 const NEWEST: ABI = ABI::V6;
 
-/// Restricts this process, whose root is that of the plan's view, and all it will start: they write
-/// only to the install root, the scratch and temporary directories, and what the plan lets them
-/// write to; with the view of the image they reach nothing but the install root. They signal only each other, and connect to no
-/// abstract socket of others.
+/// Restricts this process, whose root is that of the plan's view, and all it will start.
+///
+/// They write only to the install root, the scratch and temporary directories, and what the plan
+/// lets them write to; with the view of the image they reach nothing but the install root. They
+/// signal only each other, and connect to no abstract socket of others.
 pub(super) fn restrict(plan: &Plan) -> Result<()> {
     // Without this right files could not be moved between directories.
     let required = Ruleset::default()
