@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use crate::Error;
+use crate::error::Error;
 
 /// The context for "no label".
 const NONE: &[u8] = b"<<none>>";

@@ -15,6 +15,7 @@
 
 mod byteset;
 mod contexts;
+mod error;
 mod index;
 mod matcher;
 mod parser;
@@ -22,24 +23,12 @@ mod pattern;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 pub use contexts::{Source, Sources};
+pub use error::Error;
 
 use contexts::{FileKind, Substitution, parse_entries, parse_substitutions, substitute};
 use index::{Builder, Index};
-
-/// A line of a policy that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}:{line}: {problem}", file.display())]
-pub struct Error {
-    /// The name of the text, as given in [`Source::name`].
-    pub file: PathBuf,
-    /// The line, counted from 1.
-    pub line: usize,
-    /// What is wrong with it.
-    pub problem: String,
-}
 
 /// The result of a lookup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

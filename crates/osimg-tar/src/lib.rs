@@ -28,6 +28,7 @@ mod gzip;
 mod labels;
 mod links;
 mod memory;
+mod options;
 mod pack;
 mod pax;
 mod pool;
@@ -41,6 +42,7 @@ mod signature;
 mod sink;
 mod sparse;
 mod stopped;
+mod summary;
 mod tape;
 mod walk;
 mod xz;
@@ -50,15 +52,16 @@ pub use error::{Damaged, Error, NameProblem, Reason, Result};
 pub use format::{Format, Level, SUFFIXES, stem, suffix};
 pub use labels::{Capabilities, FromTree, LabelSource, Labels, NoLabels, Overrides, Owners};
 pub use memory::Memory;
+pub use options::{Options, Progress};
 pub use scan::scan_tree;
+pub use summary::{Packed, Summary};
 
 use error::Context;
 use pool::{Lane, Pool, StopOnPanic};
-use serde::{Serialize, Serializer};
 use std::fmt;
 use std::io::Write;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use stopped::Stopped;
 
 /// Two versions of this library with the same number write identical bytes if the tree, labels,
@@ -78,96 +81,6 @@ impl fmt::Debug for Output<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Output").field("format", &self.format).finish_non_exhaustive()
     }
-}
-
-/// Settings for packing a tree.
-pub struct Options<'a> {
-    /// The effort of the compressors.
-    pub level: Level,
-    /// Threads that compress. One more walks, and one for each output hashes and writes.
-    pub jobs: NonZeroUsize,
-    /// The memory that packing may use.
-    pub memory: Memory,
-    /// Seconds since the epoch: no member is newer, and all times are whole seconds. Without it,
-    /// times are as on disk.
-    pub source_date_epoch: Option<i64>,
-    /// The labels of its files, and their owners.
-    pub overrides: Overrides<'a>,
-    /// The file capabilities that are accepted.
-    pub capabilities: Capabilities,
-    /// Called often with the progress, from the calling thread.
-    pub progress: &'a (dyn Fn(Progress) + Sync),
-    /// Called often, from every thread: whether to stop.
-    pub cancelled: &'a (dyn Fn() -> bool + Sync),
-}
-
-impl fmt::Debug for Options<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { level, jobs, memory, source_date_epoch, .. } = self;
-        f.debug_struct("Options")
-            .field("level", level)
-            .field("jobs", jobs)
-            .field("memory", memory)
-            .field("source_date_epoch", source_date_epoch)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The progress of the work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Members so far.
-    pub entries: u64,
-    /// Bytes of the archive so far, before compression.
-    pub bytes: u64,
-}
-
-/// A tarball that was written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Packed {
-    /// Its compression.
-    pub format: Format,
-    /// The compressor's own level.
-    pub level: u32,
-    /// The most bytes of the archive that are compressed at once, independently of the others.
-    pub block: u64,
-    /// Its size in bytes.
-    pub bytes: u64,
-    /// Its SHA-256 in lower-case hexadecimal.
-    pub sha256: String,
-    /// Its SHA-512 in lower-case hexadecimal.
-    pub sha512: String,
-}
-
-/// The result of packing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Summary {
-    /// Members of the archive.
-    pub entries: u64,
-    /// Bytes of the archive before compression.
-    pub bytes: u64,
-    /// SHA-256 of the archive before compression, in lower-case hexadecimal: the same for every
-    /// format of one tree.
-    pub sha256: String,
-    /// The tarballs, in the order of the outputs.
-    pub outputs: Vec<Packed>,
-    /// Members that carry an SELinux label.
-    pub labels: u64,
-    /// Members without a label although labels were asked for.
-    pub unlabelled: u64,
-    /// The first of them, absolute inside the image.
-    #[serde(serialize_with = "lossy")]
-    pub unlabelled_paths: Vec<PathBuf>,
-    /// Sockets, which an archive cannot hold, absolute inside the image.
-    #[serde(serialize_with = "lossy")]
-    pub sockets: Vec<PathBuf>,
-    /// Warnings for the user.
-    pub warnings: Vec<String>,
-}
-
-/// Paths are bytes, and JSON is text: bytes that are not UTF-8 become replacement characters.
-fn lossy<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(paths.iter().map(|path| path.to_string_lossy()))
 }
 
 /// Packs the directory `tree` and everything in it into all of `outputs` at once.

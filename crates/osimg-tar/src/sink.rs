@@ -6,7 +6,8 @@ use super::digest::Digesting;
 use super::format::Format;
 use super::pool::{Lane, Pool};
 use super::signature::{BOOT_SIGNATURE, SECTOR, has};
-use super::{Packed, bzip2, gzip, xz};
+use super::summary::Packed;
+use super::{bzip2, gzip, xz};
 use crate::error::{Context, Result};
 use std::io::Write;
 

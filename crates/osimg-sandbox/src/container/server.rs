@@ -24,10 +24,13 @@ use crate::kernel_files::{COMMAND_LINE, NODES};
 use crate::notify::{Answer, Call, bytes_of, statfs, statx};
 use crate::openat::{fd_path, openat2};
 use crate::process_memory::{read, start, text, write};
+use caller::Caller;
 use located::Located;
 use signals::signal;
 
+mod caller;
 mod located;
+mod reach;
 mod signals;
 
 /// What a run without namespaces may see.
@@ -46,13 +49,6 @@ pub(super) struct Server {
     rpm: PathBuf,
     /// Whether the image's /etc/mtab is a link to /proc.
     install_root: PathBuf,
-}
-
-/// A process that makes a call.
-struct Caller {
-    thread: Pid,
-    process: Pid,
-    root: OsString,
 }
 
 impl Server {
