@@ -147,7 +147,7 @@ impl Gather {
             index,
             files: self.files,
         };
-        contents.packages = rpmdb::read(&contents, &self.databases);
+        contents.packages = rpmdb::read(|path| contents.find(path).is_some(), &self.databases);
         Ok(contents)
     }
 }

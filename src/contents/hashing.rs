@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use super::Digests;
+use super::options::Digests;
 use crate::error::Result;
 use anyhow::{Context, anyhow};
 

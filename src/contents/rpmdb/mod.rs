@@ -16,7 +16,6 @@ use anyhow::Context;
 use std::path::Path;
 use tempfile::TempDir;
 
-use super::Contents;
 use super::kept::RPMDB;
 use crate::error::Result;
 use headers::Headers;
@@ -72,11 +71,15 @@ pub(super) fn is_wanted(name: &str) -> bool {
     name == SQLITE_LOG || FORMATS.iter().any(|(file, _)| *file == name)
 }
 
-/// Reads what was put aside, a directory for each of [`RPMDB`].
-pub(super) fn read(contents: &Contents, databases: &[Option<TempDir>; RPMDB.len()]) -> Packages {
+/// Reads what was put aside, a directory for each of [`RPMDB`]. `exists` tells whether the image
+/// has a file.
+pub(super) fn read(
+    exists: impl Fn(&str) -> bool,
+    databases: &[Option<TempDir>; RPMDB.len()],
+) -> Packages {
     let mut unreadable = Packages::Absent;
     for (dbpath, database) in RPMDB.iter().zip(databases) {
-        let is_there = |name: &str| contents.find(format!("{dbpath}/{name}")).is_some();
+        let is_there = |name: &str| exists(&format!("{dbpath}/{name}"));
         // A link to the other directory has no files of its own.
         let Some((name, headers)) = FORMATS.iter().find(|(name, _)| is_there(name)) else {
             continue;
