@@ -3,6 +3,7 @@
 
 mod artifact;
 mod check;
+mod context;
 mod customise;
 mod fill;
 mod finish;
@@ -10,12 +11,15 @@ mod fitness;
 mod job;
 mod labels;
 pub(crate) mod lock;
+pub(crate) mod lock_file;
 mod manifest;
 mod options;
 pub(crate) mod outline;
 mod output;
 mod owners;
 pub(crate) mod pack;
+mod privileges;
+mod reference;
 mod remote;
 mod space;
 mod tools;
@@ -26,7 +30,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use crate::archive::{ImageFormat, Overrides, squashfs};
-use crate::error::{ExitCode, Failure, Result};
+use crate::error::{Failure, Result};
 use crate::packages;
 use crate::recipe::{Bootstrap, Recipe, Transaction};
 use crate::registry::{Registry, Staged, Standing};
@@ -37,15 +41,18 @@ use crate::set::manifest_text::{tarballs as recorded_tarballs, with_tarballs};
 use crate::workdir::Workdir;
 pub(crate) use artifact::Artifact;
 pub(crate) use check::Request;
+use context::Build;
 pub(crate) use finish::image_plan;
 pub(crate) use fitness::{Fitness, unfit};
 pub(crate) use labels::{ChosenLabels, labels};
 pub(crate) use options::Options;
 pub(crate) use pack::Packing;
+use privileges::require_root;
+pub(crate) use reference::Reference;
 use remote::Remote;
 use space::{blame_space, expected_size};
 use tools::{Tools, tools};
-pub(crate) use twice::{Reference, build_counterpart, build_twice};
+pub(crate) use twice::{build_counterpart, build_twice};
 
 /// Builds the recipe and publishes the artifact.
 ///
@@ -105,15 +112,6 @@ pub(crate) fn build(
     }
 }
 
-/// The data that every step of a build uses.
-struct Build<'a> {
-    recipe: &'a Recipe,
-    transactions: &'a [Transaction],
-    options: &'a Options,
-    report: &'a Report,
-    started: SystemTime,
-}
-
 impl Build<'_> {
     fn run(
         &self,
@@ -166,7 +164,7 @@ impl Build<'_> {
             expected_size(workdir, &filled),
             report,
         )?;
-        twice::judge(&self.options.references, &packed.files, &staged, workdir, &filled)?;
+        reference::judge(&self.options.references, &packed.files, &staged, workdir, &filled)?;
 
         if self.options.fitness == Fitness::Required && !fitness::errors(&findings).is_empty() {
             let aside = staged.set_aside(&packed.files)?;
@@ -242,17 +240,4 @@ impl Build<'_> {
             warnings: report.warnings(),
         })
     }
-}
-
-/// Owners, devices and mounts are root's to give: the host's, or that of a user namespace
-/// ([`crate::sandbox::become_root`]).
-fn require_root() -> Result<()> {
-    if nix::unistd::geteuid().is_root() {
-        return Ok(());
-    }
-    Err(Failure::new(
-        ExitCode::Host,
-        "building an image requires root, or a user namespace: files in it belong to many users",
-    )
-    .into())
 }

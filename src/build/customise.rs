@@ -1,6 +1,6 @@
 //! Step 4: customizations and scripts, before the tree is finished.
 
-use super::Build;
+use super::context::Build;
 use crate::customise::{self, Image, Workplace, scripts};
 use crate::error::Result;
 use crate::packages::{FilledRoot, KnownOwners};

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::Build;
+use super::context::Build;
 use super::job::{Directories, job};
 use super::tools::Tools;
 use crate::error::{ExitCode, Failure, Result};

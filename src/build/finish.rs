@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Build;
+use super::context::Build;
 use crate::error::Result;
 use crate::finish::{initramfs, leftovers, machine_id};
 use crate::packages::FilledRoot;

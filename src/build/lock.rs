@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::job::{Directories, job};
-use super::require_root;
+use super::privileges::require_root;
 use super::tools::{Tools, tools};
 use crate::error::Result;
 use crate::packages::{self, Cache, Job, LockRequest, Programs, Signers};
@@ -12,30 +12,6 @@ use crate::recipe::lock::foreign::ListedPackage;
 use crate::recipe::{Lock, Recipe, Transaction};
 use crate::report::Report;
 use crate::workdir::{Keep, Place, Workdir};
-
-/// A lock file that a build follows.
-#[derive(Debug, Clone)]
-pub(crate) struct LockFile {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Its content.
-    pub lock: Lock,
-    /// The digest of its bytes, in hex.
-    pub sha256: String,
-}
-
-impl LockFile {
-    /// Its entry in the manifest.
-    #[must_use]
-    pub(crate) fn for_manifest(&self) -> crate::set::manifest::Locked {
-        let name = self
-            .path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        crate::set::manifest::Locked { name, sha256: self.sha256.clone() }
-    }
-}
 
 /// Where a recipe is resolved.
 #[derive(Debug, Clone)]

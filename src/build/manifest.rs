@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
+use super::context::Build;
+use super::output;
 use super::pack::PackedTree;
-use super::{Build, output};
 use crate::archive;
 use crate::error::Result;
 use crate::packages::{FilledRoot, PinnedKey};
@@ -85,7 +86,7 @@ impl Build<'_> {
                 text: secrets::url(source),
                 sha256: hex::encode(Sha256::digest(source.as_bytes())),
             },
-            lock: self.options.lock.as_ref().map(super::lock::LockFile::for_manifest),
+            lock: self.options.lock.as_ref().map(super::lock_file::LockFile::for_manifest),
             settings: json!(recipe.settings),
             os_release: os_release(root)?,
             kernels: kernels(root)?,

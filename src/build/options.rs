@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::check::written_formats;
-use super::{Fitness, Packing, Reference, Request, lock};
+use super::lock_file::LockFile;
+use super::{Fitness, Packing, Reference, Request};
 use crate::archive::ImageFormat;
 use crate::error::Result;
 use crate::recipe::{Recipe, SelinuxChoice, Transaction};
@@ -38,7 +39,7 @@ pub(crate) struct Options {
     /// The package cache.
     pub cache: PathBuf,
     /// The lock to go by.
-    pub lock: Option<lock::LockFile>,
+    pub lock: Option<LockFile>,
     /// Where the workdir is made.
     pub workdir: Place,
     /// When it is kept.

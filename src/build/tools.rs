@@ -4,7 +4,7 @@
 use anyhow::Context;
 use std::path::Path;
 
-use super::Build;
+use super::context::Build;
 use super::job::{DEFAULT_TIMEOUT, Directories, job};
 use super::space::room;
 use crate::error::Result;

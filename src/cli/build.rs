@@ -14,7 +14,7 @@ use super::shared::{count, report_diagnostic};
 use super::stopped;
 use super::target::Target;
 use crate::build::Artifact;
-use crate::build::lock::LockFile;
+use crate::build::lock_file::LockFile;
 use crate::build::{self, Fitness, Options, Packing};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::recipe::{self, Lock, Recipe, parse_duration};
