@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{LOCK_VERSION, Lock, LockedPackage};
+use super::model::{GIVEN, LOCK_VERSION, Lock, LockedPackage};
 use crate::nevra::Nevra;
 
 /// The digest algorithms for packages, and their number of hexadecimal digits. MD5 and SHA-1 are
@@ -47,7 +47,7 @@ pub(super) fn package(package: &LockedPackage) -> Result<(), String> {
     if package.size == 0 {
         return Err("its size is 0".to_owned());
     }
-    if package.repository == super::GIVEN {
+    if package.repository == GIVEN {
         // A path on the build host is in the recipe; the lock has only the file's name.
         if !package.location.contains("://") && package.location.contains('/') {
             return Err("its location is not the name of a package file".to_owned());

@@ -1,6 +1,7 @@
 //! Converts the raw settings file to checked settings: values are validated, paths made absolute,
 //! and all errors reported with their positions.
 
+mod install;
 mod repository;
 
 use super::customizations::moved_key;
