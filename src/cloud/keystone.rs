@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod login;
+mod service;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
@@ -14,7 +15,7 @@ use super::secret::Secret;
 use crate::error::{ExitCode, Failure, Result};
 use crate::http::{self, Call, Client, Redirects, Upload, shown};
 use crate::report::Report;
-use catalogue::Service;
+use service::Service;
 
 /// A token is renewed when it has less than this left, or less than half of its life where that is
 /// shorter.

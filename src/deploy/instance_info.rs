@@ -4,6 +4,7 @@
 //! Which keys Ironic reads depends on where the image is (`deploy_utils.py`, `pxe_utils.py` of
 //! Ironic 39). Only keys that it reads are set, and every key that it reads is set or removed.
 
+mod mode;
 mod node;
 
 use serde::Serialize;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use crate::archive::SUFFIXES;
 use crate::error::{ExitCode, Failure, Result};
 use crate::set::{Kind, References};
+pub(crate) use mode::Mode;
 pub(crate) use node::NodeSettings;
 use node::kernel_arguments;
 
@@ -49,20 +51,6 @@ pub(crate) const OWNED: [&str; 29] = [
     "deploy_key",
     "root_mb",
 ];
-
-/// Where Ironic gets the image from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Mode {
-    /// From Glance, with the boot pieces and the template named by the image's properties.
-    Glance,
-    /// From a web server; Anaconda asks it directly.
-    Http,
-    /// From an install tree on a web server: packages, no tarball.
-    Tree,
-    /// From a container registry.
-    Oci,
-}
 
 /// An image with its boot pieces; each as Ironic takes it: a Glance UUID, or a URL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

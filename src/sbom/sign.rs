@@ -11,7 +11,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::Document;
+use super::document::Document;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 
 /// The environment variable for the passphrase of signing keys.

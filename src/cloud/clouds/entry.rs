@@ -4,7 +4,7 @@ use serde_yaml_ng::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Auth, Cloud, Identity, Named, Scope};
+use super::model::{Auth, Cloud, Identity, Named, Scope};
 use crate::cloud::secret::Secret;
 use crate::error::{ExitCode, Failure, Result};
 use crate::http::Trust;

@@ -1,26 +1,9 @@
 //! The catalogue of a token: where the services are.
 
-use serde::Deserialize;
-
 use super::Session;
+use super::service::Endpoint;
 use crate::cloud::clouds::{Auth, Cloud};
 use crate::error::{ExitCode, Failure, Result};
-
-#[derive(Debug, Clone, Deserialize)]
-pub(super) struct Service {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default)]
-    endpoints: Vec<Endpoint>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub(super) struct Endpoint {
-    interface: String,
-    region: Option<String>,
-    region_id: Option<String>,
-    url: String,
-}
 
 impl Session {
     /// The URL of a service, such as `image` or `baremetal`, without a version at its end.

@@ -5,9 +5,11 @@ mod database;
 mod defaults;
 mod home;
 mod ids;
+mod refused;
 
 use database::Database;
 use defaults::Defaults;
+use refused::refused;
 
 use super::image::Image;
 use crate::error::{ExitCode, Failure, Result};
@@ -38,10 +40,6 @@ pub(super) fn apply(image: &Image<'_>, settings: &Customizations) -> Result<()> 
         home.add_keys(image, &key.keys, &key.place)?;
     }
     Ok(())
-}
-
-fn refused(place: &str, why: &str) -> Failure {
-    Failure::new(ExitCode::Recipe, format!("{place}: {why}"))
 }
 
 /// The image's account databases, and what its tools go by.

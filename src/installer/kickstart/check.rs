@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::options::Tarball;
 use super::sections::{Section, split};
 use super::syntax::{self, Releases};
-use super::{Source, Trust, Values};
+use super::values::{Source, Trust, Values};
 use crate::archive::SUFFIXES;
 
 /// The variables that Ironic passes to a template, always or sometimes.

@@ -9,6 +9,7 @@ mod check;
 mod options;
 mod sections;
 mod syntax;
+mod values;
 mod write;
 
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tests;
 
 pub(crate) use check::{Advice, checksums};
 pub use options::{Authority, Options, Tarball};
+pub use values::{Source, Trust, Values};
 
 use std::path::Path;
 
@@ -31,41 +33,6 @@ use crate::set::{Piece, Set};
 pub struct Template {
     text: String,
     advice: Vec<Advice>,
-}
-
-/// The values for rendering a template that differ from node to node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Values {
-    /// Where Anaconda gets the tarball, or the install tree.
-    pub liveimg_url: String,
-    /// The kind of source at `liveimg_url`.
-    pub source: Source,
-    /// The secret that authenticates the node's calls.
-    pub agent_token: String,
-    /// Where the node calls.
-    pub heartbeat_url: String,
-    /// `%post` sections that write the node's config drive.
-    pub config_drive: String,
-    /// Whether the conductor's `[anaconda] insecure_heartbeat` is set.
-    pub heartbeat_trust: Trust,
-}
-
-/// The source that Anaconda installs from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// A tarball.
-    Tarball,
-    /// An install tree.
-    Tree,
-}
-
-/// Whether the node checks the certificate of Ironic's API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trust {
-    /// It does.
-    Checked,
-    /// It does not.
-    Unchecked,
 }
 
 impl Template {

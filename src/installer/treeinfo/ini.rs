@@ -1,7 +1,7 @@
 //! The form of a `.treeinfo`: sections of `key = value` lines, as productmd writes them and
 //! Anaconda's shell scripts read them.
 
-use super::{Place, TreeInfoError};
+use super::error::{Place, TreeInfoError};
 
 /// A section's head and its lines.
 #[derive(Debug)]

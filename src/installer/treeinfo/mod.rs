@@ -5,6 +5,7 @@
 //! (<https://productmd.readthedocs.io/en/latest/treeinfo-1.1.html>); files from before it, which
 //! have only `[general]`, are read too.
 
+mod error;
 mod ini;
 mod path;
 mod write;
@@ -13,40 +14,12 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use error::{Place, TreeInfoError};
 use ini::{Section, sections};
 pub use path::TreePath;
 
 /// Longest text that is read: real ones have 1 to 5 kB.
 pub const LONGEST: usize = 1 << 20;
-
-/// A line and a column, both from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// The line.
-    pub line: usize,
-    /// The column, in characters.
-    pub column: usize,
-}
-
-/// The reason why a text is not a `.treeinfo`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{message}", place.map_or(String::new(), |p| format!("{}:{}: ", p.line, p.column)))]
-pub struct TreeInfoError {
-    /// Its place; `None` when something is missing.
-    pub place: Option<Place>,
-    /// The problem.
-    pub message: String,
-}
-
-impl TreeInfoError {
-    fn new(place: Place, message: impl Into<String>) -> Self {
-        Self { place: Some(place), message: message.into() }
-    }
-
-    fn missing(message: impl Into<String>) -> Self {
-        Self { place: None, message: message.into() }
-    }
-}
 
 /// The value of a checksum line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
