@@ -4,6 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+#[path = "layers/graph.rs"]
+mod graph;
+
 /// Modules that handle only text and files. Every other module may use them.
 const ANYWHERE: &[&str] = &["files", "naming", "openat", "secrets", "suggest", "text"];
 
@@ -356,129 +359,6 @@ fn every_wait_for_a_program_is_ended_by_a_signal() {
     }
 }
 
-/// The modules of a source tree by their paths, such as `["packages", "cache"]`.
-fn modules(root: &Path) -> BTreeMap<Vec<String>, PathBuf> {
-    let path_of = |file: &Path| {
-        let below = file.strip_prefix(root).expect("a file of the tree").with_extension("");
-        let mut names: Vec<String> =
-            below.iter().map(|name| name.to_string_lossy().into_owned()).collect();
-        if names.last().is_some_and(|name| ["mod", "lib", "main"].contains(&name.as_str())) {
-            names.pop();
-        }
-        names
-    };
-    sources(root).into_iter().map(|file| (path_of(&file), file)).collect()
-}
-
-/// The paths in a text that follow `super::` or `crate::`, with groups in braces expanded.
-fn paths(text: &str) -> Vec<(bool, Vec<String>)> {
-    fn expand(rest: &str, prefix: &[String], found: &mut Vec<Vec<String>>) -> usize {
-        let mut path = prefix.to_vec();
-        let mut at = 0;
-        loop {
-            let name: String =
-                rest[at..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            at += name.len();
-            if !name.is_empty() {
-                path.push(name);
-            }
-            if rest[at..].starts_with("::") {
-                at += 2;
-                continue;
-            }
-            if !rest[at..].starts_with('{') {
-                found.push(path);
-                return at;
-            }
-            at += 1;
-            loop {
-                at += rest[at..].len()
-                    - rest[at..].trim_start_matches(|c: char| c.is_whitespace() || c == ',').len();
-                if rest[at..].is_empty() || rest[at..].starts_with('}') {
-                    return at + 1;
-                }
-                let dependencies = expand(&rest[at..], &path, found);
-                // Text after a name in a group, such as `as other`, is skipped.
-                at += dependencies;
-                at += rest[at..].find([',', '}']).unwrap_or(rest[at..].len());
-            }
-        }
-    }
-    let mut all = Vec::new();
-    for (start, is_crate) in [("super::", false), ("crate::", true)] {
-        for (at, _) in text.match_indices(start) {
-            // The inner `super::` of `super::super::` is part of the outer one.
-            if text[..at].ends_with("super::") {
-                continue;
-            }
-            let mut found = Vec::new();
-            expand(&text[at..], &[], &mut found);
-            all.extend(found.into_iter().map(|path| (is_crate, path)));
-        }
-    }
-    all
-}
-
-/// The files that each file uses. A file may use the definitions and re-exports of its parent
-/// module; those are not counted.
-fn dependencies(root: &Path) -> BTreeMap<PathBuf, BTreeSet<PathBuf>> {
-    let modules = modules(root);
-    let mut graph = BTreeMap::new();
-    for (own, file) in &modules {
-        let text = std::fs::read_to_string(file).expect("a source");
-        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-        let code: String = code
-            .lines()
-            .filter(|line| !line.trim_start().starts_with("//"))
-            .flat_map(|line| [line, "\n"])
-            .collect();
-        let mut uses = BTreeSet::new();
-        for (is_crate, path) in paths(&code) {
-            let ups = path.iter().take_while(|name| *name == "super").count();
-            let mut place: Vec<String> =
-                if is_crate { Vec::new() } else { own[..own.len().saturating_sub(ups)].to_vec() };
-            for name in path.iter().skip(if is_crate { 1 } else { ups }) {
-                place.push(name.clone());
-                if !modules.contains_key(&place) {
-                    place.pop();
-                    break;
-                }
-            }
-            if let Some(target) = modules.get(&place)
-                && target != file
-                && !own.starts_with(&place)
-            {
-                uses.insert(target.clone());
-            }
-        }
-        graph.insert(file.clone(), uses);
-    }
-    graph
-}
-
-/// The files that are part of a cycle.
-fn on_cycles(graph: &BTreeMap<PathBuf, BTreeSet<PathBuf>>) -> Vec<String> {
-    let reaches_itself = |start: &PathBuf| {
-        let (mut seen, mut open) = (BTreeSet::new(), vec![start]);
-        while let Some(at) = open.pop() {
-            for next in graph.get(at).into_iter().flatten() {
-                if next == start {
-                    return true;
-                }
-                if seen.insert(next) {
-                    open.push(next);
-                }
-            }
-        }
-        false
-    };
-    graph
-        .keys()
-        .filter(|file| reaches_itself(file))
-        .map(|file| file.display().to_string())
-        .collect()
-}
-
 #[test]
 fn there_are_no_cycles_between_files() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -487,25 +367,13 @@ fn there_are_no_cycles_between_files() {
         roots.push(entry.expect("an entry").path().join("src"));
     }
     for root in roots {
-        let graph = dependencies(&root);
+        let graph = graph::dependencies(&root);
         assert!(
             graph.values().any(|uses| !uses.is_empty()),
             "{}: no file uses another",
             root.display()
         );
-        let cycles = on_cycles(&graph);
-        assert!(cycles.is_empty(), "these files are on a cycle:\n{}", cycles.join("\n"));
+        let cycles = graph::cycles(&graph);
+        assert!(cycles.is_empty(), "these files use each other:\n{cycles:#?}");
     }
-}
-
-#[test]
-fn groups_of_names_are_expanded_as_the_compiler_does() {
-    let found: BTreeSet<String> =
-        paths("use super::super::{a, b::{C, self}, d as e};\nx(crate::f::g(1))")
-            .into_iter()
-            .map(|(_, path)| path.join("/"))
-            .collect();
-    let expected =
-        ["super/super/a", "super/super/b/C", "super/super/b/self", "super/super/d", "crate/f/g"];
-    assert_eq!(found, expected.iter().map(|path| (*path).to_owned()).collect());
 }
