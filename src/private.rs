@@ -1,6 +1,8 @@
 //! Cache directories. Only their owner can write there, and they are opened once and used through
 //! their descriptor.
 
+mod space;
+
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag};
@@ -13,6 +15,8 @@ use std::path::Path;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::files;
 use crate::openat::{DESCRIPTORS, directory_at, fd_path, openat2};
+
+pub(crate) use space::Space;
 
 /// The directory with the running builds' views of the package cache.
 pub(crate) const VIEWS: &str = "views";

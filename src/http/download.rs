@@ -1,7 +1,6 @@
 //! Downloads of complete files.
 
-use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::Read;
 
 use super::call::{Answer, Call, Stop};
 use super::client::{Body, Client};
@@ -24,7 +23,7 @@ pub(crate) fn text(client: &Client, url: &WebUrl, limit: u64) -> Result<Option<S
         bytes.extend_from_slice(part);
         Ok(())
     };
-    if fetch(client, url, limit, |_, _| {}, take)?.is_none() {
+    if download(client, url, limit, |_, _| {}, take)?.is_none() {
         return Ok(None);
     }
     String::from_utf8(bytes)
@@ -32,29 +31,15 @@ pub(crate) fn text(client: &Client, url: &WebUrl, limit: u64) -> Result<Option<S
         .or_fail(ExitCode::Repository, format!("reading {url}: it is not UTF-8"))
 }
 
-/// Downloads `url` into the file, from its start, and returns the number of bytes; `None` if the
-/// server reports that it does not exist. Broken connections and temporary server errors are
-/// retried. `progress` receives the bytes so far and the total, if known.
+/// Downloads `url` and returns the number of bytes; `None` if the server reports that it does not
+/// exist. Broken connections and temporary server errors are retried. `progress` receives the bytes
+/// so far and the total, if known. `take` receives the bytes, and whether they are the first of an
+/// attempt.
 ///
 /// # Errors
-/// If it cannot be fetched completely, or is longer than `limit` bytes.
+/// If it cannot be fetched completely, or is longer than `limit` bytes, and the first error of
+/// `take`.
 pub(crate) fn download(
-    client: &Client,
-    url: &WebUrl,
-    limit: u64,
-    file: &mut File,
-    progress: impl FnMut(u64, u64),
-) -> Result<Option<u64>> {
-    fetch(client, url, limit, progress, |part, begins| {
-        if begins {
-            file.set_len(0)?;
-            file.rewind()?;
-        }
-        file.write_all(part)
-    })
-}
-
-fn fetch(
     client: &Client,
     url: &WebUrl,
     limit: u64,

@@ -154,8 +154,9 @@ impl Place {
             Self::File(path) => Piece::from_file(path, progress),
             Self::Web(url) => {
                 let client = Client::new(&Trust::named(ca), Redirects::Follow)?;
-                let piece = store.keep(url.as_str(), None, |file| {
-                    http::download(&client, url, LARGEST, file, progress)
+                let piece = store.keep(url.as_str(), None, |part| {
+                    let take = |bytes: &[u8], begins| part.take(bytes, begins);
+                    http::download(&client, url, LARGEST, progress, take)
                 })?;
                 piece.ok_or_else(|| {
                     Failure::new(

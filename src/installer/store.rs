@@ -2,12 +2,14 @@
 //! the meantime is not used.
 
 use std::fs::File;
+use std::io::{ErrorKind, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::openat::fd_path;
-use crate::private::{self, PIECES};
+use crate::private::{self, PIECES, Space};
+use crate::report::bytes;
 use crate::set::Piece;
 
 /// A part left by a killed fetch is removed when it is older than this.
@@ -71,14 +73,15 @@ impl Store {
         &self,
         what: &str,
         sha256: Option<&str>,
-        fill: impl FnOnce(&mut File) -> Result<Option<u64>>,
+        fill: impl FnOnce(&mut Part<'_>) -> Result<Option<u64>>,
     ) -> Result<Option<Piece>> {
         let doing = || format!("keeping {what} in {}", self.shown.display());
         let mut part = tempfile::Builder::new()
             .prefix(".part-")
             .tempfile_in(&self.directory)
             .or_fail(ExitCode::Space, doing())?;
-        if fill(part.as_file_mut())?.is_none() {
+        let reserve = Space::read(&self.directory).or_fail(ExitCode::Space, doing())?.reserve;
+        if fill(&mut Part { file: part.as_file_mut(), store: self, reserve })?.is_none() {
             return Ok(None);
         }
         let mut piece = Piece::from_file(part.path(), |_, _| {})?;
@@ -106,17 +109,58 @@ impl Store {
     }
 }
 
+/// A piece that is being fetched.
+#[derive(Debug)]
+pub(super) struct Part<'a> {
+    file: &'a mut File,
+    store: &'a Store,
+    /// The space that stays free, whatever a server sends.
+    reserve: u64,
+}
+
+impl Part<'_> {
+    /// Adds bytes; the first ones of an attempt replace those of the last.
+    pub(super) fn take(&mut self, piece: &[u8], begins: bool) -> std::io::Result<()> {
+        if begins {
+            self.file.set_len(0)?;
+            self.file.rewind()?;
+        }
+        let free = Space::read(&self.store.directory)?.free;
+        if free < self.reserve.saturating_add(piece.len() as u64) {
+            let why = format!("{} has only {} free", self.store.shown.display(), bytes(free));
+            return Err(std::io::Error::new(ErrorKind::StorageFull, why));
+        }
+        self.file.write_all(piece)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
 
     // printf hello | sha256sum
     const HELLO: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
 
-    fn hello(file: &mut File) -> Result<Option<u64>> {
-        file.write_all(b"hello")?;
+    fn hello(part: &mut Part<'_>) -> Result<Option<u64>> {
+        part.take(b"jello", true)?;
+        part.take(b"hello", true)?;
         Ok(Some(5))
+    }
+
+    #[test]
+    fn a_piece_leaves_space_to_others() {
+        let cache = tempfile::tempdir().expect("a temporary directory");
+        let store = Store::open(cache.path()).expect("a store");
+        let fill = |part: &mut Part<'_>| {
+            part.reserve = u64::MAX;
+            part.take(b"hello", true).or_fail(ExitCode::Space, "fetching")?;
+            Ok(Some(5))
+        };
+        let error = store.keep("x", None, fill).expect_err("too full");
+        assert_eq!(crate::error::exit_code(&error), ExitCode::Space);
+        let text = crate::error::render(&error);
+        assert!(text.contains(" free\n") && text.contains("--cache"), "{text}");
+        assert_eq!(std::fs::read_dir(cache.path().join(PIECES)).expect("directory").count(), 0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! An install tree as a place that files are taken from: a directory, an ISO image or a web server.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
 
 use super::iso::Iso;
@@ -111,8 +111,9 @@ impl Tree {
         }
         match self {
             Self::Directory(_) => Ok(None),
-            Self::Web { url, client } => store.keep(&place, promised, |file| {
-                http::download(client, &url.join(path.as_str()), limit, file, progress)
+            Self::Web { url, client } => store.keep(&place, promised, |part| {
+                let take = |bytes: &[u8], begins| part.take(bytes, begins);
+                http::download(client, &url.join(path.as_str()), limit, progress, take)
             }),
             Self::Iso { image, .. } => {
                 let doing = || format!("reading {place}");
@@ -120,12 +121,12 @@ impl Tree {
                 else {
                     return Ok(None);
                 };
-                store.keep(&place, promised, |file| {
+                store.keep(&place, promised, |kept| {
                     let (total, mut done) = (extents.size(), 0);
                     let failed =
                         |error| Failure::new(ExitCode::Space, doing()).because(error).into();
                     files::read_chunks(&mut image.read(&extents), failed, |part| {
-                        file.write_all(part).or_fail(ExitCode::Space, doing())?;
+                        kept.take(part, false).or_fail(ExitCode::Space, doing())?;
                         done += part.len() as u64;
                         progress(done, total);
                         Ok(())

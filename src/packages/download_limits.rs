@@ -18,6 +18,7 @@ use super::Job;
 use super::cache::{PACKAGES, downloaded, entries, repository};
 use super::events::PlannedPackage;
 use crate::error::{ExitCode, Failure, Result};
+use crate::private::Space;
 use crate::report::bytes;
 
 /// An index lists a dozen files in a few KiB; lists of mirrors have a few hundred KiB.
@@ -36,8 +37,6 @@ const UNPACKED: u64 = 4 << 30;
 /// The driver's memory limit; with all file lists of a large distribution dnf needs less than 2
 /// GiB.
 const MEMORY: u64 = 8 << 30;
-/// The space that must stay free on the cache's file system, if it is large enough.
-const FREE: u64 = 256 << 20;
 /// A fast disk writes a few hundred MiB between two checks.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Metadata files up to this size are not compared with their announced size.
@@ -57,28 +56,13 @@ impl std::error::Error for LimitExceeded {}
 
 /// The limits that the driver sets for itself, for its request.
 pub(super) fn request(job: &Job<'_>) -> Value {
-    let space = Space::read(job.cache.directory())
-        .map_or(PACKAGE, |space| space.free.saturating_sub(space.reserve));
-    json!({ "file": PACKAGE.min(space), "index": INDEX, "memory": MEMORY })
+    let room = space(job).map_or(PACKAGE, |space| space.free.saturating_sub(space.reserve));
+    json!({ "file": PACKAGE.min(room), "index": INDEX, "memory": MEMORY })
 }
 
-/// The free space of a file system.
-#[derive(Debug, Clone, Copy)]
-struct Space {
-    free: u64,
-    /// The part of it that must stay free. It is smaller on a small or nearly full file system,
-    /// where a build may still fit.
-    reserve: u64,
-}
-
-impl Space {
-    fn read(path: &Path) -> Result<Self> {
-        let stat = nix::sys::statvfs::statvfs(path)
-            .with_context(|| format!("reading the free space of {}", path.display()))?;
-        let unit = stat.fragment_size() as u64;
-        let (free, all) = (stat.blocks_available() as u64 * unit, stat.blocks() as u64 * unit);
-        Ok(Self { free, reserve: FREE.min(all / 20).min(free / 2) })
-    }
+fn space(job: &Job<'_>) -> Result<Space> {
+    Space::read(job.cache.directory())
+        .with_context(|| format!("reading the free space of {}", job.cache.path().display()))
 }
 
 /// A file in the cache that a phase writes.
@@ -109,7 +93,7 @@ impl<'a> Watch<'a> {
     /// Starts to watch, before the driver starts. `detail` belongs to its request and has the files
     /// that a lock lists.
     pub(super) fn new(job: &'a Job<'a>, detail: &Value) -> Result<Self> {
-        let space = Space::read(job.cache.directory())?;
+        let space = space(job)?;
         let (began, next) = (SystemTime::now(), Instant::now());
         let mut watch = Self {
             job,
@@ -162,7 +146,7 @@ impl<'a> Watch<'a> {
             return Err(self.too_large(file));
         }
         self.suspect = over.map(|file| file.path.clone());
-        let free = Space::read(self.job.cache.directory())?.free;
+        let free = space(self.job)?.free;
         if free >= self.space.reserve {
             return Ok(());
         }
