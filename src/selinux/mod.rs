@@ -40,7 +40,7 @@ pub fn load(file: &Path) -> Result<FileContexts> {
 /// Names file, line and problem of a spec that cannot be used.
 fn parse(sources: &Sources) -> Result<FileContexts> {
     FileContexts::parse(sources).map_err(|error| {
-        Failure::new(ExitCode::Unexpected, format!("reading SELinux file contexts {error}"))
+        Failure::new(ExitCode::Transaction, format!("reading SELinux file contexts {error}"))
             .hint("fix the policy, or name another one: --selinux policy=FILE_CONTEXTS")
             .into()
     })

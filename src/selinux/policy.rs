@@ -5,7 +5,6 @@
 //! one version of PCRE2.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +14,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open};
 use nix::sys::stat::Mode;
 
 use crate::error::{ExitCode, Failure, Result};
+use crate::files;
 use crate::openat::openat2;
 use osimg_selinux::{Source, Sources};
 
@@ -83,7 +83,7 @@ pub(super) fn sources_of_tree(tree: &Path) -> Result<Option<Sources>> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root = open(tree, flags, Mode::empty())
         .with_context(|| format!("opening the tree {}", tree.display()))?;
-    let read = |path: &Path| read_inside(&root, tree, path);
+    let read = |path: &Path| read_inside(&root, path);
 
     sources_of(read, &tree.display().to_string())
 }
@@ -105,7 +105,7 @@ pub(super) fn sources_of(
         || config.policy.starts_with('.')
     {
         return Err(Failure::new(
-            ExitCode::Unexpected,
+            ExitCode::Transaction,
             format!(
                 "reading {}: SELINUXTYPE={:?} is not the name of a policy",
                 name.display(),
@@ -118,7 +118,7 @@ pub(super) fn sources_of(
     let sources = read_all(&base, read)?;
     if sources.is_none() && config.enforcement == Enforcement::Enforcing {
         return Err(Failure::new(
-            ExitCode::Unexpected,
+            ExitCode::Transaction,
             format!(
                 "looking for the SELinux policy {:?} of {image}: no {}",
                 config.policy,
@@ -165,7 +165,7 @@ fn read_all(
             || (source.is_none() && read(&compiled)?.is_some())
         {
             return Err(Failure::new(
-                ExitCode::Unexpected,
+                ExitCode::Transaction,
                 format!(
                     "reading SELinux file contexts {}: only the compiled form exists",
                     path.display()
@@ -196,8 +196,8 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Reads a file of the tree; `None` if it does not exist.
-fn read_inside(root: &OwnedFd, tree: &Path, path: &Path) -> Result<Option<Source>> {
-    let name = tree.join(path);
+fn read_inside(root: &OwnedFd, path: &Path) -> Result<Option<Source>> {
+    let doing = || format!("reading {} in the image", path.display());
     // Without O_NONBLOCK, a FIFO would block the build.
     let flags = OFlag::O_RDONLY
         | OFlag::O_CLOEXEC
@@ -208,37 +208,35 @@ fn read_inside(root: &OwnedFd, tree: &Path, path: &Path) -> Result<Option<Source
         .flags(flags)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     match openat2(root, path, how) {
-        Ok(file) => read_regular(File::from(file), name).map(Some),
+        Ok(file) => read_regular(File::from(file), path, doing).map(Some),
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("opening {}", name.display())),
+        Err(Errno::ELOOP) => Err(refused(&doing(), "it is a link, not a file").into()),
+        Err(Errno::ENXIO) => Err(refused(&doing(), "it is a socket, not a file").into()),
+        Err(error) => Err(error).with_context(doing),
     }
 }
 
 /// Reads a file of the host; `None` if it does not exist.
 fn read_outside(path: &Path) -> Result<Option<Source>> {
     match crate::files::open(path) {
-        Ok(file) => read_regular(file, path.to_owned()).map(Some),
+        Ok(file) => read_regular(file, path, || format!("reading {}", path.display())).map(Some),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("opening {}", path.display())),
     }
 }
 
-fn read_regular(file: File, name: PathBuf) -> Result<Source> {
-    let metadata = file.metadata().with_context(|| format!("examining {}", name.display()))?;
-    let refused = |what: &str| {
-        Failure::new(ExitCode::Unexpected, format!("reading {}: {what}", name.display()))
-    };
-    if !metadata.is_file() {
-        return Err(refused("not a regular file").into());
-    }
-    let mut text = Vec::new();
-    file.take(SIZE_LIMIT + 1)
-        .read_to_end(&mut text)
-        .with_context(|| format!("reading {}", name.display()))?;
-    if text.len() as u64 > SIZE_LIMIT {
-        return Err(refused(&format!("larger than {} MiB", SIZE_LIMIT >> 20)).into());
-    }
-    Ok(Source { name, text })
+fn read_regular(file: File, path: &Path, doing: impl Fn() -> String) -> Result<Source> {
+    let metadata = file.metadata().with_context(&doing)?;
+    files::check_kind(metadata.file_type())
+        .map_err(|error| refused(&doing(), &error.to_string()))?;
+    let text = files::read_open(file, SIZE_LIMIT)
+        .map_err(|error| refused(&doing(), &error.to_string()))?;
+    Ok(Source { name: path.to_owned(), text })
+}
+
+fn refused(doing: &str, why: &str) -> Failure {
+    Failure::new(ExitCode::Transaction, format!("{doing}: {why}"))
+        .hint("fix the package or the customization that this file is from")
 }
 
 #[cfg(test)]

@@ -83,6 +83,49 @@ fn a_wrong_directory_as_an_argument_is_named_as_what_it_is() {
 }
 
 #[test]
+fn a_special_file_in_a_tree_is_named_by_its_path_in_the_image() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = |name: &str| dir.path().join(name);
+    let contexts = "tree/etc/selinux/targeted/contexts/files";
+    std::fs::create_dir_all(path(contexts)).expect("directories");
+    let config = "SELINUX=enforcing\nSELINUXTYPE=targeted\n";
+    let (tree, out) = (path("tree"), path("out.tgz"));
+    for (file, content) in [
+        ("etc/selinux/config".to_owned(), config),
+        (format!("{}/file_contexts", &contexts["tree/".len()..]), "/.* system_u:object_r:x:s0\n"),
+    ] {
+        let path = tree.join(&file);
+        for kind in ["FIFO", "socket", "link", "directory"] {
+            let bound = match kind {
+                "FIFO" => {
+                    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+                    None
+                }
+                "socket" => {
+                    Some(std::os::unix::net::UnixListener::bind(&path).expect("a socket"))
+                }
+                "link" => {
+                    std::os::unix::fs::symlink("/dev/zero", &path).expect("a link");
+                    None
+                }
+                _ => {
+                    std::fs::create_dir(&path).expect("a directory");
+                    None
+                }
+            };
+            let output = osimg(&["pack", &tree.to_string_lossy(), "-o", &out.to_string_lossy()]);
+            drop(bound);
+            let stderr = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(7), "{kind}: {stderr}");
+            let reason = format!("reading {file} in the image: it is a {kind}, not a file\nhint: ");
+            assert!(stderr.contains(&reason), "{kind}: {stderr}");
+            let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path));
+        }
+        std::fs::write(&path, content).expect("a file");
+    }
+}
+
+#[test]
 fn publishing_the_same_bytes_again_is_reported_as_the_same_artifact() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();

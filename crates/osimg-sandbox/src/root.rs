@@ -88,15 +88,16 @@ impl InstallRoot {
         let file = match self.open_file(path) {
             Ok(file) => file,
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+            // A socket, or a device that does not exist, cannot even be opened.
+            Err(Errno::EINVAL | Errno::ENXIO) => {
+                return Err(wrong(&shown(), "it is not a regular file"));
+            }
             Err(error) => return Err(error).with_context(shown),
         };
         let mut bytes = Vec::new();
         file.take(limit + 1).read_to_end(&mut bytes).with_context(shown)?;
         if bytes.len() as u64 > limit {
-            return Err(Error::new(
-                ErrorKind::Root,
-                format!("{} in the image is larger than {limit} bytes", path.display()),
-            ));
+            return Err(wrong(&shown(), &format!("it is larger than {limit} bytes")));
         }
         Ok(Some(bytes))
     }
@@ -248,6 +249,11 @@ impl InstallRoot {
     }
 }
 
+fn wrong(reading: &str, why: &str) -> Error {
+    Error::new(ErrorKind::Root, format!("{reading}: {why}"))
+        .with_hint("fix the package or the customization that this file is from")
+}
+
 fn kind_of(mode: u32) -> Kind {
     if is(mode, SFlag::S_IFREG) {
         Kind::File
@@ -307,7 +313,12 @@ mod tests {
         for name in ["etc/absolute", "etc/relative", "etc/missing"] {
             assert_eq!(root.read(Path::new(name), 100).expect(name), None, "{name}");
         }
-        assert!(root.read(Path::new("etc/fifo"), 100).is_err());
+        let error = root.read(Path::new("etc/fifo"), 100).expect_err("a FIFO");
+        assert_eq!(
+            error.to_string(),
+            "reading etc/fifo in the image: it is not a regular file"
+        );
+        assert!(error.kind() == ErrorKind::Root && error.hint().is_some());
     }
 
     #[test]
