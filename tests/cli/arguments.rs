@@ -101,9 +101,7 @@ fn a_special_file_in_a_tree_is_named_by_its_path_in_the_image() {
                     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
                     None
                 }
-                "socket" => {
-                    Some(std::os::unix::net::UnixListener::bind(&path).expect("a socket"))
-                }
+                "socket" => Some(std::os::unix::net::UnixListener::bind(&path).expect("a socket")),
                 "link" => {
                     std::os::unix::fs::symlink("/dev/zero", &path).expect("a link");
                     None

@@ -314,10 +314,7 @@ mod tests {
             assert_eq!(root.read(Path::new(name), 100).expect(name), None, "{name}");
         }
         let error = root.read(Path::new("etc/fifo"), 100).expect_err("a FIFO");
-        assert_eq!(
-            error.to_string(),
-            "reading etc/fifo in the image: it is not a regular file"
-        );
+        assert_eq!(error.to_string(), "reading etc/fifo in the image: it is not a regular file");
         assert!(error.kind() == ErrorKind::Root && error.hint().is_some());
     }
 
