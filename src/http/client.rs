@@ -91,7 +91,7 @@ impl Client {
             let result =
                 self.open(call, url, headers).and_then(|(answer, body)| read_whole(answer, body));
             let asked = match &result {
-                Ok(answer) if is_temporary(answer) && call.repeat == Repeat::Safe => {
+                Ok(answer) if is_temporary(answer.status) && call.repeat == Repeat::Safe => {
                     answer.retry_after()
                 }
                 Err(error)

@@ -58,7 +58,7 @@ pub(crate) fn download(
                     ExitCode::Repository,
                     format!("{doing}: the server answers {}", answer.status_line()),
                 );
-                if !is_temporary(&answer) {
+                if !is_temporary(answer.status) {
                     return Err(failure.into());
                 }
                 (failure.into(), answer.retry_after())

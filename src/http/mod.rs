@@ -20,6 +20,6 @@ pub(crate) use call::{Answer, Call, Stop, Upload};
 pub(crate) use client::{Body, Client, Redirects};
 pub(crate) use download::{download, text};
 pub(crate) use error::{Error, shown};
-pub(crate) use retry::Retry;
+pub(crate) use retry::{Retry, is_temporary};
 pub(crate) use trust::Trust;
 pub(crate) use url::{WebUrl, is_loopback};

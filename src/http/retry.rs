@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::call::{Answer, Stop};
+use super::call::Stop;
 use super::error::Error;
 use crate::process;
 
@@ -54,7 +54,7 @@ impl Retry {
     }
 }
 
-/// Whether the server's error is temporary: another attempt may succeed.
-pub(super) fn is_temporary(answer: &Answer) -> bool {
-    answer.is(&[408, 425, 429, 500, 502, 503, 504])
+/// Whether a status is that of a temporary error: another attempt may succeed.
+pub(crate) fn is_temporary(status: u16) -> bool {
+    [408, 425, 429, 500, 502, 503, 504].contains(&status)
 }

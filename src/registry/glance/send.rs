@@ -11,7 +11,7 @@ use super::images::{Draft, Image};
 use super::journal::{Journal, gone, remove};
 use crate::cloud::Answer;
 use crate::error::{ExitCode, Failure, Result, exit_code};
-use crate::http::{Retry, Stop};
+use crate::http::{Retry, Stop, is_temporary};
 use crate::process;
 use crate::report::{Step, Unit};
 use crate::set::Piece;
@@ -147,9 +147,8 @@ fn judged(answer: Answer, doing: &str) -> std::result::Result<(), Trouble> {
         400 if message.contains("Size mismatch") || message.contains("Size exceeds") => {
             Err(Trouble::Passing(answer.refusal(doing)))
         }
-        401 | 404 | 408 | 409 | 410 | 429 | 500..=599 => {
-            Err(Trouble::Passing(answer.refusal(doing)))
-        }
+        401 | 404 | 409 | 410 => Err(Trouble::Passing(answer.refusal(doing))),
+        status if is_temporary(status) => Err(Trouble::Passing(answer.refusal(doing))),
         415 => Err(Trouble::Lasting(
             Failure::new(
                 ExitCode::Registry,

@@ -14,7 +14,7 @@ use std::io::Read;
 use super::credentials::Credentials;
 use super::reference::Repository;
 use crate::error::{ExitCode, Failure, Result};
-use crate::http::{self, Answer, Call, Retry, Stop, Upload, is_loopback};
+use crate::http::{self, Answer, Call, Retry, Stop, Upload, is_loopback, is_temporary};
 use crate::{percent, process};
 
 /// One repository of a registry.
@@ -206,7 +206,7 @@ impl Client {
                     }
                     Ok(answer) => {
                         let failure = self.refused(&doing, &answer);
-                        if !answer.is(&[401, 404, 408, 429, 500, 502, 503, 504]) {
+                        if !answer.is(&[401, 404]) && !is_temporary(answer.status) {
                             self.abandon(&session);
                             return Err(failure);
                         }
