@@ -55,6 +55,16 @@ pub(crate) fn suffixes() -> impl Iterator<Item = String> {
     })
 }
 
+/// Whether a name is the address of a file on a web server.
+pub(crate) fn is_address(name: &str) -> bool {
+    name.starts_with("http://") || name.starts_with("https://")
+}
+
+/// The name of an artifact's manifest.
+pub(crate) fn manifest(stem: &str) -> String {
+    format!("{stem}{MANIFEST}")
+}
+
 /// Names of the documents of an artifact, and of their signatures.
 pub(crate) fn documents(stem: &str) -> Vec<String> {
     DOCUMENTS

@@ -7,6 +7,7 @@ use super::output;
 use crate::contents::Contents;
 use crate::error::{ExitCode, Failure, Result};
 use crate::inspect::{self, Finding, Image, Reading, TextOptions};
+use crate::naming;
 use crate::process;
 use crate::registry::write_output;
 use crate::report::{Report, Unit};
@@ -52,7 +53,7 @@ impl Inspect {
 /// Reads an image, as a step of the report.
 pub(super) fn read(path: &Path, report: &Report) -> Result<(Image, Option<Contents>)> {
     let name = path.to_string_lossy();
-    if crate::recipe::is_input(path) || verify::is_address(&name) {
+    if crate::recipe::is_input(path) || naming::is_address(&name) {
         return Err(Failure::new(
             ExitCode::Usage,
             format!("opening {}: not a file", secrets::url(&name)),

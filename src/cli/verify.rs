@@ -11,6 +11,7 @@ use crate::contents::Digests;
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
 use crate::http::Trust;
+use crate::naming;
 use crate::process;
 use crate::report::{Report, Unit};
 use crate::secrets;
@@ -54,7 +55,7 @@ impl Verify {
             check: &process::check_stop,
         };
         let name = self.tarball.to_string_lossy();
-        let findings = if verify::is_address(&name) {
+        let findings = if naming::is_address(&name) {
             let findings = verify::address(&name, &options)?;
             Findings { tarball: findings.tarball.as_deref().map(secrets::url), ..findings }
         } else if crate::recipe::is_input(&self.tarball) {
@@ -87,7 +88,7 @@ impl Verify {
 fn removed_by_settings(tarball: &Path) -> Vec<String> {
     let name = tarball.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.strip_suffix(extension_of(&name)).unwrap_or(&name);
-    let text = files::read_text(&tarball.with_file_name(format!("{stem}.json")), files::TEXT)
+    let text = files::read_text(&tarball.with_file_name(naming::manifest(stem)), files::TEXT)
         .unwrap_or_default();
     let manifest: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
     let texts = |value: &serde_json::Value| -> Vec<String> {

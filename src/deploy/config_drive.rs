@@ -71,7 +71,7 @@ pub(crate) fn assign(values: &[String], nodes: &[String]) -> Result<BTreeMap<Str
 /// # Errors
 /// When it cannot be read, or is none of these.
 pub(crate) fn load(text: &str) -> Result<Value> {
-    if text.starts_with("http://") || text.starts_with("https://") {
+    if crate::naming::is_address(text) {
         return Ok(json!(text));
     }
     let doing = format!("reading the config drive {}", text.escape_debug());

@@ -8,6 +8,7 @@ use crate::archive::Format;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::http::{self, Client, Redirects, Trust, WebUrl};
 use crate::installer::treeinfo::{LONGEST, TreeInfo};
+use crate::naming;
 use crate::registry::{Address, oci};
 use crate::set::{Kind, References, manifest_text};
 
@@ -72,7 +73,7 @@ pub(crate) fn find(text: &str, choice: &Choice<'_>) -> Result<Found> {
     if let Some(reference) = text.strip_prefix("oci://") {
         return from_oci(reference, choice);
     }
-    if text.starts_with("http://") || text.starts_with("https://") {
+    if naming::is_address(text) {
         let url = WebUrl::parse(text).map_err(|why| {
             let shown = text
                 .split(['?', '#'])
@@ -201,8 +202,8 @@ fn from_url(url: &WebUrl, choice: &Choice<'_>) -> Result<Found> {
         .into());
     }
     // A tarball that osimg published has its manifest next to it.
-    let stem = crate::naming::stem(name).unwrap_or(name);
-    let manifest = WebUrl::parse(&format!("{directory}/{stem}.json")).ok();
+    let stem = naming::stem(name).unwrap_or(name);
+    let manifest = WebUrl::parse(&format!("{directory}/{}", naming::manifest(stem))).ok();
     if let Some(manifest) = manifest
         && let Ok(Some(text)) = http::text(&client, &manifest, LONGEST_MANIFEST)
         && let Some(set) =

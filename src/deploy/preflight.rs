@@ -14,6 +14,7 @@ use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::http::{Call, Client, Redirects, Trust};
 use crate::installer::kickstart::{Template, checksums};
 use crate::installer::magic::{self, Verdict};
+use crate::naming::is_address;
 use crate::set::Role;
 
 /// A kickstart template is a few kB.
@@ -262,7 +263,7 @@ fn check_piece(
             return Ok(());
         }
         (answer.expect(&[200, 206], "reading its first bytes").map(Answer::into_body), about)
-    } else if reference.starts_with("http://") || reference.starts_with("https://") {
+    } else if is_address(reference) {
         (first_bytes(reference, wanted(part), ca), format!("the {part} {reference}"))
     } else {
         // oci:// and file:// are the conductor's to read.
@@ -318,7 +319,7 @@ pub(crate) fn check_checksum(
             return Ok(Vec::new());
         }
         answer.into_body()
-    } else if template.starts_with("http://") || template.starts_with("https://") {
+    } else if is_address(template) {
         first_bytes(template, LONGEST_TEMPLATE, ca).unwrap_or_default()
     } else {
         return Ok(Vec::new());

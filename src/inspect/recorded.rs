@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Built, Image, Key, Origin, OriginKind, Package, Totals};
 use crate::error::{ExitCode, Result, ResultExt};
+use crate::naming;
 use crate::nevra::Nevra;
 
 /// The limit on its size; the manifest of 10,000 packages has a tenth of it.
@@ -137,7 +138,7 @@ fn parse(text: &[u8]) -> Result<Manifest> {
 pub(super) fn next_to(tarball: &Path, sha256: Option<&str>) -> Option<Manifest> {
     let name = tarball.file_name()?.to_str()?;
     let stem = crate::naming::stem(name)?;
-    let path: PathBuf = tarball.with_file_name(format!("{stem}.json"));
+    let path: PathBuf = tarball.with_file_name(naming::manifest(stem));
     // Without a manifest, or with that of another build, the tarball can still be inspected.
     load(&path).ok().filter(|manifest| {
         manifest.tarballs.iter().any(|known| Some(known.sha256.as_str()) == sha256)

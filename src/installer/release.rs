@@ -32,7 +32,7 @@ impl ImageRelease {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let manifest = match naming::suffix(&name) {
             Some(suffix) => {
-                path.with_file_name(format!("{}.json", name.strip_suffix(suffix).unwrap_or(&name)))
+                path.with_file_name(naming::manifest(name.strip_suffix(suffix).unwrap_or(&name)))
             }
             None => path.to_owned(),
         };

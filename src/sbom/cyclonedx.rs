@@ -88,11 +88,7 @@ fn component(package: &Package, manifest: &Manifest) -> Value {
     {
         component.insert("hashes".into(), json!([{"alg": algorithm, "content": digest}]));
     }
-    if let Some(url) = package
-        .url
-        .as_deref()
-        .filter(|url| url.starts_with("http://") || url.starts_with("https://"))
-    {
+    if let Some(url) = package.url.as_deref().filter(|url| crate::naming::is_address(url)) {
         component.insert("externalReferences".into(), json!([{"type": "website", "url": url}]));
     }
     let properties: Vec<Value> = [

@@ -118,11 +118,7 @@ fn package_entry(package: &Package, manifest: &Manifest, id: &str, licence: &Lic
             json!(location.rsplit('/').next().unwrap_or(location)),
         );
     }
-    if let Some(url) = package
-        .url
-        .as_deref()
-        .filter(|url| url.starts_with("http://") || url.starts_with("https://"))
-    {
+    if let Some(url) = package.url.as_deref().filter(|url| crate::naming::is_address(url)) {
         insert(&mut value, "homepage", json!(url));
     }
     if let Some(summary) = &package.summary {

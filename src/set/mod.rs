@@ -147,9 +147,8 @@ impl Set {
         let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let real_name =
             real.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let manifest_path = real.with_file_name(format!(
-            "{}.json",
-            real_name.strip_suffix(extension).unwrap_or(&real_name)
+        let manifest_path = real.with_file_name(naming::manifest(
+            real_name.strip_suffix(extension).unwrap_or(&real_name),
         ));
         let real_stem = real_name.strip_suffix(extension).unwrap_or(&real_name);
         check_neighbours(&real, real_stem)?;

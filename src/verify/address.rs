@@ -18,12 +18,6 @@ pub(super) struct Answer {
     pub(super) refused: Option<u16>,
 }
 
-/// Whether a tarball's name is an address.
-#[must_use]
-pub fn is_address(name: &str) -> bool {
-    name.starts_with("http://") || name.starts_with("https://")
-}
-
 /// Asks as Anaconda does, and begins to read; nothing to read when the server refuses.
 pub(super) fn open(url: &str, trust: &Trust) -> Result<(Answer, Option<Body>)> {
     let failed =

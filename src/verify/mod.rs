@@ -23,7 +23,6 @@ use crate::contents::{self, Contents};
 use crate::error::{ExitCode, Failure, Result};
 use crate::http::shown;
 
-pub use address::is_address;
 pub use consumer::Consumer;
 pub(crate) use findings::DAMAGED;
 pub use findings::{Finding, Findings};

@@ -145,7 +145,7 @@ impl StoredVersion {
             .iter()
             .flat_map(|name| with_sums(name))
             .chain(documents(stem))
-            .chain([format!("{stem}.json")]);
+            .chain([naming::manifest(stem)]);
         files.collect()
     }
 }
@@ -173,7 +173,7 @@ pub(super) fn stored_versions(directory: &Directory) -> Result<Vec<StoredVersion
 /// The version with this stem; `None` without a manifest that osimg wrote.
 pub(super) fn stored_version(directory: &Directory, stem: &str) -> Result<Option<StoredVersion>> {
     let open = directory.handle();
-    let name = format!("{stem}.json");
+    let name = naming::manifest(stem);
     if !open.has_file(&name) {
         return Ok(None);
     }
@@ -299,7 +299,7 @@ pub(super) fn remove(directory: &Directory, entry: &Entry) -> Result<Removal> {
         .collect();
     // The manifest is changed first: a file that it does not name does not count.
     if others.is_empty() {
-        unlink(open, &format!("{stem}.json"))?;
+        unlink(open, &naming::manifest(stem))?;
     } else {
         let mut all = manifest_text::published(&stored.text);
         all.retain(|r| r.kind != Kind::Directory || r.tarball.name != entry.id);
@@ -307,12 +307,15 @@ pub(super) fn remove(directory: &Directory, entry: &Entry) -> Result<Removal> {
         let text = manifest_text::with_tarballs(&stored.text, &left, &[&stored.text])?;
         let mut rewritten = Pending::with_content(
             open,
-            &format!("{stem}.json"),
+            &naming::manifest(stem),
             manifest_text::write(&text, &all)?.as_bytes(),
         )?;
         // The version did not become newer.
         let time = UNIX_EPOCH + Duration::from_secs(stored.seconds);
-        rewritten.file.set_modified(time).with_context(|| format!("writing {stem}.json"))?;
+        rewritten
+            .file
+            .set_modified(time)
+            .with_context(|| format!("writing {}", naming::manifest(stem)))?;
         rewritten.settle()?;
         rewritten.appear()?;
     }
@@ -349,7 +352,7 @@ pub(super) fn relink(directory: &Directory, name: &str, latest: &str) -> Result<
         let of_newest = |e: &&Entry| Some(stem_of(e)) == newest.as_deref();
         shared.iter().filter(of_newest).find(|e| e.extension == extension).map(|e| e.id.clone())
     };
-    let manifest = newest.as_ref().map(|stem| format!("{stem}{}", naming::MANIFEST));
+    let manifest = newest.as_ref().map(|stem| naming::manifest(stem));
     let links = EXTENSIONS.iter().map(|extension| (*extension, tarball(extension)));
     for (extension, target) in links.chain([(naming::MANIFEST, manifest)]) {
         let name_of_link = format!("{latest}{extension}");

@@ -144,7 +144,7 @@ impl Directory {
         let known = stored_version(self, stem)?.is_some();
         for tarball in names.tarballs() {
             let sums = with_sums(&tarball).skip(1);
-            for name in sums.chain(documents(stem)).chain([format!("{stem}{}", naming::MANIFEST)]) {
+            for name in sums.chain(documents(stem)).chain([naming::manifest(stem)]) {
                 match self.kind(&name)? {
                     None => {}
                     Some(SFlag::S_IFREG) if known || self.is_checksum(&name, &tarball) => {}

@@ -139,7 +139,7 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
         &references.registry,
         here,
     )?;
-    let name = format!("{stem}.json");
+    let name = naming::manifest(&stem);
     let (sent, described) = (!files.is_empty(), reads(open, &name, &text));
     if sent || !described {
         // Hidden names until here: a stop leaves nothing.

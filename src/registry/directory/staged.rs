@@ -272,7 +272,7 @@ impl Staged {
             standing.map_or((Standing::New, None), |(standing, lock)| (standing, Some(lock)));
         let directory = self.directory.clone();
         let (open, place, name) =
-            (directory.handle(), directory.path(), format!("{}.json", self.names.stem));
+            (directory.handle(), directory.path(), naming::manifest(&self.names.stem));
         let published = Published {
             tarballs: tarballs.iter().map(|t| place.join(&t.file)).collect(),
             manifest: place.join(&name),

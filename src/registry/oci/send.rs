@@ -11,6 +11,7 @@ use super::documents::{
 use super::undo::Undo;
 use crate::calendar;
 use crate::error::Result;
+use crate::naming;
 use crate::process;
 use crate::registry::directory::file_of;
 use crate::report::{Report, Step, Unit};
@@ -139,7 +140,7 @@ impl Oci {
             references.push((role, reference));
         }
         if let Some(piece) = &set.manifest {
-            let title = format!("{}.json", set.stem());
+            let title = naming::manifest(&set.stem());
             let (layer, _) = self.piece(
                 &Outgoing { role: "manifest", piece, title, media_type: "application/json" },
                 undo,

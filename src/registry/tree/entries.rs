@@ -8,6 +8,7 @@ use super::stage::{self, adopt, below, put, reuse, sums};
 use super::store::{StoredVersion, WebTree};
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
+use crate::naming;
 use crate::registry::directory::{link, sync, unlink};
 use crate::registry::entry::newest_first;
 use crate::registry::{Entry, Removal, State};
@@ -134,7 +135,7 @@ pub(super) fn remove(tree: &WebTree, entry: &Entry) -> Result<Removal> {
         for set in &sets {
             left = manifest_text::with(&left, set)?;
         }
-        let manifest = stage.path().join(format!("{stem}.json"));
+        let manifest = stage.path().join(naming::manifest(&stem));
         put(&manifest, &left)?;
         stage::date(&manifest, changed)?;
         stage::appear(tree, stage, &stem)?;

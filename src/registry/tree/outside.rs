@@ -24,7 +24,7 @@ pub(super) fn check_outside(path: &Path) -> Result<()> {
 
 fn is_version(directory: &Path) -> bool {
     let Some(stem) = directory.file_name().and_then(|name| name.to_str()) else { return false };
-    let manifest = directory.join(format!("{stem}{}", naming::MANIFEST));
+    let manifest = directory.join(naming::manifest(stem));
     let text = files::read_text(&manifest, LARGEST_MANIFEST).unwrap_or_default();
     let sets = manifest_text::published(&text);
     sets.iter().any(|set| set.kind == Kind::Http && set.registry.starts_with("tree:"))

@@ -19,7 +19,7 @@ pub(super) struct Owned(BTreeSet<String>);
 impl Owned {
     /// The paths that the manifest lists, with their side files.
     pub(super) fn listed<'a>(stem: &str, sets: impl Iterator<Item = &'a References>) -> Self {
-        let manifest = format!("{stem}{}", naming::MANIFEST);
+        let manifest = naming::manifest(stem);
         let fixed = [".treeinfo", STAGE2_TOO].into_iter().chain(SUMS).map(str::to_owned);
         let mut paths: BTreeSet<String> =
             fixed.chain([manifest]).chain(naming::documents(stem)).collect();
@@ -100,7 +100,7 @@ impl Owned {
         let doing = |path: &str| format!("removing {}", tree.shown(stem).join(path).display());
         let open = directory_at(AT_FDCWD, &tree.through(stem)).with_context(|| doing("."))?;
         let home = fd_path(&open).join(".");
-        let manifest = format!("{stem}{}", naming::MANIFEST);
+        let manifest = naming::manifest(stem);
         for path in std::iter::once(&manifest).chain(&self.0) {
             let gone = || home.join(path).symlink_metadata().map_or(true, |found| found.is_dir());
             if !gone() {

@@ -14,6 +14,7 @@ use super::store::{StoredVersion, WebTree, place_among};
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
 use crate::installer::treeinfo::{Checksum, Release, TreeInfo, TreePath};
+use crate::naming;
 use crate::registry::directory::{clash, holds, joined, same_bytes};
 use crate::registry::options::Existing;
 use crate::report::{Report, Unit};
@@ -90,7 +91,7 @@ fn write(
         );
     }
     sums(&stage.path(), &all)?;
-    put(&stage.path().join(format!("{stem}.json")), text)?;
+    put(&stage.path().join(naming::manifest(stem)), text)?;
     stage::appear(tree, stage, stem)?;
     if !set.version.is_empty() {
         entries::relink(tree, &set.name, &place.latest)?;

@@ -10,6 +10,7 @@ use crate::error::{ExitCode, Failure, Result};
 use crate::files;
 use crate::http::WebUrl;
 use crate::installer::treeinfo::TreePath;
+use crate::naming;
 use crate::openat::is_single;
 use crate::registry::directory::Directory;
 use crate::registry::options::Existing;
@@ -101,7 +102,7 @@ impl WebTree {
         }
         let time = self
             .through(stem)
-            .join(format!("{stem}.json"))
+            .join(naming::manifest(stem))
             .metadata()
             .and_then(|m| m.modified())
             .ok();
@@ -128,7 +129,7 @@ impl WebTree {
 
     /// The image of that directory, if there is one.
     pub(super) fn stored_version(&self, stem: &str) -> Option<StoredVersion> {
-        let path = self.through(stem).join(format!("{stem}.json"));
+        let path = self.through(stem).join(naming::manifest(stem));
         path.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
         let text = files::read_text(&path, LARGEST_MANIFEST).ok()?;
         let mut sets = manifest_text::published(&text);
