@@ -44,7 +44,7 @@ pub(crate) use check::Request;
 use context::Build;
 pub(crate) use finish::image_plan;
 pub(crate) use fitness::{Fitness, unfit};
-pub(crate) use labels::{ChosenLabels, labels};
+pub(crate) use labels::labels;
 pub(crate) use options::Options;
 pub(crate) use pack::Packing;
 use privileges::require_root;

@@ -1,4 +1,4 @@
-//! Step 5: a tree becomes tarballs, by `osimg-tar`, a squashfs image or an OCI layout; and
+//! Step 5: a tree becomes tarballs, by `osimg-tar`, a squashfs image or a container image; and
 //! the sizes that the command line takes.
 
 pub mod files;
@@ -10,4 +10,4 @@ mod written;
 pub use crate::naming::ImageFormat;
 pub use osimg_tar::*;
 pub use size::parse_size;
-pub use written::Written;
+pub use written::{Written, file_sha256};

@@ -2,7 +2,6 @@
 //! sqfs2tar, both of squashfs-tools-ng.
 
 use anyhow::Context;
-use sha2::{Digest, Sha256, Sha512};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::Path;
@@ -11,7 +10,6 @@ use std::process::{Child, Command, Stdio};
 use super::written::Written;
 use super::{Difference, ImageFormat, Level, Options};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
-use crate::files;
 use crate::process::{self, Tail};
 
 /// The first bytes of a squashfs.
@@ -157,39 +155,7 @@ impl Image {
 /// # Errors
 /// When it cannot be read.
 pub(super) fn measured(file: &File) -> Result<Written> {
-    let (mut sha256, mut sha512) = (Sha256::new(), Sha512::new());
-    let bytes = read(file, |part| {
-        sha256.update(part);
-        sha512.update(part);
-    })?;
-    Ok(Written {
-        format: ImageFormat::Img,
-        level: 0,
-        block: BLOCK,
-        bytes,
-        sha256: hex::encode(sha256.finalize()),
-        sha512: hex::encode(sha512.finalize()),
-    })
-}
-
-/// The SHA-256 of an image.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn sha256(file: &File) -> Result<[u8; 32]> {
-    let mut sum = Sha256::new();
-    read(file, |part| sum.update(part))?;
-    Ok(sum.finalize().into())
-}
-
-/// Reads the file from its beginning; returns its size.
-fn read(mut file: &File, mut each: impl FnMut(&[u8])) -> Result<u64> {
-    let failed = |error| anyhow::Error::from(error).context("reading the image");
-    file.rewind().map_err(failed)?;
-    files::read_chunks(&mut file, failed, |part| {
-        each(part);
-        Ok(())
-    })
+    Written::measured(file, ImageFormat::Img, (0, BLOCK))
 }
 
 /// Waits for a program; its failure has the last lines that it printed.

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use super::context::Build;
-use super::output;
 use super::pack::PackedTree;
 use crate::archive;
 use crate::error::Result;
@@ -71,7 +70,7 @@ impl Build<'_> {
             manifest_version: document::MANIFEST_VERSION,
             name: recipe.name(),
             version,
-            arch: output::arch(recipe),
+            arch: crate::recipe::lock::arch(&recipe.settings.packages),
             source_date_epoch: filled.source_date_epoch,
             builder: document::Builder {
                 osimg: env!("CARGO_PKG_VERSION").into(),

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::Options;
 use crate::calendar;
 use crate::error::Result;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, lock};
 use crate::registry::{Address, Directory, Image, Names, Numbering, Staged};
 use crate::set::check_names;
 
@@ -35,7 +35,12 @@ pub(super) fn stage(recipe: &Recipe, options: &Options, started: SystemTime) -> 
             } else {
                 Numbering::Daily
             };
-            let image = Image { name: recipe.name(), version, arch: Some(arch(recipe)), numbering };
+            let image = Image {
+                name: recipe.name(),
+                version,
+                arch: Some(lock::arch(&recipe.settings.packages)),
+                numbering,
+            };
             Directory::open(directory)?.stage(Names::versioned(image, &options.formats))
         }
     }
@@ -44,11 +49,6 @@ pub(super) fn stage(recipe: &Recipe, options: &Options, started: SystemTime) -> 
 /// The image's version: the settings', else the day.
 pub(super) fn version(recipe: &Recipe, epoch: Option<i64>, now: SystemTime) -> String {
     recipe.settings.image.version.clone().unwrap_or_else(|| date_of(epoch, now))
-}
-
-/// The image's architecture, as rpm names it.
-pub(super) fn arch(recipe: &Recipe) -> String {
-    recipe.settings.packages.arch.clone().unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
 /// `YYYYMMDD` of the given time, else of today, in UTC.

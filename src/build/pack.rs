@@ -24,6 +24,8 @@ pub(crate) struct Packing {
     /// Seconds since 1970 that files are dated by at most; in a build else the newest package's
     /// build time.
     pub source_date_epoch: Option<i64>,
+    /// The architecture of the tree, as rpm names it.
+    pub arch: String,
     /// The file capabilities that are accepted.
     pub capabilities: Capabilities,
 }
@@ -56,6 +58,7 @@ pub(crate) fn pack(
     let written = archive::files::write_files(
         tree,
         &staged.sinks(),
+        &packing.arch,
         &archive::Options {
             level: packing.level,
             jobs: packing.jobs,

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::archive::Written;
-use crate::archive::{self, ImageFormat, squashfs};
+use crate::archive::{self, ImageFormat, oci, squashfs};
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
 use crate::openat::fd_path;
@@ -61,6 +61,7 @@ fn differing(
             archive::first_difference(first, second).context("comparing the two builds")?
         }
         ImageFormat::Img => squashfs::first_difference(first, second)?,
+        ImageFormat::Oci => oci::first_difference(&first, &second)?,
     };
     let Some(difference) = difference else {
         return Ok(findings(

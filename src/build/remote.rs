@@ -111,7 +111,7 @@ impl Remote {
                     .boot_pieces(&mut set, report)
                     .and_then(|()| self.kickstart(&mut set, directory.path(), report)),
                 // Anaconda is given a tarball.
-                ImageFormat::Img => Ok(()),
+                ImageFormat::Img | ImageFormat::Oci => Ok(()),
             };
             let published = prepared.and_then(|()| self.registry.publish(&set, report));
             let references = published.map_err(|error| {

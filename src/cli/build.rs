@@ -151,6 +151,7 @@ impl Build {
                     .unwrap_or(NonZeroUsize::MIN),
                 memory: self.memory,
                 source_date_epoch: decided.source_date_epoch,
+                arch: crate::recipe::lock::arch(&decided.recipe.settings.packages),
                 capabilities: crate::archive::Capabilities::OfHost,
             },
             cache,

@@ -44,7 +44,8 @@ pub(super) struct Overrides {
     /// Package manager: auto, dnf4 (or yum) or dnf5
     #[arg(long, value_name = "NAME")]
     pub package_manager: Option<ManagerChoice>,
-    /// Format: tgz, tbz, txz, tar or img, a squashfs (can be repeated: several from one pass)
+    /// Format: tgz, tbz, txz, tar, img (a squashfs) or oci (a container image); can be repeated:
+    /// several from one pass
     #[arg(long = "format", value_name = "FORMAT")]
     pub formats: Vec<ImageFormat>,
     /// Compression level: fast, default, best, or the format's own number

@@ -23,7 +23,7 @@ use std::path::Path;
 
 use crate::archive::read::Reader;
 use crate::archive::squashfs::Image;
-use crate::archive::{ImageFormat, Overrides};
+use crate::archive::{ImageFormat, Overrides, file_sha256, oci};
 use crate::error::{Failure, Result};
 use gather::Gather;
 use hashing::Tee;
@@ -46,31 +46,42 @@ impl Contents {
         let reading = || format!("reading the tarball {}", path.display());
         let file = crate::files::open(path).map_err(|error| {
             Failure::of_argument(reading(), error)
-                .hint("use a tarball: a .tgz, .tbz, .txz, .tar or .img file")
+                .hint("use a tarball: a .tgz, .tbz, .txz, .tar, .img or .oci file")
         })?;
-        match Image::open(path, &file)? {
-            Some(image) => Self::from_image(image, &file, options),
-            None => Self::of_stream(file, options),
-        }
-        .map_err(|error| error.context(reading()))
+        let read = match (Image::open(path, &file)?, oci::layer(&file)?) {
+            (Some(image), _) => Self::from_image(image, options)
+                .and_then(|read| read.stored_as(ImageFormat::Img, &file, options)),
+            (None, Some(layer)) => Self::of_stream(layer, options)
+                .and_then(|read| read.stored_as(ImageFormat::Oci, &file, options)),
+            (None, None) => Self::of_stream(file, options),
+        };
+        read.map_err(|error| error.context(reading()))
     }
 
     /// Reads a squashfs.
-    fn from_image(mut image: Image, file: &File, options: &Options<'_>) -> Result<Self> {
-        let read =
-            Self::of_stream(image.stream()?, &Options { digests: options.digests, ..*options });
+    fn from_image(mut image: Image, options: &Options<'_>) -> Result<Self> {
+        let read = Self::of_stream(image.stream()?, options);
         // A failure of the other program is the cause of a stream that ends early.
         image.finish()?;
-        let mut contents = read?;
-        if let Some(stored) = &mut contents.stored {
-            stored.format = ImageFormat::Img;
+        read
+    }
+
+    /// The same, read from a part of this file.
+    fn stored_as(
+        mut self,
+        format: ImageFormat,
+        file: &File,
+        options: &Options<'_>,
+    ) -> Result<Self> {
+        if let Some(stored) = &mut self.stored {
+            stored.format = format;
             stored.bytes = file.metadata()?.len();
-            stored.sha256 = None;
-            if options.digests == Digests::Sha256 {
-                stored.sha256 = Some(crate::archive::squashfs::sha256(file)?);
-            }
+            stored.sha256 = match options.digests {
+                Digests::None => None,
+                Digests::Sha256 => Some(file_sha256(file)?),
+            };
         }
-        Ok(contents)
+        Ok(self)
     }
 
     /// Reads a tarball from its beginning to its end.

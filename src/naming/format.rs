@@ -12,6 +12,8 @@ pub enum ImageFormat {
     Tarball(Format),
     /// A squashfs image. Anaconda mounts a file with any name that is not a tarball's.
     Img,
+    /// A container image whose one layer is the tgz: an OCI layout in a tar.
+    Oci,
 }
 
 /// Suffixes of boot pieces that end as an image's does.
@@ -19,11 +21,13 @@ pub(crate) const RAMDISK: &str = ".initrd.img";
 pub(crate) const STAGE2: &str = ".stage2.img";
 /// The suffix of a squashfs image.
 const IMG: &str = ".img";
+/// The suffix of a container image.
+const OCI: &str = ".oci";
 
 /// The suffixes of all formats, with the dot.
-pub(crate) const SUFFIXES: [&str; 8] = {
+pub(crate) const SUFFIXES: [&str; 9] = {
     let [a, b, c, d, e, f, g] = osimg_tar::SUFFIXES;
-    [a, b, c, d, e, f, g, IMG]
+    [a, b, c, d, e, f, g, IMG, OCI]
 };
 
 /// The suffix of an image file's name: one of [`SUFFIXES`]. Boot pieces are not images.
@@ -46,6 +50,7 @@ impl ImageFormat {
         match self {
             Self::Tarball(format) => format.extension(),
             Self::Img => IMG.trim_start_matches('.'),
+            Self::Oci => OCI.trim_start_matches('.'),
         }
     }
 
@@ -57,6 +62,7 @@ impl ImageFormat {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         match suffix(&name) {
             Some(IMG) => Ok(Self::Img),
+            Some(OCI) => Ok(Self::Oci),
             _ => Format::from_name(path).map(Self::Tarball),
         }
     }
@@ -69,6 +75,7 @@ impl ImageFormat {
         match self {
             Self::Tarball(format) => level.number(format),
             Self::Img => Ok(0),
+            Self::Oci => level.number(Format::Tgz),
         }
     }
 }
@@ -88,12 +95,13 @@ impl fmt::Display for ImageFormat {
 impl FromStr for ImageFormat {
     type Err = Error;
 
-    /// Accepts `tgz`, `.tgz`, `tar.gz` and `img`.
+    /// Accepts `tgz`, `.tgz`, `tar.gz`, `img` and `oci`.
     fn from_str(text: &str) -> Result<Self, Error> {
-        if text.strip_prefix('.').unwrap_or(text) == Self::Img.extension() {
-            return Ok(Self::Img);
+        let plain = text.strip_prefix('.').unwrap_or(text);
+        match [Self::Img, Self::Oci].into_iter().find(|format| format.extension() == plain) {
+            Some(format) => Ok(format),
+            None => text.parse().map(Self::Tarball),
         }
-        text.parse().map(Self::Tarball)
     }
 }
 

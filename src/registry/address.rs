@@ -54,15 +54,20 @@ impl Address {
     /// Refuses a format that nodes cannot be installed with from this registry.
     ///
     /// # Errors
-    /// [`ExitCode::Usage`] for a squashfs in Glance or an OCI registry.
+    /// [`ExitCode::Usage`] for a squashfs or container image in Glance or an OCI registry.
     pub(crate) fn check_format(&self, format: ImageFormat) -> Result<(), Failure> {
         match (self, format) {
             // Ironic accepts only tarballs' suffixes as `disk_file_extension`.
-            (Self::Glance(_) | Self::Oci(_), ImageFormat::Img) => Err(Failure::new(
-                ExitCode::Usage,
-                format!("publishing to {self}: Ironic installs no squashfs image from there"),
-            )
-            .hint("publish a tarball there, and the img to dir:PATH or tree:PATH")),
+            (Self::Glance(_) | Self::Oci(_), ImageFormat::Img | ImageFormat::Oci) => {
+                let what = if format == ImageFormat::Img { "squashfs" } else { "container" };
+                Err(Failure::new(
+                    ExitCode::Usage,
+                    format!("publishing to {self}: Ironic installs no {what} image from there"),
+                )
+                .hint(format!(
+                    "publish a tarball there, and the {format} to dir:PATH or tree:PATH"
+                )))
+            }
             _ => Ok(()),
         }
     }

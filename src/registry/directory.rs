@@ -14,7 +14,7 @@ mod staged;
 mod store;
 
 pub(crate) use names::{Image, Names, Numbering};
-pub(crate) use output::{OutputDirectory, check_output, write_output};
+pub(crate) use output::{check_output, write_output};
 pub(super) use publish::{clash, file_of, holds, joined, same_bytes};
 pub(crate) use staged::{Staged, Standing};
 pub(crate) use store::Directory;

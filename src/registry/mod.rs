@@ -20,7 +20,7 @@ use crate::report::Report;
 pub use address::Address;
 pub use contract::Registry;
 pub(crate) use directory::{Directory, Image, Names, Numbering, Staged, Standing, record};
-pub(crate) use directory::{OutputDirectory, check_output, write_output};
+pub(crate) use directory::{check_output, write_output};
 pub use entry::{Entry, State};
 pub use glance::Glance;
 pub use oci::Oci;

@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use crate::archive::{self, Format, ImageFormat};
+use crate::archive::{self, Format, ImageFormat, oci};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::files;
 use crate::naming;
@@ -305,6 +305,7 @@ fn check_magic(path: &Path, format: ImageFormat) -> Result<()> {
         [0x28, 0xB5, 0x2F, 0xFD, ..] => "zstd",
         [b'Q', b'F', b'I', 0xFB, ..] => "a qcow2 disk",
         [b'h', b's', b'q', b's', ..] => "squashfs",
+        bytes if bytes.starts_with(oci::BLOBS.as_bytes()) => "an OCI image",
         // magic and version of POSIX's ustar header, and of GNU's
         bytes if bytes.get(257..262) == Some(b"ustar") => "tar",
         _ => "something else",
@@ -315,6 +316,7 @@ fn check_magic(path: &Path, format: ImageFormat) -> Result<()> {
         ImageFormat::Tarball(Format::Tbz) => "bzip2",
         ImageFormat::Tarball(Format::Txz) => "xz",
         ImageFormat::Img => "squashfs",
+        ImageFormat::Oci => "an OCI image",
     };
     if found != promised {
         return Err(Failure::new(

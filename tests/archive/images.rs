@@ -1,4 +1,5 @@
-//! A squashfs and an OCI layout have what the tarball has, but for what their formats cannot hold.
+//! A squashfs and a container image have what the tarball has, but for what their formats cannot
+//! hold.
 #![expect(clippy::disallowed_methods, reason = "tests run the program, and the tools that judge")]
 
 use crate::support::{can_run, differences, directory, hard_tree, inside, run, shell};
@@ -70,27 +71,38 @@ fn an_image_has_the_tree_of_the_tarball_and_the_same_bytes_every_time() {
 }
 
 #[test]
-fn an_oci_layout_is_one_layer_with_the_bytes_of_the_tgz() {
+fn a_container_image_is_one_layer_with_the_bytes_of_the_tgz() {
     if !can_run(&["skopeo", "setfacl", "python3"]) {
         return;
     }
     let directory = directory();
     hard_tree(directory.path(), &["--no-big"]);
-    for name in ["x.oci", "x.tgz"] {
-        osimg(&["-q", "pack", "--selinux", "from-tree", "hard", "-o", name], directory.path());
+    for (name, jobs) in [("x.oci", "1"), ("y.oci", "3"), ("x.tgz", "2")] {
+        osimg(
+            &["-q", "pack", "--selinux", "from-tree", "-j", jobs, "hard", "-o", name],
+            directory.path(),
+        );
     }
-    shell(directory.path(), "skopeo --insecure-policy copy -q oci:x.oci:latest dir:copied");
     // skopeo checks every digest. The only layer is the tarball.
     let layer = "$(sha256sum < x.tgz | cut -d' ' -f1)";
+    let tree = "$(gzip -dc x.tgz | sha256sum | cut -d' ' -f1)";
     shell(
         directory.path(),
         &format!(
-            "cmp x.tgz copied/{layer}; skopeo inspect oci:x.oci:latest | grep -q sha256:{layer}"
+            "cmp x.oci y.oci
+             skopeo --insecure-policy copy -q oci-archive:x.oci dir:copied
+             cmp x.tgz copied/{layer}
+             skopeo inspect oci-archive:x.oci | grep -q 2023-11-14T22:13:20Z
+             skopeo inspect --config --raw oci-archive:x.oci > config
+             grep -q sha256:{tree} config
+             mkdir layout; tar -C layout -xf x.oci
+             skopeo --insecure-policy copy -q oci:layout:latest dir:again
+             diff -r copied again"
         ),
     );
-    let again = Command::new(env!("CARGO_BIN_EXE_osimg"))
-        .args(["pack", "hard", "-o", "x.oci"])
-        .current_dir(directory.path())
-        .output();
-    assert_eq!(again.unwrap().status.code(), Some(2));
+    let same = osimg(&["-q", "diff", "x.tgz", "x.oci"], directory.path());
+    assert!(same.contains("nothing differs"), "{same}");
+    let inspected = osimg(&["-q", "inspect", "--json", "x.oci"], directory.path());
+    let inspected: serde_json::Value = serde_json::from_str(&inspected).unwrap();
+    assert_eq!(inspected["origin"]["format"], "oci", "{inspected:#}");
 }

@@ -1,5 +1,5 @@
-//! A squashfs image and a tarball of one build: the same tree, and the same treatment in
-//! registries.
+//! A squashfs, a container image and a tarball of one build: the same tree, and the same treatment
+//! in registries.
 
 use crate::stage::{OSIMG, Stage, run, sh};
 use crate::support::repo::Package;
@@ -18,7 +18,7 @@ fn stage() -> Option<Stage> {
     if !require_root() {
         return None;
     }
-    for tool in ["tar2sqfs", "sqfs2tar", "unsquashfs"] {
+    for tool in ["tar2sqfs", "sqfs2tar", "unsquashfs", "skopeo"] {
         if !sh(Path::new("/"), &format!("command -v {tool} || true")).contains(tool) {
             skip(&format!("{tool} is not installed"));
             return None;
@@ -164,6 +164,39 @@ fn a_web_tree_gets_the_squashfs_and_glance_refuses_it_before_the_build() {
         refused.reports(&["Ironic installs no squashfs image from there", "dir:PATH"]);
         refused.does_not_report(&["downloading packages"]);
     }
+}
+
+#[test]
+fn a_container_image_of_a_build_has_the_tgz_as_its_layer() {
+    let Some(stage) = stage() else { return };
+    let (recipe, registry) = (stage.recipe(RECIPE), dir(&stage.out()));
+    let done = stage
+        .build_without_output(&recipe)
+        .args(&["--registry", &registry, "--format", "oci", "--format", "tgz", "--format", "tar"])
+        .args(&["--verify-reproducible"])
+        .succeeds();
+    let out = stage.out();
+    assert_eq!(
+        done.stdout,
+        format!("{0}/tiny-1.oci\n{0}/tiny-1.tgz\n{0}/tiny-1.tar\n", out.display())
+    );
+    sh(
+        &out,
+        "sha256sum --strict -c tiny-1.oci.sha256 tiny-1.tgz.sha256
+         skopeo --insecure-policy copy -q oci-archive:tiny-1.oci dir:copied
+         cmp tiny-1.tgz copied/$(sha256sum < tiny-1.tgz | cut -d' ' -f1)
+         skopeo inspect --config oci-archive:tiny-1.oci | grep -q sha256:$(sha256sum < tiny-1.tar |
+             cut -d' ' -f1)",
+    );
+    // Only this format, without a tgz beside it, has the same bytes.
+    let alone = stage.path().join("alone.oci").display().to_string();
+    stage.build_without_output(&recipe).args(&["--output", &alone]).succeeds();
+    sh(&out, &format!("cmp tiny-1.oci {alone}"));
+    let list = stage.osimg(OSIMG, &["images", "--registry", &registry]).succeeds().stdout;
+    assert!(list.contains("tiny-1.oci") && list.contains("tiny-1.tgz"), "{list}");
+    let words = ["--registry", "oci:registry.invalid/os", "--format", "oci"];
+    let refused = stage.build_without_output(&recipe).args(&words).fails(2);
+    refused.reports(&["Ironic installs no container image from there", "dir:PATH"]);
 }
 
 #[test]

@@ -141,10 +141,12 @@ pub(super) const fn media_type(role: Role, format: ImageFormat) -> &'static str 
         (Role::Kernel | Role::Ramdisk, _) => "application/octet-stream",
         (Role::Stage2, _) | (Role::Tarball, ImageFormat::Img) => "application/vnd.squashfs",
         (Role::Kickstart, _) => "text/plain",
-        (Role::Tarball, ImageFormat::Tarball(Format::Tar)) => "application/x-tar",
         (Role::Tarball, ImageFormat::Tarball(Format::Tgz)) => "application/gzip",
         (Role::Tarball, ImageFormat::Tarball(Format::Tbz)) => "application/x-bzip2",
         (Role::Tarball, ImageFormat::Tarball(Format::Txz)) => "application/x-xz",
+        (Role::Tarball, ImageFormat::Tarball(Format::Tar) | ImageFormat::Oci) => {
+            "application/x-tar"
+        }
     }
 }
 
