@@ -43,7 +43,7 @@ pub(crate) use artifact::Artifact;
 pub(crate) use check::Request;
 use context::Build;
 pub(crate) use finish::image_plan;
-pub(crate) use fitness::{Fitness, unfit};
+pub(crate) use fitness::{Fitness, consumers, unfit};
 pub(crate) use labels::labels;
 pub(crate) use options::Options;
 pub(crate) use pack::Packing;
@@ -147,6 +147,7 @@ impl Build<'_> {
         let findings = fitness::verify(
             &workdir.root(),
             overrides,
+            fitness::consumers(&self.options.registry),
             &self.options.allow,
             &customised.results.removed,
             report,

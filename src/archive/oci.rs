@@ -6,7 +6,7 @@
 //! and its header when its size and digest are known.
 
 use anyhow::Context;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -47,7 +47,7 @@ pub struct About<'a> {
     /// Seconds since 1970 that it is dated by.
     pub created: i64,
     /// Labels of the configuration and annotations of the manifest.
-    pub annotations: &'a [(&'a str, String)],
+    pub annotations: &'a [(String, String)],
 }
 
 /// A document that is stored under its digest.
@@ -110,10 +110,10 @@ impl Image {
         let words: serde_json::Map<String, Value> = about
             .annotations
             .iter()
-            .map(|(key, value)| ((*key).to_owned(), json!(value)))
+            .map(|(key, value)| (key.clone(), json!(value)))
             .chain([("org.opencontainers.image.created".to_owned(), json!(created))])
             .collect();
-        let mut config = platform(about.arch);
+        let mut config = json!(Platform::new(about.arch));
         config["created"] = json!(created);
         config["config"] = json!({ "Cmd": ["/bin/sh"], "Labels": words });
         config["rootfs"] =
@@ -135,15 +135,31 @@ impl Image {
     }
 }
 
-/// The platform of an architecture that is named as rpm does, in the words of OCI.
-#[must_use]
-pub fn platform(arch: &str) -> Value {
-    match arch {
-        "x86_64" => json!({ "architecture": "amd64", "os": "linux" }),
-        "aarch64" => json!({ "architecture": "arm64", "os": "linux" }),
-        "i686" => json!({ "architecture": "386", "os": "linux" }),
-        "armv7hl" => json!({ "architecture": "arm", "os": "linux", "variant": "v7" }),
-        other => json!({ "architecture": other, "os": "linux" }),
+/// A platform in the words of OCI.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Platform {
+    /// The architecture, as Go names it.
+    pub architecture: String,
+    /// The kernel.
+    pub os: String,
+    /// The architecture's version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+}
+
+impl Platform {
+    /// The platform of an architecture that is named as rpm does.
+    #[must_use]
+    pub fn new(arch: &str) -> Self {
+        let (architecture, variant) = match arch {
+            "x86_64" => ("amd64", None),
+            "aarch64" => ("arm64", None),
+            "i686" => ("386", None),
+            "armv7hl" => ("arm", Some("v7")),
+            other => (other, None),
+        };
+        let (architecture, variant) = (architecture.to_owned(), variant.map(str::to_owned));
+        Self { architecture, os: "linux".to_owned(), variant }
     }
 }
 
@@ -171,7 +187,7 @@ pub(super) fn finish(
 fn write_around(mut file: &File, layer: &Layer<'_>, about: &About<'_>) -> Result<()> {
     let Image { config, manifest } = Image::new(layer, about)?;
     let mut named = manifest.descriptor();
-    named["platform"] = platform(about.arch);
+    named["platform"] = json!(Platform::new(about.arch));
     named["annotations"] = json!({ "org.opencontainers.image.ref.name": "latest" });
     let index = Blob::new(
         INDEX_TYPE,

@@ -7,8 +7,9 @@ use crate::archive::Overrides;
 use crate::contents::Digests;
 use crate::error::{ExitCode, Failure, Result};
 use crate::process;
+use crate::registry::Address;
 use crate::report::Report;
-use crate::verify::{self, Finding, Severity};
+use crate::verify::{self, Consumer, Finding, Severity};
 
 /// How an unfit image is handled in a directory, from which no node is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,6 +27,17 @@ pub(super) fn errors(findings: &[Finding]) -> Vec<&Finding> {
         .iter()
         .filter(|finding| finding.severity == Severity::Error && !finding.allowed)
         .collect()
+}
+
+/// The consumers that the images of a registry are for; none are those that the image names.
+#[must_use]
+pub(crate) fn consumers(registry: &Address) -> Vec<Consumer> {
+    match registry {
+        Address::OciImage(_) => vec![Consumer::Podman],
+        Address::Directory(_) | Address::Glance(_) | Address::Tree(..) | Address::Oci(_) => {
+            Vec::new()
+        }
+    }
 }
 
 /// The failure of an image that is not fit; `doing` names what was being done.
@@ -56,12 +68,14 @@ pub(crate) fn unfit(doing: &str, findings: &[Finding]) -> Failure {
 pub(super) fn verify(
     root: &Path,
     overrides: Overrides<'_>,
+    consumers: Vec<Consumer>,
     allow: &BTreeSet<String>,
     removed: &[String],
     report: &Report,
 ) -> Result<Vec<Finding>> {
     let step = report.step("verifying the tree");
     let options = verify::Options {
+        consumers,
         allow: allow.clone(),
         removed: removed.to_vec(),
         digests: Digests::None,

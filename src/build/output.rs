@@ -26,7 +26,9 @@ pub(super) fn stage(recipe: &Recipe, options: &Options, started: SystemTime) -> 
                 Address::Directory(directory) => directory.as_path(),
                 // An artifact for a remote registry is kept here first: whole, with its manifest,
                 // and again there after a failed upload.
-                Address::Glance(_) | Address::Oci(_) | Address::Tree(..) => Path::new(LOCAL),
+                Address::Glance(_) | Address::Oci(_) | Address::OciImage(_) | Address::Tree(..) => {
+                    Path::new(LOCAL)
+                }
             };
             let version = version(recipe, options.packing.source_date_epoch, started);
             check_names(&recipe.name(), &version)?;

@@ -14,7 +14,8 @@ use crate::set::Kept;
 
 #[derive(Debug, Args)]
 pub(super) struct Images {
-    /// The registry: dir:PATH, tree:PATH, glance:CLOUD or oci:HOST/NAME
+    /// The registry: dir:PATH, tree:PATH, glance:CLOUD, oci:HOST/NAME or
+    /// oci-image:HOST/NAME
     #[arg(long, value_name = "ADDRESS", default_value = "dir:out")]
     registry: Address,
     /// Only images with this name

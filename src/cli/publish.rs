@@ -9,7 +9,7 @@ use super::output;
 use super::shared::count;
 use super::shared::default_cache;
 use super::stopped;
-use crate::build::unfit;
+use crate::build::{consumers, unfit};
 use crate::contents::Digests;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::files;
@@ -28,7 +28,8 @@ pub(super) struct Publish {
     #[arg(value_name = "TARBALL")]
     tarball: PathBuf,
     /// Registry: dir:PATH, tree:PATH=URL (a web server's directory), glance:CLOUD (of clouds.yaml;
-    /// glance: uses OS_CLOUD or OS_*) or oci:HOST/NAME[:TAG]
+    /// glance: uses OS_CLOUD or OS_*), oci:HOST/NAME[:TAG], or oci-image:HOST/NAME[:TAG] (a
+    /// container image)
     #[arg(long, value_name = "ADDRESS")]
     registry: Address,
     /// The installer's kernel: a file or URL
@@ -232,6 +233,7 @@ impl Publish {
     fn be_fit(&self, allow: BTreeSet<String>, report: &Report) -> Result<()> {
         let step = report.step("verifying");
         let options = verify::Options {
+            consumers: consumers(&self.registry),
             allow,
             digests: Digests::None,
             progress: &|done, total| step.progress(Unit::Bytes, done, total),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::archive::ImageFormat;
+use crate::archive::{Format, ImageFormat};
 use crate::error::{ExitCode, Failure};
 
 /// Where a registry is.
@@ -20,6 +20,8 @@ pub enum Address {
     /// `oci:REFERENCE`: a repository of an OCI registry, such as
     /// `registry.example/os/baremetal:10`.
     Oci(String),
+    /// `oci-image:REFERENCE`: container images in a repository of an OCI registry.
+    OciImage(String),
 }
 
 impl FromStr for Address {
@@ -45,7 +47,13 @@ impl FromStr for Address {
             Some(("oci", reference)) => {
                 Ok(Self::Oci(reference.trim_start_matches("//").to_owned()))
             }
-            _ => wrong("write dir:PATH, tree:PATH=URL, glance:CLOUD or oci:REFERENCE"),
+            Some(("oci-image", "")) => wrong("write oci-image:HOST/NAME:TAG"),
+            Some(("oci-image", reference)) => {
+                Ok(Self::OciImage(reference.trim_start_matches("//").to_owned()))
+            }
+            _ => wrong(
+                "write dir:PATH, tree:PATH=URL, glance:CLOUD, oci:REFERENCE or oci-image:REFERENCE",
+            ),
         }
     }
 }
@@ -68,6 +76,13 @@ impl Address {
                     "publish a tarball there, and the {format} to dir:PATH or tree:PATH"
                 )))
             }
+            (Self::OciImage(_), format) if format != ImageFormat::Tarball(Format::Tgz) => {
+                Err(Failure::new(
+                    ExitCode::Usage,
+                    format!("publishing to {self}: the layer of a container image is a tgz"),
+                )
+                .hint("publish a tgz there: --format tgz"))
+            }
             _ => Ok(()),
         }
     }
@@ -81,6 +96,7 @@ impl fmt::Display for Address {
             Self::Tree(path, Some(url)) => write!(f, "tree:{}={url}", path.display()),
             Self::Glance(cloud) => write!(f, "glance:{}", cloud.as_deref().unwrap_or_default()),
             Self::Oci(reference) => write!(f, "oci:{reference}"),
+            Self::OciImage(reference) => write!(f, "oci-image:{reference}"),
         }
     }
 }
@@ -99,6 +115,7 @@ mod tests {
             "glance:",
             "glance:my-cloud",
             "oci:127.0.0.1:5000/os/image:10",
+            "oci-image:127.0.0.1:5000/os/image:10",
         ] {
             assert_eq!(text.parse::<Address>().expect(text).to_string(), text);
         }
@@ -107,7 +124,17 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_told_with_the_forms() {
-        for text in ["", "out", "dir:", "tree:", "tree:=http://x", "oci:", "http://x", "glance"] {
+        for text in [
+            "",
+            "out",
+            "dir:",
+            "tree:",
+            "tree:=http://x",
+            "oci:",
+            "oci-image:",
+            "http://x",
+            "glance",
+        ] {
             assert!(text.parse::<Address>().expect_err(text).contains("write"), "{text}");
         }
         let error = "glance:a\u{1b}[2Jb".parse::<Address>().expect_err("a control character");

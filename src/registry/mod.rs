@@ -53,5 +53,10 @@ pub fn open(
             let oci = Oci::open(reference, &oci::Access::from_environment(publishing.ca.clone()))?;
             Ok(Box::new(oci.with_existing(publishing.existing)))
         }
+        Address::OciImage(reference) => {
+            let access = oci::Access::from_environment(publishing.ca.clone());
+            let images = oci::ContainerImages::open(reference, &access)?;
+            Ok(Box::new(images.with_existing(publishing.existing)))
+        }
     }
 }

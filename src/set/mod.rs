@@ -64,6 +64,8 @@ pub struct Set {
     /// SHA-256 of the tarball before compression, where its manifest records it: tarballs with the
     /// same one are of the same tree.
     pub tree: Option<String>,
+    /// Seconds since 1970 that the image's files are dated by, where its manifest records it.
+    pub source_date_epoch: Option<i64>,
     /// The OS tarball.
     pub tarball: OsTarball,
     /// The installer's kernel.
@@ -86,6 +88,7 @@ struct ManifestPart {
     name: String,
     version: String,
     arch: Option<String>,
+    source_date_epoch: Option<i64>,
     #[serde(default)]
     os_release: BTreeMap<String, String>,
     tarballs: Vec<manifest::Tarball>,
@@ -136,6 +139,7 @@ impl Set {
             os_version: None,
             properties: BTreeMap::new(),
             tree: None,
+            source_date_epoch: None,
             tarball: OsTarball { piece, format, extension },
             kernel: None,
             ramdisk: None,
@@ -186,6 +190,7 @@ impl Set {
         self.name = known.name;
         self.version = known.version;
         self.arch = known.arch.or(self.arch.take());
+        self.source_date_epoch = known.source_date_epoch;
         self.tree = known.archive.and_then(|archive| archive.sha256);
         self.os_distro = known.os_release.get("ID").cloned();
         self.os_version = known.os_release.get("VERSION_ID").cloned();

@@ -9,6 +9,7 @@
 mod cli;
 mod occupied;
 mod oci;
+mod oci_image;
 mod servers;
 mod set;
 mod sources;

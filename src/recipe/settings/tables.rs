@@ -240,7 +240,7 @@ pub struct DeploySettings {
 /// `[registry]`
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct RegistrySettings {
-    /// For example `dir:PATH`, `glance:CLOUD` or `oci:REFERENCE`.
+    /// For example `dir:PATH`, `glance:CLOUD`, `oci:REFERENCE` or `oci-image:REFERENCE`.
     #[serde(serialize_with = "crate::secrets::serialize_optional_url")]
     pub url: Option<String>,
     /// Who may see the image.

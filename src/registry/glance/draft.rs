@@ -215,6 +215,7 @@ mod tests {
             os_version: None,
             properties: BTreeMap::new(),
             tree: None,
+            source_date_epoch: None,
             tarball: OsTarball { piece, format: Format::Tgz.into(), extension: ".tar.gz" },
             kernel: None,
             ramdisk: None,

@@ -1,12 +1,11 @@
 //! The connection to a repository: its manifests and blobs.
 
-use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::path::PathBuf;
 
 use super::client::{Blob, Client, failed, message};
 use super::credentials;
-use super::documents::MANIFEST;
+use super::documents::{MANIFEST, digest_of};
 use super::index::{INDEX, Index};
 use super::reference::{Repository, as_tag};
 use crate::error::{ExitCode, Failure, Result};
@@ -47,10 +46,6 @@ impl Access {
     }
 }
 
-pub(super) fn digest_of(text: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(Sha256::digest(text)))
-}
-
 impl Oci {
     /// Connects to the registry of `HOST[:PORT]/NAME[:TAG]`.
     ///
@@ -60,8 +55,8 @@ impl Oci {
         let repository = Repository::parse(reference).map_err(|why| {
             // It may hold a password.
             let shown = reference.rsplit('@').next().unwrap_or_default().escape_debug().to_string();
-            Failure::new(ExitCode::Usage, format!("reading the registry 'oci:{shown}': {why}"))
-                .hint("write oci:HOST/NAME or oci:HOST/NAME:TAG")
+            Failure::new(ExitCode::Usage, format!("reading the registry '{shown}': {why}"))
+                .hint("write oci:HOST/NAME, oci:HOST/NAME:TAG, or the same with oci-image:")
         })?;
         let filed = || {
             CERTIFICATES

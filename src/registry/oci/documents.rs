@@ -6,6 +6,7 @@
 //! one `oras pull` brings the whole set and one tag names it.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 use crate::archive::{Format, ImageFormat};
@@ -63,12 +64,19 @@ pub(super) struct Document {
     pub config: Descriptor,
     #[serde(default)]
     pub layers: Vec<Descriptor>,
+    /// The manifest that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Descriptor>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
 
 impl Document {
-    fn new(kind: &str, layers: Vec<Descriptor>, annotations: BTreeMap<String, String>) -> Self {
+    pub(super) fn new(
+        kind: &str,
+        layers: Vec<Descriptor>,
+        annotations: BTreeMap<String, String>,
+    ) -> Self {
         let config = Descriptor {
             media_type: EMPTY_TYPE.into(),
             digest: EMPTY_DIGEST.into(),
@@ -81,6 +89,7 @@ impl Document {
             artifact_type: kind.into(),
             config,
             layers,
+            subject: None,
             annotations,
         }
     }
@@ -135,6 +144,11 @@ impl Document {
     }
 }
 
+/// The digest of a manifest.
+pub(super) fn digest_of(text: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(text)))
+}
+
 /// The kind of a piece, for clients that pull it.
 pub(super) const fn media_type(role: Role, format: ImageFormat) -> &'static str {
     match (role, format) {
@@ -157,7 +171,6 @@ pub(super) fn text(document: &Document) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sha2::{Digest, Sha256};
 
     #[test]
     fn the_empty_config_has_the_digest_that_the_specification_names() {

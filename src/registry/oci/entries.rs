@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::connection::{Oci, digest_of};
+use super::connection::Oci;
 use super::documents::{
-    ARCH, CREATED, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, VERSION,
+    ARCH, CREATED, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, VERSION, digest_of,
 };
 use super::index::Index;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
@@ -25,7 +25,7 @@ struct Listing {
     indexes: Vec<(String, String, Index)>,
 }
 
-fn tags(oci: &Oci) -> Result<Vec<String>> {
+pub(super) fn tags(oci: &Oci) -> Result<Vec<String>> {
     #[derive(Deserialize)]
     struct Tags {
         #[serde(default)]
@@ -208,7 +208,7 @@ fn remove_set(oci: &Oci, listing: Listing, digest: &str) -> Result<Vec<String>> 
     Ok(removed)
 }
 
-fn delete(oci: &Oci, digest: &str, name: &str) -> Result<()> {
+pub(super) fn delete(oci: &Oci, digest: &str, name: &str) -> Result<()> {
     let answer = oci.delete_manifest(digest)?;
     match answer.status {
         // Someone else removed it in the meantime.

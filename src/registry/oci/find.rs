@@ -1,9 +1,9 @@
 //! From an `oci://` reference to what it names: the set of a tag, or of one of its tarball's
 //! digests.
 
-use super::connection::{Access, Oci, digest_of};
+use super::connection::{Access, Oci};
 use super::documents::{
-    ARCH, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, TITLE, VERSION,
+    ARCH, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, TITLE, VERSION, digest_of,
 };
 use super::entries;
 use super::index::{Index, Item};

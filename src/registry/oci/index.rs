@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-use super::documents::{ARCH, Document, MANIFEST, NAME, SET, VERSION};
+use super::documents::{ARCH, Document, MANIFEST, NAME, SET, VERSION, digest_of};
+use crate::archive::oci::Platform;
 
 /// The type of an index.
 pub(super) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -29,16 +30,10 @@ pub(super) struct Item {
     pub size: u64,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub artifact_type: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-}
-
-/// The platform of a set, in Go's words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Platform {
-    pub architecture: String,
-    pub os: String,
 }
 
 impl Index {
@@ -51,10 +46,7 @@ impl Index {
                 digest: digest.clone(),
                 size: *size,
                 artifact_type: SET.into(),
-                platform: Some(Platform {
-                    architecture: platform(&arch).to_owned(),
-                    os: "linux".into(),
-                }),
+                platform: Some(Platform::new(&arch)),
                 annotations: BTreeMap::from([(ARCH.to_owned(), arch)]),
             }
         };
@@ -63,24 +55,29 @@ impl Index {
         let known = sets.first().into_iter().flat_map(|(document, ..)| &document.annotations);
         let annotations = known.filter(|(key, _)| [NAME, VERSION].contains(&key.as_str()));
         let annotations = annotations.map(|(key, value)| (key.clone(), value.clone())).collect();
+        Self::new(manifests, annotations)
+    }
+
+    pub(super) fn new(manifests: Vec<Item>, annotations: BTreeMap<String, String>) -> Self {
         Self { schema_version: 2, media_type: INDEX.into(), manifests, annotations }
     }
 }
 
 impl Item {
+    /// A container image by its manifest.
+    pub(super) fn of_image(manifest: &[u8], arch: &str) -> Self {
+        Self {
+            media_type: MANIFEST.into(),
+            digest: digest_of(manifest),
+            size: manifest.len() as u64,
+            artifact_type: String::new(),
+            platform: Some(Platform::new(arch)),
+            annotations: BTreeMap::from([(ARCH.to_owned(), arch.to_owned())]),
+        }
+    }
+
     /// The architecture, as rpm names it.
     pub(super) fn arch(&self) -> Option<&str> {
         self.annotations.get(ARCH).map(String::as_str)
-    }
-}
-
-/// Go's word for an architecture that rpm names; most are the same.
-fn platform(arch: &str) -> &str {
-    match arch {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "i686" => "386",
-        "armv7hl" => "arm",
-        other => other,
     }
 }

@@ -12,8 +12,11 @@ mod credentials;
 mod documents;
 mod entries;
 mod find;
+mod image;
+mod image_manifest;
 mod index;
 mod reference;
+mod referrers;
 mod send;
 mod undo;
 mod versions;
@@ -28,6 +31,7 @@ use crate::set::{PublishedVersion, References, Set};
 
 pub use connection::{Access, Oci};
 pub use find::{Deployable, find};
+pub use image::ContainerImages;
 
 impl Registry for Oci {
     fn describe(&self) -> String {

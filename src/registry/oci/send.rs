@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::io::Read;
 
 use super::client::Blob;
-use super::connection::{Oci, digest_of};
+use super::connection::Oci;
 use super::documents::{
-    Descriptor, Document, EMPTY, EMPTY_DIGEST, ITSELF, ROLE, SHA512, TITLE, media_type, text,
+    Descriptor, Document, EMPTY, EMPTY_DIGEST, ITSELF, ROLE, SHA512, TITLE, digest_of, media_type,
+    text,
 };
 use super::undo::Undo;
 use crate::calendar;
@@ -15,7 +16,7 @@ use crate::naming;
 use crate::process;
 use crate::registry::directory::file_of;
 use crate::report::{Report, Step, Unit};
-use crate::set::{Kind, Piece, Reference, References, Role, Set};
+use crate::set::{Kind, Made, Piece, Reference, References, Role, Set};
 
 /// A piece on its way.
 struct Outgoing<'a> {
@@ -25,10 +26,17 @@ struct Outgoing<'a> {
     media_type: &'a str,
 }
 
-struct Progress<'a> {
+/// How much of all pieces is sent.
+pub(super) struct Progress<'a> {
     step: &'a Step<'a>,
     done: Cell<u64>,
     total: u64,
+}
+
+impl<'a> Progress<'a> {
+    pub(super) fn new(step: &'a Step<'a>, total: u64) -> Self {
+        Self { step, done: Cell::new(0), total }
+    }
 }
 
 struct Counted<'a, R> {
@@ -47,7 +55,7 @@ impl<R: Read> Read for Counted<'_, R> {
 
 /// Whether the file's bytes are no longer those that were hashed; false when it cannot be read,
 /// which is another trouble.
-fn has_changed(piece: &Piece) -> bool {
+pub(super) fn has_changed(piece: &Piece) -> bool {
     Piece::from_file(&piece.path, |_, _| {}).is_ok_and(|now| now.sha256 != piece.sha256)
 }
 
@@ -61,14 +69,13 @@ fn total(set: &Set) -> u64 {
 }
 
 impl Oci {
-    /// A piece with its own manifest; returns the set's layer and the reference.
-    fn piece(
+    /// Sends the bytes of a piece.
+    pub(super) fn send_piece(
         &self,
-        what: &Outgoing<'_>,
-        undo: &mut Vec<Undo>,
+        title: &str,
+        piece: &Piece,
         sent: &Progress<'_>,
-    ) -> Result<(Descriptor, Reference)> {
-        let Outgoing { role, piece, title, media_type } = what;
+    ) -> Result<Made> {
         sent.step.item(title);
         let digest = format!("sha256:{}", piece.sha256);
         let before = sent.done.get();
@@ -84,10 +91,22 @@ impl Oci {
             made => made?,
         };
         sent.done.set(before + piece.size);
+        Ok(made)
+    }
+
+    /// A piece with its own manifest; returns the set's layer and the reference.
+    fn piece(
+        &self,
+        what: &Outgoing<'_>,
+        undo: &mut Vec<Undo>,
+        sent: &Progress<'_>,
+    ) -> Result<(Descriptor, Reference)> {
+        let Outgoing { role, piece, title, media_type } = what;
+        let made = self.send_piece(title, piece, sent)?;
         let annotations = [(TITLE, title.as_str()), (ROLE, role), (SHA512, &piece.sha512)];
         let mut layer = Descriptor {
             media_type: (*media_type).to_owned(),
-            digest,
+            digest: format!("sha256:{}", piece.sha256),
             size: piece.size,
             annotations: annotations
                 .into_iter()
@@ -117,7 +136,7 @@ impl Oci {
         undo: &mut Vec<Undo>,
     ) -> Result<References> {
         let step = report.step("publishing");
-        let sent = Progress { step: &step, done: Cell::new(0), total: total(set) };
+        let sent = Progress::new(&step, total(set));
         self.blob(
             &Blob { what: "an empty config", digest: EMPTY_DIGEST, size: EMPTY.len() as u64 },
             || Ok(EMPTY),

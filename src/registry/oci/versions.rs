@@ -1,9 +1,10 @@
 //! The sets of one version: what is under its tags, and how a set joins those of other
 //! architectures under one tag.
 
-use super::connection::{Oci, digest_of};
+use super::connection::Oci;
 use super::documents::{
-    ARCH, CREATED, Document, EXTENSION, ITSELF, NAME, ROLE, SET, SHA512, TREE, VERSION, text,
+    ARCH, CREATED, Document, EXTENSION, ITSELF, NAME, ROLE, SET, SHA512, TREE, VERSION, digest_of,
+    text,
 };
 use super::entries;
 use super::index::{Index, Item};
