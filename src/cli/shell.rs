@@ -59,7 +59,7 @@ impl Shell {
             .env("TERM", std::env::var("TERM").unwrap_or_else(|_| "dumb".into()))
             .env("PS1", "osimg# ");
         let mut plan = image_plan(&root, &scratch, Devices::Private, command);
-        plan.terminal = Terminal::Shared;
+        plan.terminal = Terminal::of_caller();
         let outcome = match sandbox::run(&plan, Limits::default(), &mut |_, _| Ok(())) {
             Ok(outcome) => outcome,
             Err(error) => {

@@ -27,6 +27,7 @@ mod recipes;
 mod scriptlets;
 mod server;
 mod settings;
+mod shell;
 mod signals;
 mod signatures;
 mod site;

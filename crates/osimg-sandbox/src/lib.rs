@@ -44,6 +44,7 @@ mod pid1;
 mod plan;
 mod process_limit;
 mod process_memory;
+mod relay;
 mod release;
 mod remove;
 mod root;

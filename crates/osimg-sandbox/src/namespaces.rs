@@ -6,10 +6,9 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
 
 use super::isolation::Isolation;
-use super::plan::{Network, Terminal};
+use super::plan::Network;
 use super::status::Status;
 use super::tracing;
 use crate::error::{Context, Result, invalid};
@@ -19,16 +18,11 @@ use crate::mounts::calls::mount;
 ///
 /// # Errors
 /// When the process is not what the supervisor started, or a namespace cannot be made.
-pub(crate) fn main(
-    network: Network,
-    terminal: Terminal,
-    isolation: Isolation,
-    parent: i32,
-) -> Result<i32> {
+pub(crate) fn main(network: Network, isolation: Isolation, parent: i32) -> Result<i32> {
     // From now on the kernel ends us with the supervisor; before now only its pid can tell.
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
         .context("ending the sandbox with its supervisor")?;
-    leave_caller(terminal, parent)?;
+    leave_caller(parent)?;
     let mut flags = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWIPC
@@ -75,22 +69,13 @@ pub(crate) fn main(
 ///
 /// # Errors
 /// When the supervisor has ended.
-pub(crate) fn leave_caller(terminal: Terminal, parent: i32) -> Result<()> {
+pub(crate) fn leave_caller(parent: i32) -> Result<()> {
     if nix::unistd::getppid().as_raw() != parent {
         return Err(invalid("starting the sandbox: the supervisor has ended"));
     }
     close_inherited()?;
-    match terminal {
-        // A new session: the terminal's signals and TIOCSTI cannot reach across.
-        Terminal::None => {
-            nix::unistd::setsid().context("starting a session")?;
-        }
-        // An interrupt is the command's. A handler, unlike SIG_IGN, is not inherited by it.
-        Terminal::Shared => {
-            signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default())
-                .context("leaving interrupts to the command")?;
-        }
-    }
+    // A new session: the terminal's signals and TIOCSTI cannot reach across.
+    nix::unistd::setsid().context("starting a session")?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     Ok(())
 }

@@ -10,12 +10,12 @@ use std::collections::BTreeSet;
 use std::io::{Read, stdin};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::process::Stdio;
 
 use super::descendants::descendants;
 use super::isolation::{Isolation, is_forbidden};
-use super::plan::{Owners, Plan, Terminal};
+use super::plan::{Owners, Plan};
 use super::process_limit::ProcessLimit;
+use super::relay::streams;
 use super::status::{Status, receive_plan};
 use super::tracing::{self, ChownCalls};
 use super::user_namespace::Ids;
@@ -73,6 +73,7 @@ fn start(isolation: Isolation) -> Result<Result<Started, Status>> {
     let (children, wake) = UnixStream::pair().context("making the wake-up pipe")?;
     signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, wake)
         .context("watching for ended processes")?;
+    let [own_input, own_output, own_errors] = streams(plan.terminal, input)?;
     let chown = chown_mode(&plan)?;
     super::confine::apply(chown)?;
     if let (ChownCalls::Recorded, Owners::Recorded(before)) = (chown, &plan.owners) {
@@ -85,10 +86,7 @@ fn start(isolation: Isolation) -> Result<Result<Started, Status>> {
         .args(plan.command.argv.iter().skip(1))
         .env_clear()
         .envs(plan.command.env.iter().map(|(k, v)| (k, v)));
-    command.stdin(match plan.terminal {
-        Terminal::None => Stdio::null(),
-        Terminal::Shared => Stdio::from(input.context("receiving standard input")?),
-    });
+    command.stdin(own_input).stdout(own_output).stderr(own_errors);
     let child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {

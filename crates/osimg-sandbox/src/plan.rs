@@ -58,8 +58,10 @@ pub enum View {
 pub enum Terminal {
     /// None: a separate session, no input, output through pipes.
     None,
-    /// The caller's, for a shell.
-    Shared,
+    /// None, but the caller's standard streams, passed on through pipes.
+    Pipes,
+    /// One of its own, between which and the caller's keys, output and size are passed on.
+    Own,
 }
 
 /// Whether the owners that a run with a single id gives to files are recorded.

@@ -4,7 +4,7 @@
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -15,7 +15,8 @@ use super::container::Layout;
 use super::isolation::Isolation;
 use super::lines::{Lines, OnLine, Stream};
 use super::outcome::Outcome;
-use super::plan::{Network, Plan, Terminal};
+use super::plan::{Network, Plan};
+use super::relay::{self, Relay};
 use super::status::send_plan;
 use super::time_limits::{Elapsed, Limits};
 use crate::error::{Context, Error, Result};
@@ -90,21 +91,20 @@ impl Sandbox {
         turns: Turns<'_, E>,
         on_line: &mut OnLine<'_, E>,
     ) -> Result<Outcome, E> {
-        let mut stages = self.start(plan)?;
+        let (mut stages, mut relay) = self.start(plan)?;
         let layout = (self.isolation == Isolation::Container).then(|| Layout::new(plan));
         let mut on_line = |stream: Stream, line: &str| match &layout {
             Some(layout) => on_line(stream, &layout.inward(line)),
             None => on_line(stream, line),
         };
-        let outcome = watch(&mut stages, limits, turns, &mut on_line);
+        let outcome = watch(&mut stages, relay.as_mut(), limits, turns, &mut on_line);
         stages.end();
         outcome
     }
 
-    fn start(&self, plan: &Plan) -> Result<Stages> {
+    fn start(&self, plan: &Plan) -> Result<(Stages, Option<Relay>)> {
         let (socket, theirs) = UnixStream::pair().context("making the sandbox's socket")?;
-        let piped =
-            || if plan.terminal == Terminal::None { Stdio::piped() } else { Stdio::inherit() };
+        let (ends, relay) = relay::start(plan.terminal)?;
         #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
         let child = std::process::Command::new(&self.program)
             .arg(super::status::STAGE)
@@ -113,26 +113,18 @@ impl Sandbox {
                 Network::Host => "host",
                 Network::None => "none",
             })
-            .arg(match plan.terminal {
-                Terminal::None => "none",
-                Terminal::Shared => "shared",
-            })
             .arg(self.isolation.name())
             .arg(std::process::id().to_string())
             .env_clear()
             .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(piped())
-            .stderr(piped())
+            .stdout(ends.stdout)
+            .stderr(ends.stderr)
             .spawn()
             .context("starting the sandbox")?;
         let stages = Stages { child, socket, ended: false };
-        let input = std::io::stdin();
-        super::stdin::send(
-            &stages.socket,
-            (plan.terminal == Terminal::Shared).then(|| input.as_fd()),
-        )?;
+        super::stdin::send(&stages.socket, ends.input.as_ref().map(AsFd::as_fd))?;
         send_plan(&stages.socket, plan)?;
-        Ok(stages)
+        Ok((stages, relay))
     }
 }
 
@@ -203,6 +195,7 @@ impl Drop for Stages {
 
 fn watch<E: From<Error>>(
     stages: &mut Stages,
+    mut relay: Option<&mut Relay>,
     limits: Limits,
     turns: Turns<'_, E>,
     on_line: &mut OnLine<'_, E>,
@@ -224,7 +217,8 @@ fn watch<E: From<Error>>(
             // socket is what pid 1 watches too.
             let _ = socket.shutdown(std::net::Shutdown::Write);
         }
-        wait(&socket, [&out, &err], longest)?;
+        let relayed = relay.as_ref().and_then(|relay| relay.done());
+        wait(&socket, [&out, &err], relayed, longest)?;
         let mut keep = |stream: Stream, line: &str| {
             if stream == Stream::Err {
                 last_words.push(line);
@@ -235,15 +229,23 @@ fn watch<E: From<Error>>(
             elapsed.reset_silence();
         }
         // The socket ends when the last process of the sandbox that holds it has ended.
-        if read_reports(&socket, &mut reports)? && out.source.is_none() && err.source.is_none() {
+        let reported = read_reports(&socket, &mut reports)?;
+        let relayed = relay.as_mut().map_or(Ok(true), |relay| relay.is_done())?;
+        if reported && relayed && out.source.is_none() && err.source.is_none() {
             return Ok(Outcome::from_reports(&reports, &last_words)?);
         }
     }
 }
 
 /// Waits until something can be read.
-fn wait(socket: &UnixStream, streams: [&Lines; 2], longest: PollTimeout) -> Result<()> {
+fn wait(
+    socket: &UnixStream,
+    streams: [&Lines; 2],
+    relayed: Option<BorrowedFd<'_>>,
+    longest: PollTimeout,
+) -> Result<()> {
     let mut watched = vec![PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    watched.extend(relayed.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
     watched.extend(
         streams
             .iter()

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use super::isolation::Isolation;
-use super::plan::{Network, Terminal};
+use super::plan::Network;
 use super::status::{
     CONTAINED, MAP_IDS, NAMESPACES, PID1, PROBE, PROBE_CONTAINER, PROBE_MOUNTS, STAGE,
 };
@@ -36,15 +36,14 @@ fn plain(c: char) -> Vec<char> {
 
 fn run(words: &[String]) -> Result<i32> {
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [NAMESPACES, network, terminal, isolation, parent] => {
+        [NAMESPACES, network, isolation, parent] => {
             let network = if *network == "host" { Network::Host } else { Network::None };
-            let terminal = if *terminal == "shared" { Terminal::Shared } else { Terminal::None };
             let isolation = super::isolation::parse(isolation)?;
             let parent = parent.parse().context("reading the parent's process id")?;
             match isolation {
-                Isolation::Container => super::container::main(terminal, parent),
+                Isolation::Container => super::container::main(parent),
                 Isolation::Full | Isolation::UserNamespace => {
-                    super::namespaces::main(network, terminal, isolation, parent)
+                    super::namespaces::main(network, isolation, parent)
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! The caller's standard input, on its way to a command that shares the caller's terminal: the
-//! stages have the supervisor's socket as theirs, and it comes over that.
+//! A descriptor on its way to the stage that starts the command: the stages have the supervisor's
+//! socket as their standard input, and it comes over that.
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -9,7 +9,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, Result};
 
 /// Sends the descriptor, if there is one, before anything else goes over the socket.
 pub(super) fn send(socket: impl AsFd, input: Option<BorrowedFd<'_>>) -> Result<()> {
@@ -17,7 +17,6 @@ pub(super) fn send(socket: impl AsFd, input: Option<BorrowedFd<'_>>) -> Result<(
     let mut control = SendAncillaryBuffer::new(&mut space);
     let descriptors: Vec<BorrowedFd<'_>> = input.into_iter().collect();
     if !descriptors.is_empty() {
-        refuse_directory(&descriptors)?;
         control.push(SendAncillaryMessage::ScmRights(&descriptors));
     }
     // A stage that has already ended shows itself as an ended socket later, with its message on
@@ -26,25 +25,13 @@ pub(super) fn send(socket: impl AsFd, input: Option<BorrowedFd<'_>>) -> Result<(
     Ok(())
 }
 
-/// An open directory of the host would be a way out of the sandbox.
-fn refuse_directory(descriptors: &[BorrowedFd<'_>]) -> Result<()> {
-    for descriptor in descriptors {
-        let stat = nix::sys::stat::fstat(descriptor).context("examining standard input")?;
-        if super::directories::is(stat.st_mode, nix::sys::stat::SFlag::S_IFDIR) {
-            return Err(Error::new(ErrorKind::Usage, "standard input is a directory")
-                .with_hint("redirect it from a file, a pipe or /dev/null"));
-        }
-    }
-    Ok(())
-}
-
-/// Receives it in pid 1.
+/// Receives the descriptor.
 pub(super) fn receive(socket: impl AsFd) -> Result<Option<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
     recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)
-        .context("receiving standard input")?;
+        .context("receiving a descriptor")?;
     let mut received = None;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(mut descriptors) = message {

@@ -36,6 +36,7 @@ use crate::notify::{self, Listener};
 use crate::pid1::{ended, reap};
 use crate::plan::{Plan, Terminal, View};
 use crate::process_limit::ProcessLimit;
+use crate::relay::streams;
 use crate::root::InstallRoot;
 use crate::status::{CONTAINED, STAGE, Status, receive_plan, send_plan};
 use crate::stdin;
@@ -45,8 +46,8 @@ pub(crate) use layout::Layout;
 use server::Server;
 
 /// The first stage; its exit code means nothing, the status line does.
-pub(crate) fn main(terminal: Terminal, parent: i32) -> Result<i32> {
-    leave_caller(terminal, parent)?;
+pub(crate) fn main(parent: i32) -> Result<i32> {
+    leave_caller(parent)?;
     // What the run leaves behind becomes our child, and not the container's.
     nix::sys::prctl::set_child_subreaper(true).context("adopting processes of the run")?;
     nix::sys::prctl::set_dumpable(false).context("closing the first stage to the run")?;
@@ -204,7 +205,8 @@ pub(crate) fn contained_main() -> Result<i32> {
 fn become_command(socket: &UnixStream) -> Result<Status> {
     let input = stdin::receive(socket)?;
     let plan = receive_plan(socket)?;
-    if plan.terminal == Terminal::None {
+    let [own_input, own_output, own_errors] = streams(plan.terminal, input)?;
+    if plan.terminal != Terminal::Own {
         // Its process group has only processes of the run.
         nix::unistd::setsid().context("starting a session")?;
     }
@@ -225,16 +227,14 @@ fn become_command(socket: &UnixStream) -> Result<Status> {
     drop(listener);
     let argv: Vec<String> = plan.command.argv.iter().map(|word| layout.outward(word)).collect();
     let (program, arguments) = argv.split_first().context("starting a command without a name")?;
-    let input = match plan.terminal {
-        Terminal::None => Stdio::null(),
-        Terminal::Shared => Stdio::from(input.context("receiving standard input")?),
-    };
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
     let error = std::process::Command::new(program)
         .args(arguments)
         .env_clear()
         .envs(plan.command.env.iter().map(|(name, value)| (name, layout.outward(value))))
-        .stdin(input)
+        .stdin(own_input)
+        .stdout(own_output)
+        .stderr(own_errors)
         .exec();
     let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
     Ok(Status::NotStarted { program: program.clone(), code, cause: error.to_string() })
