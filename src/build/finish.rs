@@ -17,7 +17,7 @@ impl Build<'_> {
         initramfs::remove_drop_in(root)?;
         machine_id::apply(root, settings.machine_id)?;
         let mut wanted = crate::customise::placed(&self.recipe.settings.customizations);
-        wanted.extend(filled.packaged_temporary.iter().cloned());
+        wanted.extend(filled.packaged_in_emptied.iter().cloned());
         let removed = leftovers::remove(root, &filled.dbpath, &wanted)?;
         step.finish(&format!("{} leftovers removed", removed.len()));
         Ok(removed)

@@ -75,6 +75,7 @@ pub(super) fn job<'a>(
         source_date_epoch: None,
         clock: None,
         dbpath,
+        emptied: &crate::finish::leftovers::EMPTIED,
         given: RecordedOwners::default(),
         report,
     }

@@ -30,7 +30,7 @@ const REMOVED: [(&str, &str); 16] = [
 /// Directories that are emptied but kept, because a package may own them. What packages have below
 /// them stays. Caches and histories of package managers contain the build host's repositories,
 /// times and random ids.
-const EMPTIED: [&str; 10] = [
+pub(crate) const EMPTIED: [&str; 10] = [
     "tmp",
     "var/tmp",
     "run",
@@ -57,7 +57,7 @@ const RPMDB_SIDE_FILES: [&str; 6] = [
 ];
 
 /// Removes all leftovers, except those of `wanted`: paths of the settings, and of packages below
-/// directories for temporary files. Returns the removed paths.
+/// the emptied directories. Returns the removed paths.
 ///
 /// # Errors
 /// If something cannot be removed, or the rpmdb was not closed properly.
@@ -171,16 +171,29 @@ mod tests {
     #[test]
     fn directories_of_packages_below_emptied_directories_stay_empty() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        for path in ["var/tmp/packaged/deep/left", "var/tmp/other/left", "tmp/left"] {
+        for path in [
+            "var/lib/dnf/history/left",
+            "var/tmp/packaged/deep/left",
+            "var/tmp/other/left",
+            "tmp/left",
+        ] {
             let path = dir.path().join(path);
             std::fs::create_dir_all(path.parent().expect("parent")).expect("directory");
             std::fs::write(path, "x").expect("file");
         }
         let root = InstallRoot::open(dir.path()).expect("root");
-        let wanted = ["/var/tmp/packaged".to_owned(), "/var/tmp/packaged/deep".to_owned()];
-        let removed = remove(&root, "/var/lib/rpm", &wanted).expect("removed");
-        assert_eq!(removed, ["/tmp/left", "/var/tmp/other", "/var/tmp/packaged/deep/left"]);
-        assert!(dir.path().join("var/tmp/packaged/deep").is_dir());
+        let wanted = ["/var/tmp/packaged", "/var/tmp/packaged/deep", "/var/lib/dnf/history"];
+        let removed = remove(&root, "/var/lib/rpm", &wanted.map(str::to_owned)).expect("removed");
+        assert_eq!(
+            removed,
+            [
+                "/tmp/left",
+                "/var/tmp/other",
+                "/var/tmp/packaged/deep/left",
+                "/var/lib/dnf/history/left"
+            ]
+        );
+        assert!(wanted.iter().all(|path| dir.path().join(&path[1..]).is_dir()));
     }
 
     #[test]

@@ -34,9 +34,9 @@ pub struct FilledRoot {
     pub dbpath: String,
     /// The timestamp of everything, in seconds since 1970.
     pub source_date_epoch: i64,
-    /// Packaged files and directories in directories for temporary files.
+    /// Packaged files and directories in the directories that are emptied.
     #[serde(skip)]
-    pub packaged_temporary: Vec<String>,
+    pub packaged_in_emptied: Vec<String>,
     /// The owners of files, if the tree does not have them because the build has a single id.
     #[serde(skip)]
     pub owners: Option<KnownOwners>,
@@ -121,7 +121,7 @@ pub fn fill(
     };
     verdict::judge(&evidence, &root)?;
     let owners = if Ids::current()? == Ids::Single { Some(owners::known(job)?) } else { None };
-    let packaged_temporary = owners::packaged_temporary(job, &root)?;
+    let packaged_in_emptied = owners::packaged_in_emptied(job, &root)?;
     step.finish(&format!("{} packages in the rpmdb", installed.len()));
     let rpm = plans.last().map_or("", |plan| plan.rpm.as_str());
     Ok(FilledRoot {
@@ -131,7 +131,7 @@ pub fn fill(
         signers,
         dbpath: job.dbpath.to_owned(),
         source_date_epoch: job.source_date_epoch.unwrap_or(0),
-        packaged_temporary,
+        packaged_in_emptied,
         owners,
     })
 }

@@ -53,6 +53,8 @@ pub struct Job<'a> {
     pub clock: Option<&'a Clock>,
     /// The path of the image's rpmdb.
     pub dbpath: &'a str,
+    /// Directories that are emptied after the installation. Packaged files in them stay.
+    pub emptied: &'a [&'a str],
     /// The recorded owners of files, for a build with a single id.
     pub given: RecordedOwners,
     /// The destination of messages.

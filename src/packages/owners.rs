@@ -48,22 +48,18 @@ pub(super) fn known(job: &Job<'_>) -> Result<KnownOwners> {
     Ok(KnownOwners::Packaged(packaged(job)?))
 }
 
-/// Directories whose files are temporary.
-const TEMPORARY: [&str; 3] = ["tmp", "var/tmp", "run"];
-
-/// The packaged files in directories for temporary files, if these have any files.
+/// The packaged files in the directories that are emptied later, if these have any files.
 ///
 /// # Errors
 /// If the rpmdb cannot be read.
-pub(super) fn packaged_temporary(job: &Job<'_>, root: &InstallRoot) -> Result<Vec<String>> {
-    for directory in TEMPORARY {
+pub(super) fn packaged_in_emptied(job: &Job<'_>, root: &InstallRoot) -> Result<Vec<String>> {
+    for directory in job.emptied {
         if !root.names(Path::new(directory))?.is_empty() {
-            let is_temporary = |file: &PackagedFile| {
-                TEMPORARY.iter().any(|directory| {
-                    Path::new(file.path.trim_start_matches('/')).starts_with(directory)
-                })
+            let is_inside = |file: &PackagedFile| {
+                let path = Path::new(file.path.trim_start_matches('/'));
+                job.emptied.iter().any(|directory| path.starts_with(directory))
             };
-            let files = packaged(job)?.into_iter().filter(is_temporary);
+            let files = packaged(job)?.into_iter().filter(is_inside);
             return Ok(files.map(|file| file.path).collect());
         }
     }
