@@ -163,7 +163,7 @@ impl Machine {
 }
 
 /// The directory that keeps trees from one run to the next.
-fn trees_directory() -> PathBuf {
+pub fn trees_directory() -> PathBuf {
     std::env::var_os("OSIMG_TEST_CACHE")
         .map_or_else(|| PathBuf::from("/var/cache/osimg-tests"), PathBuf::from)
 }

@@ -19,6 +19,7 @@ mod support;
 
 mod bootstrap;
 mod demo;
+mod el9;
 mod failures;
 mod faults;
 mod foreign;
