@@ -12,7 +12,8 @@ use super::rpmdb::InstalledPackage;
 use super::signatures::{Keyring, PackageFile, Signer};
 use super::verdict::Evidence;
 use super::{
-    cache, hints, locked, owners, package_files, replay, rpm_accounts, rpm_sandbox, verdict,
+    cache, hints, left_behind, locked, owners, package_files, replay, rpm_accounts, rpm_sandbox,
+    verdict,
 };
 use crate::error::{ExitCode, Failure, Result};
 use crate::recipe::{Transaction, Verify};
@@ -58,6 +59,9 @@ pub fn fill(
     let keyring = Keyring::open(job)?;
     let (mut plans, mut failed, mut signers) = (Vec::new(), Vec::new(), BTreeMap::new());
     for (number, transaction) in transactions.iter().enumerate() {
+        if number > 0 {
+            left_behind::check(job.root, job.dbpath, job.state)?;
+        }
         let step = job.report.step("downloading packages");
         let mut plan = obtain(manager, job, number, transaction, &step)?;
         step.finish(&format!(

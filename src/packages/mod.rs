@@ -25,6 +25,7 @@ mod host_repositories;
 mod inputs;
 mod job;
 pub mod keys;
+mod left_behind;
 mod local;
 mod locked;
 mod locking;

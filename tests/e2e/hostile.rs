@@ -289,3 +289,26 @@ fn a_scriptlet_that_leaves_the_chroot_cannot_change_the_host_or_the_shared_cache
     }
     assert_eq!(host(), before);
 }
+
+#[test]
+fn what_a_package_leaves_for_the_next_transaction_neither_hangs_it_nor_leads_it_away() {
+    if !require_root() {
+        return;
+    }
+    for (script, said) in [
+        ("mkfifo /etc/dnf/modules.d/x.module", "modules.d/x.module of the image is a FIFO"),
+        ("ln -s /osimg/cache/made /etc/dnf/modules.d/x.module", "is a link out of the image"),
+        ("rm -rf /var/lib/dnf; busybox ln -s /osimg/cache /var/lib/dnf", "/var/lib/dnf of"),
+    ] {
+        let stage = Stage::new(|repo| {
+            let script = format!("busybox mkdir -p /etc/dnf/modules.d; busybox {script}");
+            repo.package(Package::named("left").requires("shell").scriptlet(When::Post, &script))
+        });
+        let done = stage.build("install left\nts run\ninstall shell\nts run\n").fails(7);
+        done.reports(&["preparing the next transaction", said, "left by a package"]);
+        assert!(done.took < std::time::Duration::from_secs(60), "{:?}", done.took);
+        let cached = stage.files(&stage.cache());
+        assert!(!cached.keys().any(|name| name.ends_with("made")), "{script}: {cached:?}");
+        stage.nothing_is_left();
+    }
+}
