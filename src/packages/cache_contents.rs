@@ -367,7 +367,7 @@ mod tests {
         fs::write(&file, "").unwrap();
         for file in [file.as_path(), Path::new("/dev/null")] {
             let error = CacheContents::read(file).unwrap_err();
-            assert!(error.to_string().contains("not a directory"), "{error}");
+            assert!(format!("{error:#}").contains("not a directory"), "{error:#}");
         }
     }
 

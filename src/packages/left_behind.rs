@@ -103,14 +103,12 @@ mod tests {
 
     #[test]
     fn special_files_and_links_out_of_the_root_are_refused() {
-        let place = tempfile::tempdir().unwrap();
-        let (root, state) = (place.path().join("root"), place.path().join("state"));
         let fifo = |path: &Path| {
             nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRUSR).unwrap();
         };
         let fresh = || {
-            let _ = fs::remove_dir_all(&root);
-            let _ = fs::remove_dir_all(&state);
+            let place = tempfile::tempdir().unwrap();
+            let (root, state) = (place.path().join("root"), place.path().join("state"));
             fs::create_dir_all(root.join("etc/dnf/modules.d")).unwrap();
             fs::create_dir_all(root.join("usr/lib/sysimage/rpm")).unwrap();
             fs::create_dir_all(root.join("var/lib")).unwrap();
@@ -119,38 +117,50 @@ mod tests {
             symlink("../../usr/lib/sysimage/rpm", root.join("var/lib/rpm")).unwrap();
             fs::write(root.join("etc/dnf/real"), "").unwrap();
             symlink("../real", root.join("etc/dnf/modules.d/x.module")).unwrap();
+            (place, root, state)
         };
-        let said = || match check(&root, "/var/lib/rpm", &state) {
+        let said = |root: &Path, state: &Path| match check(root, "/var/lib/rpm", state) {
             Ok(()) => String::new(),
             Err(error) => format!("{error:#}"),
         };
-        fresh();
-        assert_eq!(said(), "");
-        let cases: [(&dyn Fn(), &str); 7] = [
-            (&|| fifo(&root.join("etc/dnf/modules.d/a.module")), "/etc/dnf/modules.d/a.module of"),
-            (&|| fifo(&root.join("usr/lib/sysimage/rpm/x")), "/var/lib/rpm/x of the image is a F"),
+        let (_place, root, state) = fresh();
+        assert_eq!(said(&root, &state), "");
+        let cases: [(&dyn Fn(&Path, &Path), &str); 7] = [
             (
-                &|| symlink("/osimg/cache/new", root.join("etc/dnf/modules.d/b.module")).unwrap(),
+                &|root, _| fifo(&root.join("etc/dnf/modules.d/a.module")),
+                "/etc/dnf/modules.d/a.module of",
+            ),
+            (
+                &|root, _| fifo(&root.join("usr/lib/sysimage/rpm/x")),
+                "/var/lib/rpm/x of the image is a F",
+            ),
+            (
+                &|root, _| {
+                    symlink("/osimg/cache/new", root.join("etc/dnf/modules.d/b.module")).unwrap()
+                },
                 "b.module of the image is a link out of the image",
             ),
-            (&|| symlink("../../state", root.join("var/dnf")).unwrap(), ""),
+            (&|root, _| symlink("../../state", root.join("var/dnf")).unwrap(), ""),
             (
-                &|| symlink("../../../state", root.join("var/lib/dnf")).unwrap(),
+                &|root, _| symlink("../../../state", root.join("var/lib/dnf")).unwrap(),
                 "/var/lib/dnf of the image is a link out",
             ),
             (
-                &|| {
+                &|root, _| {
                     fs::rename(root.join("etc"), root.join("other")).unwrap();
                     symlink("/nowhere", root.join("etc")).unwrap();
                 },
                 "/etc of the image is a link out",
             ),
-            (&|| symlink("/osimg/cache/x", state.join("history.sqlite")).unwrap(), "records its"),
+            (
+                &|_, state| symlink("/osimg/cache/x", state.join("history.sqlite")).unwrap(),
+                "records its",
+            ),
         ];
         for (change, expected) in cases {
-            fresh();
-            change();
-            let said = said();
+            let (_place, root, state) = fresh();
+            change(&root, &state);
+            let said = said(&root, &state);
             assert!(said.contains(expected) && said.is_empty() == expected.is_empty(), "{said}");
         }
     }
