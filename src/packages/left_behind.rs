@@ -101,6 +101,9 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
+    /// What a package does to the root and to the records.
+    type Change<'a> = dyn Fn(&Path, &Path) + 'a;
+
     #[test]
     fn special_files_and_links_out_of_the_root_are_refused() {
         let fifo = |path: &Path| {
@@ -125,7 +128,7 @@ mod tests {
         };
         let (_place, root, state) = fresh();
         assert_eq!(said(&root, &state), "");
-        let cases: [(&dyn Fn(&Path, &Path), &str); 7] = [
+        let cases: [(&Change<'_>, &str); 7] = [
             (
                 &|root, _| fifo(&root.join("etc/dnf/modules.d/a.module")),
                 "/etc/dnf/modules.d/a.module of",
