@@ -38,9 +38,7 @@ pub fn open(
     publishing: &PublishOptions,
     report: &Report,
 ) -> Result<Box<dyn Registry>> {
-    if matches!(address, Address::Directory(_) | Address::Tree(..)) {
-        publishing.check_without_lists(address)?;
-    }
+    publishing.check_supported(address)?;
     match address {
         Address::Directory(path) => {
             Ok(Box::new(Directory::open(path)?.with_existing(publishing.existing)))

@@ -63,18 +63,34 @@ pub struct PublishOptions {
 }
 
 impl PublishOptions {
-    /// Refuses the options for older and hidden versions, which a directory or tree does not have.
-    pub(super) fn check_without_lists(&self, address: &Address) -> Result<()> {
-        let option = match (self.older, self.hidden) {
-            (Older::Keep, false) => return Ok(()),
-            (Older::Keep, true) => "--hidden",
-            (Older::Hide | Older::Remove(_), _) => "--older",
-        };
-        Err(Failure::new(
+    /// Refuses the options that only Glance supports.
+    pub(super) fn check_supported(&self, address: &Address) -> Result<()> {
+        if matches!(address, Address::Glance(_)) {
+            return Ok(());
+        }
+        let given = [
+            ("--older", self.older != Older::Keep),
+            ("--hidden", self.hidden),
+            ("--protected", self.protected),
+            ("--share-with", !self.share_with.is_empty()),
+            ("--tag", !self.tags.is_empty()),
+            ("--import-from", self.import_from.is_some()),
+            ("--sign-key", self.signature.is_some()),
+        ];
+        let Some((option, _)) = given.into_iter().find(|(_, given)| *given) else { return Ok(()) };
+        let failure = Failure::new(
             ExitCode::Usage,
             format!("publishing to {address}: {option} has no effect there"),
-        )
-        .hint("leave it out; osimg images --prune removes older versions")
-        .into())
+        );
+        Err(failure
+            .hint(match option {
+                "--older" => "leave it out; osimg images --prune removes older versions",
+                "--tag" => {
+                    "leave it out; it sets tags of Glance (for a tag in an OCI registry: \
+                            oci:HOST/NAME:TAG)"
+                }
+                _ => "leave it out; only Glance supports it",
+            })
+            .into())
     }
 }
