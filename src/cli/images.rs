@@ -96,13 +96,16 @@ impl Images {
     /// recorded as kept.
     fn named(&self, entries: Vec<Entry>, registry: &str, removal: &mut Removal) -> Vec<Entry> {
         let mut chosen = Vec::new();
+        let named = |entry: &&Entry| self.name.as_ref().is_none_or(|name| name == &entry.name);
         for id in &self.remove {
-            let failure = match entries.iter().find(|entry| &entry.id == id) {
-                Some(entry) if entry.own || self.all_projects => {
-                    chosen.push(entry.clone());
+            let found: Vec<&Entry> = entries.iter().filter(|entry| entry.has_id(id)).collect();
+            let wanted: Vec<&Entry> = found.iter().copied().filter(named).collect();
+            let failure = match wanted.as_slice() {
+                [entry] if entry.own || self.all_projects => {
+                    chosen.push((*entry).clone());
                     continue;
                 }
-                Some(entry) => {
+                [entry] => {
                     let owner =
                         entry.owner.as_deref().unwrap_or("unknown").escape_debug().to_string();
                     Failure::new(
@@ -111,10 +114,8 @@ impl Images {
                     )
                     .hint("to remove it all the same, if your role allows it: --all-projects")
                 }
-                None => Failure::new(
-                    ExitCode::Registry,
-                    format!("removing {}: it is not in {registry}", id.escape_debug()),
-                ),
+                [] => absent(id, &found, registry),
+                [..] => ambiguous(id, &wanted),
             };
             removal.kept.push(Kept::new(id, id, &failure.into()));
         }
@@ -154,6 +155,34 @@ impl Images {
         )
         .into())
     }
+}
+
+fn absent(id: &str, found: &[&Entry], registry: &str) -> Failure {
+    let id = id.escape_debug();
+    match found {
+        [] => Failure::new(ExitCode::Registry, format!("removing {id}: it is not in {registry}")),
+        found => Failure::new(
+            ExitCode::Registry,
+            format!("removing {id}: it is an image with another name than --name: {}", list(found)),
+        ),
+    }
+}
+
+fn ambiguous(id: &str, wanted: &[&Entry]) -> Failure {
+    Failure::new(
+        ExitCode::Registry,
+        format!("removing {id}: several images have this tarball: {}", list(wanted)),
+    )
+    .hint("use the ID of one image, as osimg images prints it")
+}
+
+/// Names, versions and ids.
+fn list(entries: &[&Entry]) -> String {
+    let shown = |entry: &&Entry| {
+        let (name, version) = (entry.name.escape_debug(), entry.version.escape_debug());
+        format!("{name} {version} ({})", entry.id.escape_debug())
+    };
+    entries.iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
 /// The entries in columns, after a heading.

@@ -32,7 +32,8 @@ pub struct Entry {
     /// The suffix of its tarball, with the dot; versions of one name are compared among equal
     /// suffixes.
     pub extension: String,
-    /// The registry's name for its tarball.
+    /// The registry's name for it, which no other entry has: that of its tarball, or of its set in
+    /// an OCI registry.
     pub id: String,
     /// When it was made: RFC 3339, in UTC.
     pub created: String,
@@ -52,6 +53,19 @@ pub struct Entry {
     pub pieces: Vec<(Role, String)>,
     /// Every file of its version that is there, as the registry names it.
     pub files: Vec<String>,
+}
+
+impl Entry {
+    /// Whether the id is this entry's, or the digest of its tarball in an OCI registry, which other
+    /// entries may have too.
+    pub(crate) fn has_id(&self, id: &str) -> bool {
+        let is_tarball = || {
+            id.starts_with("sha256:")
+                && self.files.iter().any(|file| file == id)
+                && self.pieces.iter().all(|(_, piece)| piece != id)
+        };
+        self.id == id || is_tarball()
+    }
 }
 
 /// Sorts the entries as every list, removal and link to the newest counts them: the one that was

@@ -13,6 +13,7 @@ mod oci_image;
 mod servers;
 mod set;
 mod sources;
+mod tags;
 mod urls;
 mod webtree;
 

@@ -122,7 +122,7 @@ fn a_set_is_one_artifact_and_each_piece_is_one_that_ironic_accepts() {
     let entries = oci.list().unwrap();
     let states: Vec<_> = entries.iter().map(|e| (e.version.as_str(), e.state)).collect();
     assert_eq!(states, [("20261123", State::Current), ("20261122", State::Older)]);
-    assert_eq!(entries[0].id, newest.tarball.id);
+    assert_eq!(entries[0].id, newest.manifest.unwrap().id);
     assert_eq!(
         entries[0].pieces.iter().find(|(role, _)| *role == Role::Kernel).unwrap().1,
         newest.kernel.unwrap().id

@@ -110,6 +110,11 @@ impl Client {
         self.stop.set(Stop::Ignore);
     }
 
+    /// From now on a signal stops a call again.
+    pub(super) fn heed_signals(&self) {
+        self.stop.set(Stop::Heed);
+    }
+
     /// Whether it is spoken to without TLS.
     pub(super) fn is_plain(&self) -> bool {
         self.base.starts_with("http:")

@@ -7,7 +7,7 @@ use super::client::{Blob, Client, failed, message};
 use super::credentials;
 use super::documents::{MANIFEST, digest_of};
 use super::index::{INDEX, Index};
-use super::reference::{Repository, as_tag};
+use super::reference::{Repository, usual_tag};
 use crate::error::{ExitCode, Failure, Result};
 use crate::http::{self, Answer, Call, Redirects, Retry, Stop, Trust};
 use crate::registry::options::Existing;
@@ -16,9 +16,12 @@ use crate::set::{Made, Set};
 /// Where docker and podman keep the authority of one registry.
 const CERTIFICATES: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
 
-/// The media types that are read under a tag.
-const ACCEPTED: &str =
-    "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
+/// The media types that are read under a tag; with those of docker, so that no tag of another
+/// program seems free.
+const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
+                        application/vnd.oci.image.index.v1+json, \
+                        application/vnd.docker.distribution.manifest.v2+json, \
+                        application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// A repository of an OCI registry.
 #[derive(Debug)]
@@ -77,11 +80,11 @@ impl Oci {
         Self { existing, ..self }
     }
 
-    pub(super) fn tag(&self, set: &Set) -> String {
-        self.repository
-            .tag
-            .clone()
-            .unwrap_or_else(|| as_tag(&format!("{}{}", set.stem(), set.tarball.extension)))
+    /// The tags of a set: that of its name and version, and the one of the address.
+    pub(super) fn tags(&self, set: &Set) -> Vec<String> {
+        let usual = usual_tag(&set.name, &set.version, set.tarball.extension);
+        let own = self.repository.tag.clone().filter(|tag| *tag != usual);
+        std::iter::once(usual).chain(own).collect()
     }
 
     /// How the manifest of that digest is named, to Ironic and to other clients.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
+use super::reference::usual_tag;
 use crate::archive::{Format, ImageFormat};
 use crate::error::{ExitCode, Result, ResultExt};
 use crate::set::{Role, Set};
@@ -19,6 +20,9 @@ pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(super) const SET: &str = "application/vnd.osimg.set.v1";
 /// The type of one piece.
 pub(super) const PIECE: &str = "application/vnd.osimg.piece.v1";
+/// The type of a publisher's claim, and of one that is over where nothing can be deleted.
+pub(super) const CLAIM: &str = "application/vnd.osimg.claim.v1";
+pub(super) const RELEASED: &str = "application/vnd.osimg.released.v1";
 /// The config of an artifact that has none:
 /// <https://github.com/opencontainers/image-spec/blob/v1.1.0/manifest.md#guidance-for-an-empty-descriptor>.
 pub(super) const EMPTY: &[u8] = b"{}";
@@ -71,23 +75,28 @@ pub(super) struct Document {
     pub annotations: BTreeMap<String, String>,
 }
 
+impl Descriptor {
+    fn empty() -> Self {
+        Self {
+            media_type: EMPTY_TYPE.into(),
+            digest: EMPTY_DIGEST.into(),
+            size: EMPTY.len() as u64,
+            annotations: BTreeMap::new(),
+        }
+    }
+}
+
 impl Document {
     pub(super) fn new(
         kind: &str,
         layers: Vec<Descriptor>,
         annotations: BTreeMap<String, String>,
     ) -> Self {
-        let config = Descriptor {
-            media_type: EMPTY_TYPE.into(),
-            digest: EMPTY_DIGEST.into(),
-            size: EMPTY.len() as u64,
-            annotations: BTreeMap::new(),
-        };
         Self {
             schema_version: 2,
             media_type: MANIFEST.into(),
             artifact_type: kind.into(),
-            config,
+            config: Descriptor::empty(),
             layers,
             subject: None,
             annotations,
@@ -105,6 +114,14 @@ impl Document {
             layer.annotations.insert(TITLE.into(), role);
         }
         Self::new(PIECE, vec![layer], BTreeMap::new())
+    }
+
+    /// A publisher's claim, or what is left of it. The id is part of it, so that no two have one
+    /// digest.
+    pub(super) fn from_claim(kind: &str, title: &str, id: &str) -> Self {
+        let annotations = [(TITLE, title), ("org.osimg.claim", id)];
+        let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        Self::new(kind, vec![Descriptor::empty()], BTreeMap::from(annotations))
     }
 
     /// The manifest of a set.
@@ -130,6 +147,18 @@ impl Document {
             annotations.insert(format!("org.osimg.property.{key}"), value.clone());
         }
         Self::new(SET, layers, annotations)
+    }
+
+    /// The name and version of a set.
+    pub(super) fn version(&self) -> (&str, &str) {
+        let own = |key| self.annotations.get(key).map_or("", String::as_str);
+        (own(NAME), own(VERSION))
+    }
+
+    /// The tag that the set has for its name and version.
+    pub(super) fn usual_tag(&self) -> String {
+        let (name, version) = self.version();
+        usual_tag(name, version, self.annotations.get(EXTENSION).map_or("", String::as_str))
     }
 
     /// Whether two sets differ in nothing but when they were made.

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::connection::Oci;
 use super::documents::{
-    ARCH, CREATED, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, VERSION, digest_of,
+    ARCH, CLAIM, CREATED, Document, EXTENSION, ITSELF, NAME, PIECE, ROLE, SET, SHA512, VERSION,
+    digest_of,
 };
 use super::index::Index;
 use crate::error::{ExitCode, Failure, Result, ResultExt};
@@ -18,9 +19,12 @@ use crate::set::Role;
 const MOST_TAGS: usize = 20_000;
 
 /// osimg's manifests by digest, each with one of its tags.
+#[derive(Default)]
 struct Listing {
     sets: BTreeMap<String, (String, Document)>,
     pieces: BTreeMap<String, (String, Document)>,
+    /// Of publishers that were killed, or are still at work.
+    claims: BTreeMap<String, (String, Document)>,
     /// Each with its digest and tag.
     indexes: Vec<(String, String, Index)>,
 }
@@ -57,8 +61,7 @@ pub(super) fn tags(oci: &Oci) -> Result<Vec<String>> {
 }
 
 fn read_all(oci: &Oci) -> Result<Listing> {
-    let mut listing =
-        Listing { sets: BTreeMap::new(), pieces: BTreeMap::new(), indexes: Vec::new() };
+    let mut listing = Listing::default();
     for tag in tags(oci)? {
         // One that went in the meantime, or someone else's.
         let Some(text) = oci.manifest(&tag)? else { continue };
@@ -70,6 +73,7 @@ fn read_all(oci: &Oci) -> Result<Listing> {
         match document.artifact_type.as_str() {
             SET => listing.sets.insert(digest_of(&text), (tag, document)),
             PIECE => listing.pieces.insert(digest_of(&text), (tag, document)),
+            CLAIM => listing.claims.insert(digest_of(&text), (tag, document)),
             _ => None,
         };
     }
@@ -85,12 +89,13 @@ fn parts(document: &Document) -> impl Iterator<Item = (&str, &str)> {
 
 pub(super) fn list(oci: &Oci) -> Result<Vec<Entry>> {
     let listing = read_all(oci)?;
-    let mut entries =
-        newest_first(listing.sets.values().filter_map(|(_, document)| entry(document)).collect());
+    let mut entries = newest_first(
+        listing.sets.iter().filter_map(|(digest, (_, document))| entry(digest, document)).collect(),
+    );
     let used: BTreeSet<&str> =
         listing.sets.values().flat_map(|(_, document)| parts(document)).map(|(_, id)| id).collect();
     let orphans = listing.pieces.iter().filter(|(digest, _)| !used.contains(digest.as_str()));
-    entries.extend(orphans.map(|(digest, (tag, document))| Entry {
+    entries.extend(orphans.chain(&listing.claims).map(|(digest, (tag, document))| Entry {
         name: tag.clone(),
         version: String::new(),
         arch: None,
@@ -109,6 +114,13 @@ pub(super) fn list(oci: &Oci) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
+/// The pieces of all sets but these.
+pub(super) fn used(oci: &Oci, except: &[&str]) -> Result<Vec<String>> {
+    let sets = read_all(oci)?.sets;
+    let sets = sets.iter().filter(|(digest, _)| !except.contains(&digest.as_str()));
+    Ok(sets.flat_map(|(_, (_, document))| parts(document)).map(|(_, id)| id.to_owned()).collect())
+}
+
 /// The newest set with that piece, and its digest.
 pub(super) fn set_of(oci: &Oci, piece: &str) -> Result<Option<(String, Document)>> {
     let sets = read_all(oci)?.sets.into_iter().map(|(digest, (_, document))| (digest, document));
@@ -116,7 +128,7 @@ pub(super) fn set_of(oci: &Oci, piece: &str) -> Result<Option<(String, Document)
     Ok(having.max_by_key(|(_, document)| document.annotations.get(CREATED).cloned()))
 }
 
-fn entry(document: &Document) -> Option<Entry> {
+fn entry(digest: &str, document: &Document) -> Option<Entry> {
     let own = |key: &str| document.annotations.get(key).cloned();
     let tarball = document.layers.iter().find(|layer| {
         layer.annotations.get(ROLE).is_some_and(|role| role == Role::Tarball.word())
@@ -126,7 +138,7 @@ fn entry(document: &Document) -> Option<Entry> {
         version: own(VERSION).unwrap_or_default(),
         arch: own(ARCH),
         extension: own(EXTENSION).unwrap_or_default(),
-        id: tarball.annotations.get(ITSELF)?.clone(),
+        id: digest.to_owned(),
         created: own(CREATED).unwrap_or_default(),
         size: Some(tarball.size),
         sha512: tarball.annotations.get(SHA512).cloned(),
@@ -148,15 +160,7 @@ pub(super) fn remove(oci: &Oci, wanted: &Entry) -> Result<Vec<String>> {
         delete(oci, &wanted.id, &wanted.name)?;
         return Ok(vec![wanted.id.clone()]);
     }
-    let is_it = |document: &Document| {
-        entry(document).is_some_and(|found| Entry { state: wanted.state, ..found } == *wanted)
-    };
-    let Some(digest) = listing
-        .sets
-        .iter()
-        .find(|(_, (_, document))| is_it(document))
-        .map(|(digest, _)| digest.clone())
-    else {
+    if !listing.sets.contains_key(&wanted.id) {
         let failure = Failure::new(
             ExitCode::Registry,
             format!(
@@ -165,8 +169,8 @@ pub(super) fn remove(oci: &Oci, wanted: &Entry) -> Result<Vec<String>> {
             ),
         );
         return Err(failure.into());
-    };
-    remove_set(oci, listing, &digest)
+    }
+    remove_set(oci, listing, &wanted.id)
 }
 
 /// Removes sets by their digests, those that are there.
@@ -195,7 +199,7 @@ fn remove_set(oci: &Oci, listing: Listing, digest: &str) -> Result<Vec<String>> 
     }
     // The set is removed first: without it, no one takes its pieces for a whole image.
     delete(oci, digest, tag)?;
-    let mut removed = vec![tag.clone()];
+    let mut removed = vec![digest.to_owned()];
     let others = listing.sets.iter().filter(|(other, _)| *other != digest);
     let used: BTreeSet<&str> =
         others.flat_map(|(_, (_, document))| parts(document)).map(|(_, id)| id).collect();

@@ -2,10 +2,12 @@
 //! Ironic can take.
 //!
 //! All content is addressed by digest: blobs first, then a manifest for each piece, then the set's
-//! manifest with the tag, which is the commit point. A publisher that fails takes its manifests
+//! manifest with the tag, which is the commit point. [`claims`] lets one publisher after another
+//! compare and write tags. A publisher that fails takes its manifests
 //! away again; the specification has no way to take a blob away that others may use, so those stay,
 //! unnamed, until the registry's own garbage collection.
 
+mod claims;
 mod client;
 mod connection;
 mod credentials;
@@ -15,18 +17,17 @@ mod find;
 mod image;
 mod image_manifest;
 mod index;
+mod occupied;
 mod reference;
 mod referrers;
 mod send;
 mod undo;
 mod versions;
 
-use super::options::Existing;
 use super::{Registry, Removal};
 use crate::error::Result;
 use crate::registry::Entry;
 use crate::report::Report;
-use crate::set::version::NewFiles;
 use crate::set::{PublishedVersion, References, Set};
 
 pub use connection::{Access, Oci};
@@ -42,28 +43,10 @@ impl Registry for Oci {
     fn publish(&self, set: &Set, report: &Report) -> Result<References> {
         set.check()?;
         let set = &Set { tree: set.tree()?, ..set.clone() };
-        let there = self.sets_of(&set.name, &set.version, set.arch.as_deref())?;
-        let clash = versions::published(&there, self)
-            .and_then(|held| held.clash(&NewFiles::from_set(set, set.tree.as_deref())));
-        match &clash {
-            Some(clash) if self.existing == Existing::Keep => {
-                return Err(
-                    clash.refuse(&format!("publishing to oci:{}", self.repository), &set.stem())
-                );
-            }
-            Some(clash) => report.note(&format!(
-                "replacing {}, which {}",
-                clash.existing(),
-                clash.difference()
-            )),
-            None => {}
-        }
+        self.compare(set)?;
         let mut undo = Vec::new();
-        let mut references =
+        let references =
             self.send(set, report, &mut undo).map_err(|error| self.roll_back(undo, error))?;
-        if clash.is_some() {
-            references.retired.extend(self.remove_others(&there, &references)?);
-        }
         report.note(
             "what Ironic 39 does with oci:// references: it takes them by digest, as printed, the \
              tarball's with image_type=partition (osimg deploy sets that). Nodes fetch the \

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::set::stem;
+
 /// A repository of an OCI registry, with a tag or without.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Repository {
@@ -104,6 +106,11 @@ pub(super) fn as_tag(text: &str) -> String {
         tag.truncate(128);
     }
     tag
+}
+
+/// The tag that every set of that name, version and suffix has.
+pub(super) fn usual_tag(name: &str, version: &str, extension: &str) -> String {
+    as_tag(&format!("{}{extension}", stem(name, version)))
 }
 
 #[cfg(test)]

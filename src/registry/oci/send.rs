@@ -9,6 +9,7 @@ use super::documents::{
     Descriptor, Document, EMPTY, EMPTY_DIGEST, ITSELF, ROLE, SHA512, TITLE, digest_of, media_type,
     text,
 };
+use super::occupied;
 use super::undo::Undo;
 use crate::calendar;
 use crate::error::Result;
@@ -16,7 +17,7 @@ use crate::naming;
 use crate::process;
 use crate::registry::directory::file_of;
 use crate::report::{Report, Step, Unit};
-use crate::set::{Kind, Made, Piece, Reference, References, Role, Set};
+use crate::set::{Kept, Kind, Made, Piece, Reference, References, Role, Set};
 
 /// A piece on its way.
 struct Outgoing<'a> {
@@ -24,6 +25,25 @@ struct Outgoing<'a> {
     piece: &'a Piece,
     title: String,
     media_type: &'a str,
+}
+
+/// A piece that is there.
+struct Sent {
+    /// The set's layer for it.
+    layer: Descriptor,
+    reference: Reference,
+    /// Its own manifest, and that one's tag.
+    tag: String,
+    text: Vec<u8>,
+}
+
+/// A set that its tags name.
+struct Committed {
+    itself: String,
+    made: Made,
+    size: usize,
+    retired: Vec<String>,
+    kept: Vec<Kept>,
 }
 
 /// How much of all pieces is sent.
@@ -94,13 +114,13 @@ impl Oci {
         Ok(made)
     }
 
-    /// A piece with its own manifest; returns the set's layer and the reference.
+    /// A piece with its own manifest.
     fn piece(
         &self,
         what: &Outgoing<'_>,
         undo: &mut Vec<Undo>,
         sent: &Progress<'_>,
-    ) -> Result<(Descriptor, Reference)> {
+    ) -> Result<Sent> {
         let Outgoing { role, piece, title, media_type } = what;
         let made = self.send_piece(title, piece, sent)?;
         let annotations = [(TITLE, title.as_str()), (ROLE, role), (SHA512, &piece.sha512)];
@@ -118,15 +138,11 @@ impl Oci {
         // A separate tag protects it in registries that remove untagged manifests, and is the same
         // for equal pieces.
         let tag = format!("{role}-{}", piece.sha256.get(..16).unwrap_or_default());
-        if self.manifest(&tag)?.as_deref() != Some(&text) {
-            if self.manifest(&itself)?.is_none() {
-                undo.push(Undo::Remove { digest: itself.clone(), name: tag.clone() });
-            }
-            self.put_manifest(&tag, &text)?;
-        }
+        occupied::check_piece(self, &tag)?;
+        self.put_new(&tag, &text, undo)?;
         layer.annotations.insert(ITSELF.to_owned(), itself.clone());
         let reference = Reference::from_piece(piece, title, &itself, Some(self.url(&itself)), made);
-        Ok((layer, reference))
+        Ok(Sent { layer, reference, tag, text })
     }
 
     pub(super) fn send(
@@ -141,11 +157,11 @@ impl Oci {
             &Blob { what: "an empty config", digest: EMPTY_DIGEST, size: EMPTY.len() as u64 },
             || Ok(EMPTY),
         )?;
-        let (mut layers, mut references) = (Vec::new(), Vec::new());
+        let (mut pieces, mut references) = (Vec::new(), Vec::new());
         for role in Role::ALL {
             let Some(piece) = set.piece(role) else { continue };
             let media_type = media_type(role, set.tarball.format);
-            let (layer, reference) = self.piece(
+            let piece = self.piece(
                 &Outgoing {
                     role: role.word(),
                     piece,
@@ -155,23 +171,33 @@ impl Oci {
                 undo,
                 &sent,
             )?;
-            layers.push(layer);
-            references.push((role, reference));
+            references.push((role, piece.reference.clone()));
+            pieces.push(piece);
         }
         if let Some(piece) = &set.manifest {
             let title = naming::manifest(&set.stem());
-            let (layer, _) = self.piece(
-                &Outgoing { role: "manifest", piece, title, media_type: "application/json" },
-                undo,
-                &sent,
-            )?;
-            layers.push(layer);
+            let what = Outgoing { role: "manifest", piece, title, media_type: "application/json" };
+            pieces.push(self.piece(&what, undo, &sent)?);
         }
-        let tag = self.tag(set);
+        let tags = self.tags(set);
+        let layers = pieces.iter().map(|piece| piece.layer.clone()).collect();
         let document = Document::from_set(set, layers, calendar::rfc3339(calendar::now()));
-        let (itself, made, size) = self.tag_set(&tag, &document, undo)?;
+        let committed = match self.same(&tags, &document)? {
+            Some((itself, size)) => Committed {
+                itself,
+                made: Made::Reused,
+                size,
+                kept: Vec::new(),
+                retired: Vec::new(),
+            },
+            None => self.commit(set, &document, &pieces, report, undo)?,
+        };
+        let Committed { itself, made, size, kept, retired } = committed;
+        let tag = tags.last().cloned().unwrap_or_default();
         let registry = format!("oci:{}/{}:{tag}", self.repository.host, self.repository.name);
         let published = References {
+            kept,
+            retired,
             manifest: Some(Reference {
                 name: tag.clone(),
                 url: Some(self.url(&itself)),
@@ -185,5 +211,45 @@ impl Oci {
         };
         step.finish(&tag);
         Ok(published)
+    }
+
+    /// Names the set by its tags, after what other publishers did in the meantime was compared
+    /// again.
+    fn commit(
+        &self,
+        set: &Set,
+        document: &Document,
+        pieces: &[Sent],
+        report: &Report,
+        undo: &mut Vec<Undo>,
+    ) -> Result<Committed> {
+        let claim = self.claim(set, undo)?;
+        let found = self.compare(set)?;
+        if let Some(clash) = &found.clash {
+            let (there, difference) = (clash.existing(), clash.difference());
+            report.note(&format!("replacing {there}, which {difference}"));
+        }
+        // Another publisher that failed may have removed one.
+        for piece in pieces {
+            self.put_new(&piece.tag, &piece.text, undo)?;
+        }
+        self.check_claim(&claim)?;
+        let (itself, made, size) = self.tag_set(&self.tags(set), document, undo)?;
+        // From here on it is published.
+        self.client.ignore_signals();
+        let mut kept = Vec::new();
+        let retired = match found.clash.map(|_| self.remove_others(&found.sets, &itself)) {
+            Some(Ok(removed)) => removed,
+            Some(Err(error)) => {
+                kept.push(Kept::new(&set.stem(), &set.name, &error));
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
+        if let Err(error) = self.release(&claim) {
+            kept.push(Kept::new(&claim.tag, &set.name, &error));
+        }
+        self.client.heed_signals();
+        Ok(Committed { itself, made, size, kept, retired })
     }
 }

@@ -8,16 +8,17 @@ use super::documents::{
 };
 use super::entries;
 use super::index::{Index, Item};
-use super::reference::as_tag;
+use super::occupied;
+use super::reference::{as_tag, usual_tag};
 use super::undo::Undo;
 use crate::archive::SUFFIXES;
 use crate::error::{ExitCode, Result, ResultExt};
 use crate::process;
-use crate::set::Role;
-use crate::set::stem;
-use crate::set::version::shared;
-use crate::set::{Made, References};
+use crate::registry::options::Existing;
+use crate::set::Made;
+use crate::set::version::{Clash, NewFiles, shared};
 use crate::set::{PublishedFile, PublishedVersion, same_arch};
+use crate::set::{Role, Set};
 
 /// A set that is there: its digest and its manifest.
 pub(super) type Tagged = (String, Document);
@@ -26,32 +27,43 @@ pub(super) type Tagged = (String, Document);
 enum There {
     Nothing,
     Set(Vec<u8>, Box<Document>),
-    Index(Vec<u8>, Index),
-    /// An object of another program.
-    Other(Vec<u8>),
+    Index(Index),
+    /// An object of another program, or not of a set.
+    Other,
 }
 
-impl There {
-    fn into_bytes(self) -> Option<Vec<u8>> {
-        match self {
-            Self::Nothing => None,
-            Self::Set(bytes, _) | Self::Index(bytes, _) | Self::Other(bytes) => Some(bytes),
-        }
-    }
+/// The result of comparing a set with what is there.
+pub(super) struct Found {
+    /// The sets of its version and architecture.
+    pub sets: Vec<Tagged>,
+    /// The difference to them; only if they may be replaced.
+    pub clash: Option<Clash>,
 }
 
 impl Oci {
     fn there(&self, tag: &str) -> Result<There> {
         let Some(bytes) = self.manifest(tag)? else { return Ok(There::Nothing) };
         if let Ok(index) = serde_json::from_slice::<Index>(&bytes) {
-            return Ok(There::Index(bytes, index));
+            let own = !index.manifests.is_empty()
+                && index.manifests.iter().all(|item| item.artifact_type == SET);
+            return Ok(if own { There::Index(index) } else { There::Other });
         }
         match serde_json::from_slice::<Document>(&bytes) {
             Ok(document) if document.artifact_type == SET => {
                 Ok(There::Set(bytes, Box::new(document)))
             }
-            _ => Ok(There::Other(bytes)),
+            _ => Ok(There::Other),
         }
+    }
+
+    /// The sets under a tag; `None` if it has anything else.
+    fn sets_at(&self, tag: &str) -> Result<Option<Vec<Tagged>>> {
+        Ok(match self.there(tag)? {
+            There::Nothing => Some(Vec::new()),
+            There::Set(bytes, document) => Some(vec![(digest_of(&bytes), *document)]),
+            There::Index(index) => Some(self.sets_in(&index)?),
+            There::Other => None,
+        })
     }
 
     /// The sets of an index; one that is gone is left out.
@@ -74,18 +86,12 @@ impl Oci {
         version: &str,
         arch: Option<&str>,
     ) -> Result<Vec<Tagged>> {
-        let usual =
-            SUFFIXES.iter().map(|extension| as_tag(&format!("{}{extension}", stem(name, version))));
+        let usual = SUFFIXES.iter().map(|extension| usual_tag(name, version, extension));
         let mut tags: Vec<String> = self.repository.tag.clone().into_iter().chain(usual).collect();
         tags.dedup();
         let mut found: Vec<Tagged> = Vec::new();
         for tag in tags {
-            let sets = match self.there(&tag)? {
-                There::Set(bytes, document) => vec![(digest_of(&bytes), *document)],
-                There::Index(_, index) => self.sets_in(&index)?,
-                There::Nothing | There::Other(_) => Vec::new(),
-            };
-            for (digest, document) in sets {
+            for (digest, document) in self.sets_at(&tag)?.unwrap_or_default() {
                 let own = |key: &str| document.annotations.get(key).map(String::as_str);
                 let same = own(NAME) == Some(name)
                     && own(VERSION).unwrap_or_default() == version
@@ -98,59 +104,156 @@ impl Oci {
         Ok(found)
     }
 
-    /// Puts the set's manifest under its tag, with those of other architectures of the version;
+    /// Compares a set with what is there, and refuses what would replace anything that it may not.
+    pub(super) fn compare(&self, set: &Set) -> Result<Found> {
+        let sets = self.sets_of(&set.name, &set.version, set.arch.as_deref())?;
+        let clash = published(&sets, self)
+            .and_then(|held| held.clash(&NewFiles::from_set(set, set.tree.as_deref())));
+        if let Some(clash) = &clash
+            && self.existing == Existing::Keep
+        {
+            let doing = format!("publishing to oci:{}", self.repository);
+            return Err(clash.refuse(&doing, &set.stem()));
+        }
+        for tag in self.tags(set) {
+            let Some(sets) = self.sets_at(&tag)? else { return Err(occupied::foreign(self, &tag)) };
+            for (_, other) in sets {
+                self.check_tag(&tag, &other, (&set.name, &set.version))?;
+            }
+        }
+        Ok(Found { sets, clash })
+    }
+
+    /// Refuses a tag that another image has; that of the address may be moved on request.
+    fn check_tag(&self, tag: &str, other: &Document, own: (&str, &str)) -> Result<()> {
+        let moves = self.repository.tag.as_deref() == Some(tag) && other.usual_tag() != tag;
+        if other.version() == own || (moves && self.existing == Existing::Replace) {
+            return Ok(());
+        }
+        Err(occupied::by_image(self, tag, other, moves))
+    }
+
+    /// The digest and size of the same set, if all tags have it.
+    pub(super) fn same(&self, tags: &[String], new: &Document) -> Result<Option<(String, usize)>> {
+        let mut found = None;
+        for tag in tags {
+            let sets = self.sets_at(tag)?.unwrap_or_default();
+            found = sets.into_iter().find(|(_, other)| other.same_but_for_time(new));
+            if found.is_none() {
+                break;
+            }
+        }
+        let Some((digest, _)) = found else { return Ok(None) };
+        let size = self.manifest(&digest)?.map_or(0, |bytes| bytes.len());
+        Ok(Some((digest, size)))
+    }
+
+    /// Puts the set's manifest under its tags, with those of other architectures of the version;
     /// returns its digest and size.
     pub(super) fn tag_set(
         &self,
-        tag: &str,
+        tags: &[String],
         document: &Document,
         undo: &mut Vec<Undo>,
     ) -> Result<(String, Made, usize)> {
-        let there = self.there(tag)?;
-        let arch = document.annotations.get(ARCH).map(String::as_str);
-        let same_version = |other: &Document| {
-            [NAME, VERSION]
-                .iter()
-                .all(|key| other.annotations.get(*key) == document.annotations.get(*key))
-        };
-        let sets = match &there {
-            There::Set(bytes, other) => vec![(digest_of(bytes), (**other).clone())],
-            There::Index(_, index) => self.sets_in(index)?,
-            There::Nothing | There::Other(_) => Vec::new(),
-        };
-        let (own, others): (Vec<Tagged>, Vec<Tagged>) =
-            sets.into_iter().filter(|(_, other)| same_version(other)).partition(|(_, other)| {
-                same_arch(other.annotations.get(ARCH).map(String::as_str), arch)
-            });
-        if let Some((digest, _)) = own.iter().find(|(_, other)| other.same_but_for_time(document)) {
-            let size = self.manifest(digest)?.map_or(0, |bytes| bytes.len());
-            return Ok((digest.clone(), Made::Reused, size));
+        let mut sets: Vec<Tagged> = Vec::new();
+        for tag in tags {
+            for (digest, other) in self.sets_at(tag)?.unwrap_or_default() {
+                if other.usual_tag() != document.usual_tag() {
+                    self.keep(tag, &digest, &other)?;
+                } else if sets.iter().all(|(known, _)| *known != digest) {
+                    sets.push((digest, other));
+                }
+            }
         }
-        let bytes = text(document)?;
-        let itself = (digest_of(&bytes), Made::New, bytes.len());
-        undo.push(Undo::Remove { digest: itself.0.clone(), name: tag.to_owned() });
+        let arch = |document: &Document| document.annotations.get(ARCH).cloned();
+        let (own, others): (Vec<Tagged>, Vec<Tagged>) = sets
+            .into_iter()
+            .partition(|(_, other)| same_arch(arch(other).as_deref(), arch(document).as_deref()));
+        let same = own.into_iter().find(|(_, other)| other.same_but_for_time(document));
+        let (made, document) = match &same {
+            Some((_, existing)) => (Made::Reused, existing),
+            None => (Made::New, document),
+        };
+        let bytes = match &same {
+            Some((digest, _)) => self.manifest(digest)?,
+            None => None,
+        };
+        let bytes = bytes.map_or_else(|| text(document), Ok)?;
+        let itself = (digest_of(&bytes), made, bytes.len());
         process::check_stop()?;
-        if others.is_empty() {
-            undo.extend(
-                there.into_bytes().map(|before| Undo::Restore { tag: tag.to_owned(), before }),
-            );
-            self.put_manifest(tag, &bytes)?;
-            return Ok(itself);
+        let named = self.with_others(tags, (document, &bytes), &others, undo)?;
+        for tag in tags {
+            self.put_new(tag, &named, undo)?;
         }
-        // Separate tags protect them in registries that remove untagged manifests.
-        self.put_manifest(&tag_for(tag, document), &bytes)?;
-        let mut members = vec![(document, itself.0.clone(), bytes.len() as u64)];
-        for (digest, other) in &others {
+        Ok(itself)
+    }
+
+    /// The manifest for the tags: that of the set, or an index of it and of those of other
+    /// architectures.
+    fn with_others(
+        &self,
+        tags: &[String],
+        (document, bytes): (&Document, &[u8]),
+        others: &[Tagged],
+        undo: &mut Vec<Undo>,
+    ) -> Result<Vec<u8>> {
+        let Some(tag) = tags.first().filter(|_| !others.is_empty()) else {
+            return Ok(bytes.to_owned());
+        };
+        let mut members = vec![(document, digest_of(bytes), bytes.len() as u64)];
+        self.put_member(tag, document, bytes, undo)?;
+        for (digest, other) in others {
             let Some(bytes) = self.manifest(digest)? else { continue };
-            self.put_manifest(&tag_for(tag, other), &bytes)?;
+            self.put_member(tag, other, &bytes, undo)?;
             members.push((other, digest.clone(), bytes.len() as u64));
         }
-        let index = serde_json::to_vec(&Index::from_sets(&members))
-            .or_fail(ExitCode::Unexpected, "writing an index")?;
-        undo.push(Undo::Remove { digest: digest_of(&index), name: tag.to_owned() });
-        undo.extend(there.into_bytes().map(|before| Undo::Restore { tag: tag.to_owned(), before }));
-        self.put_manifest(tag, &index)?;
-        Ok(itself)
+        serde_json::to_vec(&Index::from_sets(&members))
+            .or_fail(ExitCode::Unexpected, "writing an index")
+    }
+
+    /// Puts a set of an index under a separate tag, which protects it in registries that remove
+    /// untagged manifests.
+    fn put_member(
+        &self,
+        tag: &str,
+        document: &Document,
+        bytes: &[u8],
+        undo: &mut Vec<Undo>,
+    ) -> Result<()> {
+        let tag = tag_for(tag, document);
+        let Some(sets) = self.sets_at(&tag)? else { return Err(occupied::foreign(self, &tag)) };
+        for (_, other) in sets {
+            self.check_tag(&tag, &other, document.version())?;
+        }
+        self.put_new(&tag, bytes, undo)
+    }
+
+    /// Gives a set its usual tag before another tag is moved from it.
+    fn keep(&self, tag: &str, digest: &str, document: &Document) -> Result<()> {
+        let usual = document.usual_tag();
+        match self.sets_at(&usual)? {
+            Some(sets) if sets.iter().any(|(known, _)| known == digest) => Ok(()),
+            Some(sets) if sets.is_empty() => match self.manifest(digest)? {
+                Some(bytes) => self.put_manifest(&usual, &bytes),
+                None => Ok(()),
+            },
+            _ => Err(occupied::by_image(self, tag, document, false)),
+        }
+    }
+
+    /// Puts a manifest under a tag, unless it is there; a failure afterwards undoes it.
+    pub(super) fn put_new(&self, tag: &str, bytes: &[u8], undo: &mut Vec<Undo>) -> Result<()> {
+        let before = self.manifest(tag)?;
+        if before.as_deref() == Some(bytes) {
+            return Ok(());
+        }
+        let digest = digest_of(bytes);
+        if self.manifest(&digest)?.is_none() {
+            undo.push(Undo::Remove { digest, name: tag.to_owned() });
+        }
+        undo.extend(before.map(|before| Undo::Restore { tag: tag.to_owned(), before }));
+        self.put_manifest(tag, bytes)
     }
 
     /// Takes a set out of an index; the last one that is left has the tag for itself.
@@ -172,16 +275,11 @@ impl Oci {
     }
 
     /// Removes the sets that another one replaces.
-    pub(super) fn remove_others(
-        &self,
-        there: &[Tagged],
-        references: &References,
-    ) -> Result<Vec<String>> {
-        let own = references.manifest.as_ref().map(|manifest| manifest.id.as_str());
+    pub(super) fn remove_others(&self, there: &[Tagged], own: &str) -> Result<Vec<String>> {
         let old: Vec<&str> = there
             .iter()
             .map(|(digest, _)| digest.as_str())
-            .filter(|digest| Some(*digest) != own)
+            .filter(|digest| *digest != own)
             .collect();
         entries::remove_sets(self, &old)
     }
