@@ -9,6 +9,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -154,7 +155,7 @@ pub(crate) fn display_path(path: &Path) -> String {
 
 /// Opens a regular file below an open directory that others may write to, without following links.
 /// `None` if it does not exist.
-pub(crate) fn regular(directory: &File, below: &Path) -> Result<Option<File>> {
+pub(crate) fn regular(directory: &impl AsFd, below: &Path) -> Result<Option<File>> {
     let Some(file) = open_below(directory, below, OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK)? else {
         return Ok(None);
     };
@@ -183,11 +184,20 @@ pub(crate) fn make_below(cache: &File, name: &str) -> Result<File> {
 }
 
 /// Removes a file below such a directory, without following links. A missing one is no error.
-pub(crate) fn remove(directory: &File, below: &Path) -> Result<()> {
+pub(crate) fn remove(directory: &impl AsFd, below: &Path) -> Result<()> {
+    unlink(directory, below, UnlinkatFlags::NoRemoveDir)
+}
+
+/// Removes an empty directory below such a directory, without following links.
+pub(crate) fn remove_directory(directory: &impl AsFd, below: &Path) -> Result<()> {
+    unlink(directory, below, UnlinkatFlags::RemoveDir)
+}
+
+fn unlink(directory: &impl AsFd, below: &Path, kind: UnlinkatFlags) -> Result<()> {
     let (Some(parent), Some(name)) = (below.parent(), below.file_name()) else { return Ok(()) };
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
     let Some(parent) = open_below(directory, parent, OFlag::O_DIRECTORY)? else { return Ok(()) };
-    match unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir) {
+    match unlinkat(&parent, name, kind) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
         Err(error) => Err(error)
             .with_context(|| format!("removing {}", display_path(&fd_path(directory).join(below)))),
@@ -195,7 +205,7 @@ pub(crate) fn remove(directory: &File, below: &Path) -> Result<()> {
 }
 
 /// Opens a path below a directory, without links and without leaving its file system.
-fn open_below(directory: &File, below: &Path, flags: OFlag) -> Result<Option<File>> {
+fn open_below(directory: &impl AsFd, below: &Path, flags: OFlag) -> Result<Option<File>> {
     let resolve = ResolveFlag::RESOLVE_BENEATH
         | ResolveFlag::RESOLVE_NO_SYMLINKS
         | ResolveFlag::RESOLVE_NO_XDEV;

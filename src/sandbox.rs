@@ -14,8 +14,8 @@ pub use osimg_sandbox::{
     API_FILE_SYSTEMS, Access, BUILD_ROOT, Backing, Clock, Devices, Ids, InstallRoot, Isolation,
     Kind, Limits, Mount, Network, NotStarted, Outcome, OwnedFile, Owners, Plan, Probe, Sandbox,
     Status, Stream, SubordinateIds, Terminal, ToolRoot, USUAL_IDS, View, become_root,
-    check_runnable, drop_host_privileges, end_processes_in, mount_below, mount_memory, pin, probe,
-    remove_content, remove_tree, unmount_memory, unpin,
+    check_runnable, drop_host_privileges, end_processes_in, mount_below, mount_memory,
+    mounts_below, pin, probe, remove_content, remove_tree, unmount_memory, unpin,
 };
 
 /// osimg's own directory inside the sandbox: configuration, HOME, cache.

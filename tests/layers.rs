@@ -69,6 +69,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "recipe",
             "report",
             "process",
+            "sandbox",
             "calendar",
             "cloud",
             "archive",

@@ -5,6 +5,7 @@
 //! the manifest, the commit point, comes last.
 
 mod entries;
+mod mounts;
 mod names;
 mod occupied;
 mod output;
@@ -13,6 +14,8 @@ mod publish;
 mod staged;
 mod store;
 
+pub(super) use mounts::check_mounts;
+pub(super) use names::refuse_other;
 pub(crate) use names::{Image, Names, Numbering};
 pub(crate) use output::{check_output, write_output};
 pub(super) use publish::{clash, file_of, holds, joined, same_bytes};

@@ -45,9 +45,10 @@ pub struct Entry {
     pub state: State,
     /// Who may see it, in the registry's words; `hidden` among them.
     pub visibility: Option<String>,
-    /// The id of the project that owns it, where the registry has projects.
+    /// The owner: the id of the project, where the registry has projects, or another user in a
+    /// shared directory.
     pub owner: Option<String>,
-    /// Whether it is the own project's; always where the registry has no projects.
+    /// Whether it is the own project's, and not another user's in a shared directory.
     pub own: bool,
     /// Its boot pieces and kickstart: role and id.
     pub pieces: Vec<(Role, String)>,

@@ -10,6 +10,7 @@ mod cli;
 mod occupied;
 mod oci;
 mod oci_image;
+mod outside;
 mod servers;
 mod set;
 mod sources;

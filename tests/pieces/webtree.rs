@@ -226,9 +226,9 @@ fn a_piece_that_changes_while_it_is_published_leaves_the_old_tree_intact() {
     let kept = Piece::from_file(&www.path().join("web-1/images/install.img"), |_, _| {}).unwrap();
     assert_eq!(Some(kept.sha256), first.stage2.map(|piece| piece.sha256));
     // A killed publisher has left its hidden directory. The next one removes it.
-    std::fs::create_dir_all(www.path().join(".web-1.new-abc/images")).unwrap();
+    std::fs::create_dir_all(www.path().join(".web-1.new-abcdef/images")).unwrap();
     publish(&tree, &set(files.path(), "web-1", "other"));
-    assert!(!www.path().join(".web-1.new-abc").exists());
+    assert!(!www.path().join(".web-1.new-abcdef").exists());
     assert!(WebTree::open(www.path(), Some("http://user:secret@h/x")).is_err());
 }
 

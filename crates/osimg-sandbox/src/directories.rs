@@ -2,12 +2,12 @@
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag};
-use nix::sys::stat::SFlag;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag};
+use nix::sys::stat::{SFlag, fstatat};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::openat::{DIRECTORY, openat2};
+use crate::openat::{DIRECTORY, OpenDirectory, kind, openat2};
 
 /// Opens a directory below `at`; no link and no mount is crossed.
 pub(super) fn open_directory(at: &impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
@@ -36,4 +36,40 @@ pub(super) fn list(directory: OwnedFd) -> Result<Vec<std::ffi::OsString>, Errno>
 /// Whether a mode is that of a file of this type.
 pub(super) fn is(mode: u32, kind: SFlag) -> bool {
     mode & SFlag::S_IFMT.bits() == kind.bits()
+}
+
+impl OpenDirectory {
+    /// The paths and types of what is below, a directory before its content. Links are not
+    /// followed, mounts are not entered, and only the directories that `enter` accepts are read.
+    ///
+    /// # Errors
+    /// If a directory cannot be read.
+    pub fn walk(
+        &self,
+        mut enter: impl FnMut(&Path) -> bool,
+    ) -> std::io::Result<Vec<(PathBuf, SFlag)>> {
+        let mut found = Vec::new();
+        let mut unread = vec![PathBuf::from(".")];
+        while let Some(directory) = unread.pop() {
+            let open = match open_directory(self, &directory) {
+                Ok(open) => open,
+                // It is a mount, or was replaced in the meantime.
+                Err(Errno::EXDEV | Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            for name in list(open.try_clone()?)? {
+                let path = directory.strip_prefix(".").unwrap_or(&directory).join(&name);
+                let Ok(stat) = fstatat(&open, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
+                else {
+                    continue;
+                };
+                if kind(&stat) == SFlag::S_IFDIR && enter(&path) {
+                    unread.push(path.clone());
+                }
+                found.push((path, kind(&stat)));
+            }
+        }
+        found.sort_by(|one, other| one.0.cmp(&other.0));
+        Ok(found)
+    }
 }

@@ -70,7 +70,7 @@ pub use owned_file::OwnedFile;
 pub use plan::{
     API_FILE_SYSTEMS, Access, BUILD_ROOT, Devices, Mount, Network, Owners, Plan, Terminal, View,
 };
-pub use remove::{mount_below, remove_content, remove_tree};
+pub use remove::{mount_below, mounts_below, remove_content, remove_tree};
 pub use root::{InstallRoot, Kind, Status};
 pub use run::{Sandbox, Turns};
 pub use shifted_clock::Clock;

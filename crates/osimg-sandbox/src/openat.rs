@@ -8,7 +8,7 @@ use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Error, ErrorKind, Result};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -153,6 +153,15 @@ impl OpenDirectory {
         Ok(File::from(directory_at(&*self.fd, single(name)?)?))
     }
 
+    /// Opens a directory in this one for access to its names.
+    ///
+    /// # Errors
+    /// As [`Self::open_directory`].
+    pub fn subdirectory(&self, name: &str) -> Result<Self> {
+        let fd = directory_at(&*self.fd, single(name)?)?;
+        Ok(Self { path: self.path.join(name), fd: Arc::new(fd) })
+    }
+
     /// Removes an empty directory.
     ///
     /// # Errors
@@ -256,6 +265,12 @@ impl OpenDirectory {
     }
 }
 
+impl AsFd for OpenDirectory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 /// Whether the text is a single path component, so that it cannot leave a directory.
 pub fn is_single(name: &str) -> bool {
     !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0'])
@@ -267,7 +282,7 @@ fn single(name: &str) -> Result<&str> {
     if is_single(name) { Ok(name) } else { Err(refused()) }
 }
 
-fn kind(stat: &FileStat) -> SFlag {
+pub(crate) fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
 }
 

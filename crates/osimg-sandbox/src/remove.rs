@@ -175,7 +175,10 @@ pub fn mount_below(path: &Path) -> Result<Option<PathBuf>> {
 }
 
 /// Every mount at or below `path` in this thread's namespace.
-pub(super) fn mounts_below(path: &Path) -> Result<Vec<PathBuf>> {
+///
+/// # Errors
+/// As [`mount_below`].
+pub fn mounts_below(path: &Path) -> Result<Vec<PathBuf>> {
     let Ok(path) = path.canonicalize() else { return Ok(Vec::new()) };
     let table = std::fs::read("/proc/thread-self/mountinfo")
         .context("reading /proc/thread-self/mountinfo")?;

@@ -4,9 +4,11 @@ use anyhow::Context;
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
+use super::mounts::check_mounts;
+use super::names::refuse_other;
 use super::pending::Pending;
 use super::store::{Directory, link, sync, unlink};
 use crate::calendar;
@@ -75,6 +77,8 @@ pub(super) struct StoredVersion {
     known: ManifestPart,
     published: Vec<References>,
     seconds: u64,
+    /// The user that the manifest belongs to.
+    owner: u32,
 }
 
 impl StoredVersion {
@@ -95,6 +99,12 @@ impl StoredVersion {
         } else {
             format!("{} version {version}", self.known.name)
         }
+    }
+
+    /// The failure of a publication of another image to these names.
+    pub(super) fn refuse(&self, directory: &Directory) -> anyhow::Error {
+        let names = format!("{}.*", self.stem);
+        refuse_other(&directory.describe(), &names, &self.describe())
     }
 
     /// Whether it was published as a version: its names are those of the image and version, and a
@@ -179,7 +189,8 @@ pub(super) fn stored_version(directory: &Directory, stem: &str) -> Result<Option
     }
     let doing = || format!("reading {}", open.path().join(&name).display());
     let file = open.open_file(&name).with_context(doing)?;
-    let changed = file.metadata().with_context(doing)?.mtime();
+    let found = file.metadata().with_context(doing)?;
+    let (changed, owner) = (found.mtime(), found.uid());
     let bytes = files::read_open(file, LARGEST_MANIFEST).with_context(doing)?;
     // Other programs may have JSON files here.
     let Ok(text) = String::from_utf8(bytes) else { return Ok(None) };
@@ -203,6 +214,7 @@ pub(super) fn stored_version(directory: &Directory, stem: &str) -> Result<Option
         known,
         published,
         seconds,
+        owner,
     }))
 }
 
@@ -229,6 +241,7 @@ pub(super) fn list(directory: &Directory) -> Result<Vec<Entry>> {
     for stored in stored_versions(directory)? {
         let files: Vec<String> =
             stored.files().into_iter().filter(|file| directory.handle().has_file(file)).collect();
+        let owner = directory.other_owner(stored.owner)?;
         for tarball in &stored.known.tarballs {
             let extension = extension_of(&tarball.file).to_owned();
             if !directory.handle().has_file(&tarball.file) {
@@ -252,8 +265,8 @@ pub(super) fn list(directory: &Directory) -> Result<Vec<Entry>> {
                 sha512: Some(tarball.sha512.clone()),
                 state: State::Current,
                 visibility: None,
-                owner: None,
-                own: true,
+                owner: owner.map(|id| format!("user {id}")),
+                own: owner.is_none(),
                 pieces,
                 files: files.clone(),
             });
@@ -277,6 +290,9 @@ pub(super) fn remove(directory: &Directory, entry: &Entry) -> Result<Removal> {
     };
     let stem = &stored.stem;
     let _lock = directory.lock(stem)?;
+    let removing = || format!("removing {}", open.path().join(&entry.id).display());
+    let own = stored.files();
+    check_mounts(open, removing, |path| own.iter().any(|file| path == Path::new(file)))?;
     let of_others: HashSet<String> = versions
         .iter()
         .filter(|other| other.stem != *stem)
@@ -343,7 +359,8 @@ pub(super) fn relink(directory: &Directory, name: &str, latest: &str) -> Result<
     let open = directory.handle();
     let mut shared = list(directory)?;
     shared.retain(|e| {
-        e.name == name
+        e.own
+            && e.name == name
             && !e.version.is_empty()
             && latest_of(name, stem_of(e), e.arch.as_deref()) == latest
     });

@@ -93,6 +93,16 @@ impl Names {
     }
 }
 
+/// The failure of a publication to names that another image has.
+pub(in crate::registry) fn refuse_other(registry: &str, names: &str, other: &str) -> anyhow::Error {
+    Failure::new(
+        ExitCode::Registry,
+        format!("publishing to {registry}: the names {names} belong to the image {other}"),
+    )
+    .hint("give this image another name or version: --name NAME, --image-version VERSION")
+    .into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,8 @@ use super::store::Directory;
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
 use crate::naming::{self, documents};
+use crate::openat::{OpenDirectory, fd_path};
+use crate::private;
 use crate::registry::Registry;
 use crate::set::{EXTENSIONS, LARGEST_MANIFEST, Piece, Place, Set};
 
@@ -114,7 +116,7 @@ impl Directory {
     /// Whether a file is the same as one that arrives, or was made for it.
     fn is_same(&self, name: &str, stem: &str, arriving: &[Arriving]) -> Result<bool> {
         if let Some(same) = arriving.iter().find(|new| new.file == name) {
-            return holds_bytes(&self.handle().through().join(name), same.bytes, &same.sha512);
+            return holds_bytes(self.handle(), name, same.bytes, &same.sha512);
         }
         let ends = |suffixes: &[&'static str]| {
             suffixes.iter().find_map(|suffix| Some((name.strip_suffix(suffix)?, *suffix)))
@@ -206,24 +208,14 @@ pub(super) fn refuse_unlisted(directory: &Directory, files: &[String]) -> anyhow
     .into()
 }
 
-/// The failure of a publication to names that another image has.
-pub(super) fn refuse_other(directory: &Directory, stored: &StoredVersion) -> anyhow::Error {
-    let doing = format!("publishing to {}", directory.describe());
-    Failure::new(
-        ExitCode::Registry,
-        format!(
-            "{doing}: the file names {}.* belong to the image {}",
-            stored.stem,
-            stored.describe()
-        ),
-    )
-    .hint("give this image another name or version: --name NAME, --image-version VERSION")
-    .into()
-}
-
-/// Whether the file is there with these bytes.
-pub(super) fn holds_bytes(path: &Path, bytes: u64, sha512: &str) -> Result<bool> {
-    let same_size =
-        path.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() == bytes);
-    Ok(same_size && Piece::from_file(path, |_, _| {})?.sha512 == sha512)
+/// Whether the file is there with these bytes. Links are not followed.
+pub(super) fn holds_bytes(
+    directory: &OpenDirectory,
+    path: &str,
+    bytes: u64,
+    sha512: &str,
+) -> Result<bool> {
+    let Some(file) = private::regular(directory, Path::new(path))? else { return Ok(false) };
+    let same_size = file.metadata().is_ok_and(|found| found.len() == bytes);
+    Ok(same_size && Piece::from_file(&fd_path(&file), |_, _| {})?.sha512 == sha512)
 }

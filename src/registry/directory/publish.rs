@@ -6,13 +6,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::entries::{self, StoredVersion};
-use super::occupied::{arriving, refuse_other, refuse_unlisted};
+use super::occupied::{arriving, holds_bytes, refuse_unlisted};
 use super::pending::Pending;
 use super::store::{Directory, sync, unlink};
 use crate::error::{Result, ResultExt};
 use crate::files;
 use crate::naming;
 use crate::openat::OpenDirectory;
+use crate::private;
 use crate::process;
 use crate::registry::Registry;
 use crate::registry::options::Existing;
@@ -51,7 +52,7 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
     if let Some(other) = stored
         && (!other.is(&set.name, set.arch.as_deref()) || other.version() != set.version)
     {
-        return Err(refuse_other(directory, other));
+        return Err(other.refuse(directory));
     }
     directory.check_place(&Place { stem: stem.clone(), latest: latest.clone() }, &set.name)?;
     let foreign = directory.foreign(
@@ -91,7 +92,7 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
         let Some(piece) = set.piece(role) else { continue };
         let name = file_of(&stem, set, role);
         step.item(&name);
-        let made = if holds(&open.through().join(&name), piece)? {
+        let made = if holds(open, &name, piece)? {
             Made::Reused
         } else {
             let mut pending = Pending::create(open, &name)?;
@@ -120,7 +121,7 @@ pub(super) fn publish(directory: &Directory, set: &Set, report: &Report) -> Resu
         ));
     }
     for (name, piece) in &documents {
-        if !holds(&open.through().join(name), piece)? {
+        if !holds(open, name, piece)? {
             let mut pending = Pending::create(open, name)?;
             let target = pending.target();
             piece.copy_to(&mut pending.file, &target, |_| {})?;
@@ -251,16 +252,17 @@ fn reads(open: &OpenDirectory, name: &str, text: &str) -> bool {
     read.is_ok_and(|bytes| bytes == text.as_bytes())
 }
 
-/// Whether the file is there with these very bytes.
-pub(in crate::registry) fn holds(path: &Path, piece: &Piece) -> Result<bool> {
-    let found = match path.symlink_metadata() {
-        Ok(found) if found.is_file() && found.len() == piece.size => found,
-        _ => return Ok(false),
-    };
-    if piece.path.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (found.dev(), found.ino())) {
-        return Ok(true);
-    }
-    Ok(Piece::from_file(path, |_, _| {})?.sha512 == piece.sha512)
+/// Whether the file is there with these very bytes. Links are not followed.
+pub(in crate::registry) fn holds(
+    directory: &OpenDirectory,
+    path: &str,
+    piece: &Piece,
+) -> Result<bool> {
+    let Some(file) = private::regular(directory, Path::new(path))? else { return Ok(false) };
+    let own = piece.path.metadata().map(|own| (own.dev(), own.ino())).ok();
+    let found = file.metadata().with_context(|| format!("reading {path}"))?;
+    Ok(own == Some((found.dev(), found.ino()))
+        || holds_bytes(directory, path, piece.size, &piece.sha512)?)
 }
 
 /// The set's tarball as a manifest describes it.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::entries;
 use super::names::{Names, Numbering};
-use super::occupied::{Arriving, holds_bytes, refuse_other, refuse_unlisted};
+use super::occupied::{Arriving, holds_bytes, refuse_unlisted};
 use super::pending::Pending;
 use super::store::{Directory, Lock, sync, unlink};
 use crate::archive::ImageFormat;
@@ -157,7 +157,7 @@ impl Staged {
             if let Some(other) = stored
                 && (!other.is(&image.name, arch) || other.version() != image.version)
             {
-                return Err(refuse_other(&self.directory, other));
+                return Err(other.refuse(&self.directory));
             }
             self.directory.check_place(&place, &image.name)?;
             let foreign = self.directory.foreign(&place.stem, stored, &self.arriving(&tarballs))?;
@@ -342,8 +342,8 @@ impl Staged {
     ) -> Result<Published> {
         let mut missing: Vec<Pending> = Vec::new();
         for ((_, file), tarball) in std::mem::take(&mut self.files).into_iter().zip(tarballs) {
-            let path = self.directory.handle().through().join(&file.name);
-            if !holds_bytes(&path, tarball.bytes, &tarball.sha512)? {
+            let open = self.directory.handle();
+            if !holds_bytes(open, &file.name, tarball.bytes, &tarball.sha512)? {
                 missing.push(file);
             }
         }

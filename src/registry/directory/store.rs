@@ -129,6 +129,16 @@ impl Directory {
         &self.open
     }
 
+    /// The owner of a file here, if that is another user who is separated from this one: in a
+    /// directory with the sticky bit, such as /tmp, each user has only the own files.
+    pub(in crate::registry) fn other_owner(&self, owner: u32) -> Result<Option<u32>> {
+        let found = nix::sys::stat::fstat(&self.open)
+            .with_context(|| format!("examining {}", self.path().display()))?;
+        let is_sticky = found.st_mode & nix::libc::S_ISVTX != 0;
+        let is_other = owner != nix::unistd::geteuid().as_raw();
+        Ok((is_sticky && is_other).then_some(owner))
+    }
+
     /// The lock of a name that is held for short times; waits for it.
     pub(in crate::registry) fn wait_for(&self, name: &str) -> Result<Lock> {
         let began = Instant::now();

@@ -1,5 +1,7 @@
 //! The images of the tree: listed, and removed.
 
+use anyhow::Context;
+use nix::sys::stat::SFlag;
 use std::path::Path;
 
 use super::layout::STAGE2_TOO;
@@ -9,7 +11,8 @@ use super::store::{StoredVersion, WebTree};
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
 use crate::naming;
-use crate::registry::directory::{link, sync, unlink};
+use crate::private;
+use crate::registry::directory::{check_mounts, link, sync, unlink};
 use crate::registry::entry::newest_first;
 use crate::registry::{Entry, Removal, State};
 use crate::set::{Kept, References, Role, latest, manifest_text};
@@ -17,14 +20,16 @@ use crate::set::{Kept, References, Role, latest, manifest_text};
 /// As [`crate::registry::Registry::list`].
 pub(super) fn list(tree: &WebTree) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
-    for StoredVersion { stem, text, sets } in tree.stored_versions()? {
-        let (made, files) = (tree.changed(&stem, &text), files_in(&tree.through(""), &stem));
-        entries.extend(sets.into_iter().map(|set| entry(set, made, files.clone())));
+    for stored in tree.stored_versions()? {
+        let files = files_in(tree, &stored.stem)?;
+        let owner = tree.directory.other_owner(stored.owner)?;
+        let entry = |set| entry(set, stored.changed, files.clone(), owner);
+        entries.extend(stored.sets.iter().cloned().map(entry));
     }
     Ok(newest_first(entries))
 }
 
-fn entry(set: References, made: i64, files: Vec<String>) -> Entry {
+fn entry(set: References, made: i64, files: Vec<String>, owner: Option<u32>) -> Entry {
     let pieces = Role::ALL
         .into_iter()
         .filter(|role| *role != Role::Tarball)
@@ -42,8 +47,8 @@ fn entry(set: References, made: i64, files: Vec<String>) -> Entry {
         id: set.tarball.id,
         sha512: set.tarball.sha512,
         visibility: None,
-        owner: None,
-        own: true,
+        owner: owner.map(|id| format!("user {id}")),
+        own: owner.is_none(),
         files,
     }
 }
@@ -54,7 +59,8 @@ pub(super) fn relink(tree: &WebTree, name: &str, link_name: &str) -> Result<()> 
     let stem =
         |entry: &Entry| entry.id.strip_suffix(&entry.extension).unwrap_or(&entry.id).to_owned();
     let shares = |entry: &Entry| {
-        entry.name == name
+        entry.own
+            && entry.name == name
             && !entry.version.is_empty()
             && latest(name, &stem(entry), entry.arch.as_deref()) == link_name
     };
@@ -86,7 +92,7 @@ pub(super) fn remove(tree: &WebTree, entry: &Entry) -> Result<Removal> {
         .stored_versions()?
         .into_iter()
         .find(|stored| stored.sets.iter().any(|set| set.tarball.id == entry.id));
-    let Some(StoredVersion { stem, text, mut sets }) = found else {
+    let Some(StoredVersion { stem, text, mut sets, changed, .. }) = found else {
         return Err(Failure::new(
             ExitCode::Registry,
             format!(
@@ -99,8 +105,8 @@ pub(super) fn remove(tree: &WebTree, entry: &Entry) -> Result<Removal> {
     };
     let _names = tree.directory.wait_for(&format!("{}-latest", entry.name))?;
     let _lock = tree.directory.lock(&stem)?;
-    let home = tree.through(&stem);
-    let changed = tree.changed(&stem, &text);
+    let removing = || format!("removing {}", tree.shown(&stem).display());
+    check_mounts(tree.directory.handle(), removing, |path| path.starts_with(&stem))?;
     let own = Owned::listed(&stem, sets.iter());
     sets.retain(|set| set.tarball.id != entry.id);
     let mut removal = Removal::default();
@@ -120,10 +126,11 @@ pub(super) fn remove(tree: &WebTree, entry: &Entry) -> Result<Removal> {
     } else {
         own.check(tree, &stem)?;
         let stage = stage::new(tree, &stem)?;
+        let home = tree.home(&stem)?.with_context(removing)?;
         adopt(&home, &stage.path(), &sets)?;
         stage::adopt_documents(&home, &stage.path(), &stem)?;
         for path in [".treeinfo", STAGE2_TOO] {
-            if home.join(path).exists() {
+            if private::regular(&home, Path::new(path))?.is_some() {
                 reuse(&home, path, &below(&stage.path(), path)?)?;
             }
         }
@@ -148,10 +155,10 @@ pub(super) fn remove(tree: &WebTree, entry: &Entry) -> Result<Removal> {
 }
 
 /// Every file of an image's directory, by its path below the tree.
-fn files_in(tree: &Path, stem: &str) -> Vec<String> {
-    let walk = walkdir::WalkDir::new(tree.join(stem)).sort_by_file_name().into_iter().flatten();
-    let files = walk.filter(|entry| entry.file_type().is_file());
-    files
-        .filter_map(|entry| Some(entry.path().strip_prefix(tree).ok()?.display().to_string()))
-        .collect()
+fn files_in(tree: &WebTree, stem: &str) -> Result<Vec<String>> {
+    let Some(home) = tree.home(stem)? else { return Ok(Vec::new()) };
+    let found =
+        home.walk(|_| true).with_context(|| format!("reading {}", tree.shown(stem).display()))?;
+    let files = found.into_iter().filter(|(_, kind)| *kind == SFlag::S_IFREG);
+    Ok(files.map(|(path, _)| Path::new(stem).join(path).display().to_string()).collect())
 }

@@ -1,5 +1,6 @@
 //! The paths in the directory of a version.
 
+use crate::naming;
 use crate::registry::directory::file_of;
 use crate::set::{Role, Set};
 
@@ -17,10 +18,19 @@ pub(super) const SUMS: [&str; 2] = ["SHA256SUMS", "SHA512SUMS"];
 
 /// The place of a role in an image's directory.
 pub(super) fn place(stem: &str, set: &Set, role: Role) -> String {
+    fixed(role).map_or_else(|| file_of(stem, set, role), str::to_owned)
+}
+
+/// Whether the path is one that [`place`] gives.
+pub(super) fn is_place(path: &str, stem: &str, role: Role) -> bool {
+    fixed(role).map_or_else(|| naming::belongs(path, stem), |place| path == place)
+}
+
+fn fixed(role: Role) -> Option<&'static str> {
     match role {
-        Role::Kernel => KERNEL.to_owned(),
-        Role::Ramdisk => RAMDISK.to_owned(),
-        Role::Stage2 => STAGE2.to_owned(),
-        Role::Kickstart | Role::Tarball => file_of(stem, set, role),
+        Role::Kernel => Some(KERNEL),
+        Role::Ramdisk => Some(RAMDISK),
+        Role::Stage2 => Some(STAGE2),
+        Role::Kickstart | Role::Tarball => None,
     }
 }

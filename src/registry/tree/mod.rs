@@ -53,10 +53,11 @@ impl Registry for WebTree {
     ) -> Result<Option<PublishedVersion>> {
         let versions = self.stored_versions()?;
         let stem = place_among(&versions, name, version, arch).stem;
-        Ok(versions
-            .iter()
-            .find(|stored| stored.stem == stem)
-            .map(|stored| stored.published_version(self)))
+        let Some(stored) = versions.iter().find(|stored| stored.stem == stem) else {
+            return Ok(None);
+        };
+        stored.check_image(self, name, version)?;
+        Ok(Some(stored.published_version(self)))
     }
 
     fn list(&self) -> Result<Vec<Entry>> {

@@ -1,16 +1,16 @@
 //! The files that osimg put into the directory of a version. Everything else is kept.
 
 use anyhow::Context;
-use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::SFlag;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::layout::{KERNEL, RAMDISK, STAGE2, STAGE2_TOO, SUMS};
 use super::store::WebTree;
 use crate::error::{ExitCode, Failure, Result};
 use crate::naming;
-use crate::openat::{directory_at, fd_path};
-use crate::registry::directory::sync;
+use crate::private;
+use crate::registry::directory::{check_mounts, sync};
 use crate::set::{References, Role};
 
 /// Paths in the directory of a version.
@@ -41,29 +41,18 @@ impl Owned {
 
     /// The other files and directories in the directory of the version, by their paths in the tree.
     pub(super) fn others(&self, tree: &WebTree, stem: &str) -> Result<Vec<String>> {
-        let Ok(found) = tree.through(stem).symlink_metadata() else { return Ok(Vec::new()) };
-        if !found.is_dir() {
-            return Ok(vec![stem.to_owned()]);
-        }
-        let doing = || format!("reading {}", tree.shown(stem).display());
-        let open = directory_at(AT_FDCWD, &tree.through(stem)).with_context(doing)?;
-        let home = fd_path(&open).join(".");
-        let mut others = Vec::new();
-        let mut walk = walkdir::WalkDir::new(&home).min_depth(1).sort_by_file_name().into_iter();
-        while let Some(entry) = walk.next() {
-            let entry = entry.with_context(doing)?;
-            let path = entry.path().strip_prefix(&home).with_context(doing)?;
-            let is_directory = entry.file_type().is_dir();
-            let is_own = if is_directory { self.has_below(path) } else { self.has(path) };
-            if is_own {
-                continue;
-            }
-            others.push(Path::new(stem).join(path).display().to_string());
-            if is_directory {
-                walk.skip_current_dir();
-            }
-        }
-        Ok(others)
+        let Some(home) = tree.home(stem)? else {
+            let is_there = tree.stat(stem)?.is_some();
+            return Ok(if is_there { vec![stem.to_owned()] } else { Vec::new() });
+        };
+        let found = home
+            .walk(|directory| self.has_below(directory))
+            .with_context(|| format!("reading {}", tree.shown(stem).display()))?;
+        let is_own = |path: &Path, kind| {
+            if kind == SFlag::S_IFDIR { self.has_below(path) } else { self.has(path) }
+        };
+        let others = found.into_iter().filter(|(path, kind)| !is_own(path, *kind));
+        Ok(others.map(|(path, _)| Path::new(stem).join(path).display().to_string()).collect())
     }
 
     fn has(&self, path: &Path) -> bool {
@@ -78,18 +67,15 @@ impl Owned {
 
     /// Refuses to replace the directory of a version that contains anything else.
     pub(super) fn check(&self, tree: &WebTree, stem: &str) -> Result<()> {
+        let replacing = || format!("replacing {}", tree.shown(stem).display());
+        check_mounts(tree.directory.handle(), replacing, |path| path.starts_with(stem))?;
         let others = self.others(tree, stem)?;
         if others.is_empty() {
             return Ok(());
         }
-        let path = tree.shown(stem);
         Err(Failure::new(
             ExitCode::Registry,
-            format!(
-                "replacing {}: osimg did not put these files there: {}",
-                path.display(),
-                others.join(", ")
-            ),
+            format!("{}: osimg did not put these files there: {}", replacing(), others.join(", ")),
         )
         .hint("move them away")
         .into())
@@ -97,23 +83,18 @@ impl Owned {
 
     /// Removes these files from the directory, the manifest first: without it, there is no version.
     pub(super) fn remove(&self, tree: &WebTree, stem: &str) -> Result<()> {
-        let doing = |path: &str| format!("removing {}", tree.shown(stem).join(path).display());
-        let open = directory_at(AT_FDCWD, &tree.through(stem)).with_context(|| doing("."))?;
-        let home = fd_path(&open).join(".");
-        let manifest = naming::manifest(stem);
-        for path in std::iter::once(&manifest).chain(&self.0) {
-            let gone = || home.join(path).symlink_metadata().map_or(true, |found| found.is_dir());
-            if !gone() {
-                std::fs::remove_file(home.join(path)).with_context(|| doing(path))?;
-            }
+        let doing = || format!("removing {}", tree.shown(stem).display());
+        let Some(home) = tree.home(stem)? else { return Ok(()) };
+        let mut own = home.walk(|directory| self.has_below(directory)).with_context(doing)?;
+        let is_manifest = |path: &Path| path == Path::new(&naming::manifest(stem));
+        own.sort_by_key(|(path, _)| !is_manifest(path));
+        for (path, _) in own.iter().filter(|(path, kind)| *kind != SFlag::S_IFDIR && self.has(path))
+        {
+            private::remove(&home, path).with_context(doing)?;
         }
-        let above =
-            |path: &String| Path::new(path).ancestors().skip(1).map(PathBuf::from).collect();
-        let directories: BTreeSet<PathBuf> =
-            self.0.iter().flat_map(above as fn(&String) -> Vec<PathBuf>).collect();
-        for directory in directories.iter().rev().filter(|path| !path.as_os_str().is_empty()) {
+        for (path, _) in own.iter().rev().filter(|(path, _)| self.has_below(path)) {
             // It stays if it contains other files.
-            let _ = std::fs::remove_dir(home.join(directory));
+            let _ = private::remove_directory(&home, path);
         }
         sync(tree.directory.handle())
     }

@@ -3,7 +3,6 @@
 use anyhow::Context;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::Path;
 
 use super::entries;
 use super::layout::{KERNEL, RAMDISK, STAGE2, STAGE2_TOO, place};
@@ -15,6 +14,7 @@ use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
 use crate::installer::treeinfo::{Checksum, Release, TreeInfo, TreePath};
 use crate::naming;
+use crate::openat::OpenDirectory;
 use crate::registry::directory::{clash, holds, joined, same_bytes};
 use crate::registry::options::Existing;
 use crate::report::{Report, Unit};
@@ -22,11 +22,15 @@ use crate::set::{EXTENSIONS, Kind, Made, Place, Reference, References, Role, Set
 
 fn references(tree: &WebTree, stem: &str, set: &Set) -> Result<References> {
     let mut found = Vec::new();
+    let home = tree.home(stem)?;
     for role in Role::ALL {
         let Some(piece) = set.piece(role) else { continue };
         let id = place(stem, set, role);
-        let made =
-            if holds(&tree.through(stem).join(&id), piece)? { Made::Reused } else { Made::New };
+        let is_there = match &home {
+            Some(home) => holds(home, &id, piece)?,
+            None => false,
+        };
+        let made = if is_there { Made::Reused } else { Made::New };
         let url = tree.url.as_ref().map(|url| url.join(stem).join(&id).to_string());
         found.push((role, Reference::from_piece(piece, &id, &id, url, made)));
     }
@@ -43,7 +47,7 @@ fn write(
     report: &Report,
 ) -> Result<()> {
     let stem = place.stem.as_str();
-    let home = tree.through(stem);
+    let home = tree.home(stem)?;
     let stage = stage::new(tree, stem)?;
     let mut all = manifest_text::published(text);
     all.retain(|set| set.registry == tree.name());
@@ -58,7 +62,10 @@ fn write(
         step.item(&reference.id);
         let target = below(&stage.path(), &reference.id)?;
         match reference.made {
-            Made::Reused => reuse(&home, &reference.id, &target)?,
+            Made::Reused => {
+                let home = home.as_ref().context("the directory disappeared")?;
+                reuse(home, &reference.id, &target)?;
+            }
             Made::New => {
                 let mut file = File::create_new(&target)
                     .with_context(|| format!("writing {}", target.display()))?;
@@ -75,9 +82,11 @@ fn write(
             File::create_new(&target).with_context(|| format!("writing {}", target.display()))?;
         piece.copy_to(&mut file, &target, |_| {})?;
     }
-    adopt(&home, &stage.path(), &all)?;
-    if kept.is_some() {
-        stage::adopt_documents(&home, &stage.path(), stem)?;
+    if let Some(home) = &home {
+        adopt(home, &stage.path(), &all)?;
+        if kept.is_some() {
+            stage::adopt_documents(home, &stage.path(), stem)?;
+        }
     }
     if set.stage2.is_some() {
         hard_link(&stage.path().join(STAGE2), &below(&stage.path(), STAGE2_TOO)?)?;
@@ -109,6 +118,9 @@ pub(super) fn publish(tree: &WebTree, set: &Set, report: &Report) -> Result<Refe
     let place = place_among(&versions, &set.name, &set.version, set.arch.as_deref());
     let _lock = tree.directory.lock(&place.stem)?;
     let before = versions.iter().find(|stored| stored.stem == place.stem);
+    if let Some(stored) = before {
+        stored.check_image(tree, &set.name, &set.version)?;
+    }
     let kept = match before
         .map(|stored| clash(&stored.published_version(tree), set))
         .transpose()?
@@ -163,8 +175,9 @@ pub(super) fn publish(tree: &WebTree, set: &Set, report: &Report) -> Result<Refe
 
 /// Whether the directory lacks one of the set's documents.
 fn lacks_document(tree: &WebTree, stem: &str, set: &Set) -> Result<bool> {
+    let Some(home) = tree.home(stem)? else { return Ok(true) };
     for (name, piece) in set.documents_of(stem) {
-        if !holds(&tree.through(stem).join(name), piece)? {
+        if !holds(&home, &name, piece)? {
             return Ok(true);
         }
     }
@@ -172,21 +185,23 @@ fn lacks_document(tree: &WebTree, stem: &str, set: &Set) -> Result<bool> {
 }
 
 /// Whether the directory has no other tarball than the set's.
-fn has_only(home: &Path, stem: &str, set: &Set) -> Result<bool> {
+fn has_only(home: &OpenDirectory, stem: &str, set: &Set) -> Result<bool> {
     let own = place(stem, set, Role::Tarball);
     let others = EXTENSIONS.iter().map(|extension| format!("{stem}{extension}"));
     let has_other =
-        others.filter(|name| *name != own).any(|name| home.join(name).symlink_metadata().is_ok());
-    Ok(!has_other && holds(&home.join(own), &set.tarball.piece)?)
+        others.filter(|name| *name != own).any(|name| !matches!(home.stat(&name), Ok(None)));
+    Ok(!has_other && holds(home, &own, &set.tarball.piece)?)
 }
 
 /// Refuses to replace a directory, or anything else of the image's name, that is neither a version
 /// nor the same tarball.
 fn refuse_foreign(tree: &WebTree, stem: &str, set: &Set) -> Result<()> {
-    let path = tree.through(stem);
-    let Ok(found) = path.symlink_metadata() else { return Ok(()) };
-    let is_empty = || std::fs::read_dir(&path).is_ok_and(|mut names| names.next().is_none());
-    if found.is_dir() && (is_empty() || has_only(&path, stem, set)?) {
+    if tree.stat(stem)?.is_none() {
+        return Ok(());
+    }
+    if let Some(home) = tree.home(stem)?
+        && (home.names().is_ok_and(|names| names.is_empty()) || has_only(&home, stem, set)?)
+    {
         return Ok(());
     }
     Err(Failure::new(

@@ -12,10 +12,11 @@ use super::layout::SUMS;
 use super::store::WebTree;
 use crate::error::{ExitCode, Failure, Result};
 use crate::naming;
-use crate::openat::fd_path;
+use crate::openat::{OpenDirectory, fd_path};
 use crate::private;
 use crate::process;
 use crate::registry::directory::sync;
+use crate::sandbox::remove_tree;
 use crate::set::{EXTENSIONS, References, Role};
 
 /// A new directory next to the image's, hidden until it replaces that one; removed when it is
@@ -25,27 +26,43 @@ pub(super) fn new(tree: &WebTree, stem: &str) -> Result<Stage> {
     let doing = || format!("making a directory in {}", tree.directory.path().display());
     let prefix = format!(".{stem}.new-");
     for name in tree.directory.handle().names().with_context(doing)? {
-        if let Some(name) = name.to_str().filter(|name| name.starts_with(&prefix)) {
+        if let Some(name) = name.to_str().filter(|name| is_stage(name, &prefix)) {
             discard(tree, name)?;
         }
     }
-    let directory = tempfile::Builder::new()
-        .prefix(&prefix)
-        .permissions(Permissions::from_mode(0o700))
-        .tempdir_in(tree.through(""))
-        .with_context(doing)?;
-    let open = private::own_directory(directory.path())
+    let name = make(tree, &prefix).with_context(doing)?;
+    let open = private::own_directory(&tree.through(&name))
         .with_context(doing)?
         .context("another user replaced it")
         .with_context(doing)?;
-    Ok(Stage { directory, open })
+    Ok(Stage { tree: tree.directory.handle().clone(), name, open, placed: false })
+}
+
+/// Whether the name is the prefix with the random part that [`make`] adds. A version's name may
+/// begin with the prefix of another.
+fn is_stage(name: &str, prefix: &str) -> bool {
+    let random = name.strip_prefix(prefix);
+    random.is_some_and(|random| random.len() == 6 && random.chars().all(char::is_alphanumeric))
+}
+
+/// Makes a directory with a random name that only this user can access.
+fn make(tree: &WebTree, prefix: &str) -> Result<String> {
+    let made = tempfile::Builder::new()
+        .prefix(prefix)
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir_in(tree.through(""))?
+        .keep();
+    let name = made.file_name().and_then(|name| name.to_str());
+    Ok(name.context("its name is not UTF-8 text")?.to_owned())
 }
 
 /// The new directory. It is filled through its descriptor: another user who can write to the tree
 /// can put something else in its place.
 pub(super) struct Stage {
-    directory: tempfile::TempDir,
+    tree: OpenDirectory,
+    name: String,
     open: File,
+    placed: bool,
 }
 
 impl Stage {
@@ -53,48 +70,59 @@ impl Stage {
     pub(super) fn path(&self) -> PathBuf {
         fd_path(&self.open).join(".")
     }
+
+    /// Removes what has the hidden name now.
+    fn remove(&mut self) -> Result<()> {
+        self.placed = true;
+        Ok(remove_tree(&self.tree.through().join(&self.name))?)
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if !self.placed {
+            // The first error is the one to report.
+            let _ = self.remove();
+        }
+    }
 }
 
 /// Removes a directory of ours: it is renamed first, so that no reader sees a part of it.
 pub(super) fn discard(tree: &WebTree, name: &str) -> Result<()> {
     let doing = || format!("removing {}", tree.shown(name).display());
-    let bin = tempfile::Builder::new()
-        .prefix(".bin-")
-        .tempdir_in(tree.through(""))
-        .with_context(doing)?;
-    std::fs::rename(tree.through(name), bin.path().join("x")).with_context(doing)?;
-    bin.close().with_context(doing)
+    let bin = tree.through(&make(tree, ".bin-").with_context(doing)?);
+    let renamed = std::fs::rename(tree.through(name), bin.join("x")).with_context(doing);
+    let removed = remove_tree(&bin).with_context(doing);
+    renamed.and(removed)
 }
 
 /// Puts the finished directory in the image's place.
-pub(super) fn appear(tree: &WebTree, stage: Stage, stem: &str) -> Result<()> {
+pub(super) fn appear(tree: &WebTree, mut stage: Stage, stem: &str) -> Result<()> {
     let home = tree.through(stem);
     let doing = || format!("putting {} in its place", tree.shown(stem).display());
     settle(&stage.path())?;
     process::check_stop()?;
-    let stage = stage.directory;
-    if home.exists() {
-        renameat2(AT_FDCWD, stage.path(), AT_FDCWD, &home, RenameFlags::RENAME_EXCHANGE)
+    let hidden = tree.through(&stage.name);
+    if tree.stat(stem)?.is_some() {
+        renameat2(AT_FDCWD, &hidden, AT_FDCWD, &home, RenameFlags::RENAME_EXCHANGE)
             .with_context(doing)?;
         sync(tree.directory.handle())?;
         // It now contains the old directory.
-        stage.close().with_context(|| format!("removing the old {}", tree.shown(stem).display()))
+        stage.remove().with_context(|| format!("removing the old {}", tree.shown(stem).display()))
     } else {
-        std::fs::rename(stage.path(), &home).with_context(doing)?;
-        let _ = stage.keep();
+        std::fs::rename(hidden, &home).with_context(doing)?;
+        stage.placed = true;
         sync(tree.directory.handle())
     }
 }
 
 /// Links the files that sets of the old directory need and the new one lacks.
-pub(super) fn adopt(home: &Path, stage: &Path, sets: &[References]) -> Result<()> {
+pub(super) fn adopt(home: &OpenDirectory, stage: &Path, sets: &[References]) -> Result<()> {
     for id in sets
         .iter()
         .flat_map(|set| Role::ALL.into_iter().filter_map(|role| Some(set.role(role)?.id.as_str())))
     {
-        if home.join(id).symlink_metadata().is_ok_and(|found| found.is_file())
-            && !stage.join(id).exists()
-        {
+        if private::regular(home, Path::new(id))?.is_some() && !stage.join(id).exists() {
             reuse(home, id, &below(stage, id)?)?;
         }
     }
@@ -103,15 +131,14 @@ pub(super) fn adopt(home: &Path, stage: &Path, sets: &[References]) -> Result<()
 
 /// Links the documents and signatures of the old directory that the new one lacks; a signature only
 /// with the file that it is of.
-pub(super) fn adopt_documents(home: &Path, stage: &Path, stem: &str) -> Result<()> {
+pub(super) fn adopt_documents(home: &OpenDirectory, stage: &Path, stem: &str) -> Result<()> {
     let documents = naming::documents(stem);
     let tarballs = EXTENSIONS.iter().map(|extension| format!("{stem}{extension}"));
     let signatures = tarballs
         .filter(|tarball| stage.join(tarball).exists())
         .flat_map(|tarball| naming::signatures(&tarball));
     for name in documents.into_iter().chain(signatures) {
-        let is_there = home.join(&name).symlink_metadata().is_ok_and(|found| found.is_file());
-        if is_there && !stage.join(&name).exists() {
+        if home.has_file(&name) && !stage.join(&name).exists() {
             reuse(home, &name, &stage.join(&name))?;
         }
     }
@@ -156,10 +183,9 @@ pub(super) fn below(directory: &Path, relative: &str) -> Result<PathBuf> {
 /// Links a file of an image's directory into a new one. A manifest names it, so it must be a file
 /// of this user's in that directory itself: no link leads to it, and no link of it can be made
 /// readable for all by mistake.
-pub(super) fn reuse(home: &Path, id: &str, to: &Path) -> Result<()> {
-    let doing = || format!("reusing {id} of {}", home.display());
-    let directory = File::open(home).with_context(doing)?;
-    let file = private::regular(&directory, Path::new(id)).with_context(doing)?;
+pub(super) fn reuse(home: &OpenDirectory, id: &str, to: &Path) -> Result<()> {
+    let doing = || format!("reusing {id} of {}", home.path().display());
+    let file = private::regular(home, Path::new(id)).with_context(doing)?;
     let is_published = |found: Metadata| {
         found.uid() == nix::unistd::geteuid().as_raw() && found.mode() & 0o004 != 0
     };

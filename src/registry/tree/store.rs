@@ -1,18 +1,20 @@
 //! The open tree, and the versions in it.
 
 use anyhow::Context;
+use nix::sys::stat::FileStat;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
+use super::layout;
 use super::outside::check_outside;
 use crate::calendar;
 use crate::error::{ExitCode, Failure, Result};
 use crate::files;
 use crate::http::WebUrl;
-use crate::installer::treeinfo::TreePath;
 use crate::naming;
-use crate::openat::is_single;
-use crate::registry::directory::Directory;
+use crate::openat::OpenDirectory;
+use crate::registry::directory::{Directory, refuse_other};
 use crate::registry::options::Existing;
 use crate::set::version::published_pieces;
 use crate::set::{
@@ -33,14 +35,33 @@ pub(super) struct StoredVersion {
     pub(super) stem: String,
     pub(super) text: String,
     pub(super) sets: Vec<References>,
+    /// When the image was built, or else published, in seconds since 1970.
+    pub(super) changed: i64,
+    /// The user that the manifest belongs to.
+    pub(super) owner: u32,
 }
 
 impl StoredVersion {
+    /// Refuses a publication of another image: `os` 1-2 and `os-1` 2 have the same directory.
+    pub(super) fn check_image(&self, tree: &WebTree, name: &str, version: &str) -> Result<()> {
+        let recorded = |key| manifest_text::text(&self.text, key);
+        let known = recorded("name").zip(recorded("version"));
+        let published = self.sets.iter().map(|set| (set.name.clone(), set.version.clone()));
+        let mut images = known.into_iter().chain(published);
+        match images.find(|(own, of)| (own.as_str(), of.as_str()) != (name, version)) {
+            None => Ok(()),
+            Some((name, version)) => {
+                let other = format!("{name} version {version}");
+                Err(refuse_other(&tree.name(), &format!("{}/*", self.stem), &other))
+            }
+        }
+    }
+
     /// Its files, for comparing them with what is to join them.
     pub(super) fn published_version(&self, tree: &WebTree) -> PublishedVersion {
         let place = tree.shown(&self.stem);
         let mut held = PublishedVersion {
-            created: calendar::rfc3339(tree.changed(&self.stem, &self.text)),
+            created: calendar::rfc3339(self.changed),
             tree: manifest_text::tree(&self.text),
             files: Vec::new(),
         };
@@ -95,19 +116,26 @@ impl WebTree {
         self.directory.path().join(name)
     }
 
-    /// When the image of that directory was built or else published, in seconds since 1970.
-    pub(super) fn changed(&self, stem: &str, manifest: &str) -> i64 {
-        if let Some(started) = manifest_text::started(manifest) {
-            return i64::try_from(started).unwrap_or(0);
+    /// The status of a name in the tree.
+    pub(super) fn stat(&self, name: &str) -> Result<Option<FileStat>> {
+        let found = self.directory.handle().stat(name);
+        found.with_context(|| format!("examining {}", self.shown(name).display()))
+    }
+
+    /// Opens the directory of a version. All paths in it are accessed through this descriptor,
+    /// without following links. `None` if there is no directory of this name.
+    pub(super) fn home(&self, stem: &str) -> Result<Option<OpenDirectory>> {
+        match self.directory.handle().subdirectory(stem) {
+            Ok(home) => Ok(Some(home)),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                Ok(None)
+            }
+            Err(error) => {
+                Err(error).with_context(|| format!("opening {}", self.shown(stem).display()))
+            }
         }
-        let time = self
-            .through(stem)
-            .join(naming::manifest(stem))
-            .metadata()
-            .and_then(|m| m.modified())
-            .ok();
-        let since = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        since.and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0)
     }
 
     /// The same, with another rule for versions that exist with other bytes.
@@ -129,9 +157,9 @@ impl WebTree {
 
     /// The image of that directory, if there is one.
     pub(super) fn stored_version(&self, stem: &str) -> Option<StoredVersion> {
-        let path = self.through(stem).join(naming::manifest(stem));
-        path.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
-        let text = files::read_text(&path, LARGEST_MANIFEST).ok()?;
+        let file = self.home(stem).ok()??.open_file(&naming::manifest(stem)).ok()?;
+        let found = file.metadata().ok()?;
+        let text = String::from_utf8(files::read_open(file, LARGEST_MANIFEST).ok()?).ok()?;
         let mut sets = manifest_text::published(&text);
         sets.retain(|set| {
             set.kind == Kind::Http && set.registry.starts_with("tree:") && stays(set, stem)
@@ -141,7 +169,9 @@ impl WebTree {
         for set in &mut sets {
             set.arch = set.arch.take().or_else(|| arch.clone());
         }
-        Some(StoredVersion { stem: stem.to_owned(), text, sets })
+        let started = manifest_text::started(&text).and_then(|started| i64::try_from(started).ok());
+        let changed = started.unwrap_or_else(|| found.mtime().max(0));
+        Some(StoredVersion { stem: stem.to_owned(), text, sets, changed, owner: found.uid() })
     }
 
     pub(super) fn stored_versions(&self) -> Result<Vec<StoredVersion>> {
@@ -177,12 +207,12 @@ pub(super) fn place_among(
     Place::of(name, version, arch, &there)
 }
 
-/// Whether a set of a manifest is in the image's directory and all its names stay there. A manifest
-/// is a file that anyone may have written.
+/// Whether a set of a manifest is in the image's directory and all its names are those that osimg
+/// gives. A manifest is a file that anyone may have written.
 fn stays(set: &References, stem: &str) -> bool {
-    let mut pieces = Role::ALL.into_iter().filter_map(|role| set.role(role));
+    let fits = |role| set.role(role).is_none_or(|piece| layout::is_place(&piece.id, stem, role));
     let plain = plain_stem(&set.name, &set.version);
     let own = set.arch.as_ref().map(|arch| format!("{plain}.{arch}"));
     let here = plain == stem || own.as_deref() == Some(stem);
-    here && is_single(&set.tarball.id) && pieces.all(|piece| TreePath::parse(&piece.id).is_ok())
+    here && Role::ALL.into_iter().all(fits)
 }
