@@ -2,7 +2,7 @@
 //! that are endless, or have no writer, are refused.
 
 use crate::stage::{OSIMG, Run, Stage, sh, wait_until};
-use crate::support::repo::{Package, When};
+use crate::support::repo::{Package, Repo, When};
 use crate::support::require_root;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -211,4 +211,34 @@ fn a_fifo_given_as_the_cache_is_refused_at_once() {
         assert!(done.code.is_some_and(|code| code > 0), "{verb}: {}", done.stderr);
         done.reports(&["using the cache", "fifo"]);
     }
+}
+
+/// Files in /tmp are watched while metadata are downloaded; those of a repository there are not
+/// meant.
+#[test]
+fn a_repository_below_tmp_may_have_large_packages() {
+    if !require_root() {
+        return;
+    }
+    let place = tempfile::Builder::new().prefix("osimg-repo-").tempdir_in("/tmp").unwrap();
+    let mut state = 1_u64;
+    let noise: String = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        format!("{:016x}", state ^ (state >> 29))
+    })
+    .take((36 << 20) / 16)
+    .collect();
+    Repo::new(place.path())
+        .package(Package::named("big").file("/usr/share/big", noise, 0o644, "root:root"))
+        .write();
+    let stage = Stage::empty();
+    let recipe = stage.recipe("install big\nts run\n");
+    let settings = place.path().join("settings.toml");
+    stage.build_file(&recipe).arg("--settings").arg(&settings).succeeds();
+    let large = std::fs::read_dir(place.path().join("Packages"))
+        .or_else(|_| std::fs::read_dir(place.path()))
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().metadata().ok())
+        .any(|found| found.len() > 16 << 20);
+    assert!(large, "no package is larger than the limit");
 }

@@ -242,12 +242,13 @@ def watch_temporary_files(request):
 
 
 def largest_temporary_file(process):
-    """The size of the largest file in /tmp that a process has open."""
+    """The size of the largest file in /tmp that a process has open, without those in directories: a
+    repository can be in one."""
     largest, directory = 0, "/proc/%d/fd/" % process
     try:
         for name in os.listdir(directory):
             try:
-                if os.readlink(directory + name).startswith("/tmp/"):
+                if os.path.dirname(os.readlink(directory + name)) == "/tmp":
                     largest = max(largest, os.stat(directory + name).st_size)
             except OSError:
                 pass  # closed in the meantime
