@@ -72,7 +72,7 @@ deps-image:
 
 deps-test: deps-image
 	@tests/support/install-packages $(SUDO) -- libarchive-tools squashfs-tools squashfs-tools-ng attr acl libcap2-bin selinux-utils xfsprogs e2fsprogs \
-		xz-utils bzip2 lbzip2 pbzip2 file strace python3 python3-venv curl gnupg openssl busybox-static util-linux mmdebstrap qemu-system-x86 qemu-user-static zstd docker-registry skopeo nginx-light apache2-utils xorriso genisoimage python3-pip chromium minisign python3-jsonschema uidmap faketime \
+		xz-utils bzip2 lbzip2 pbzip2 file strace python3 python3-venv curl gnupg openssl busybox-static openscap-scanner util-linux mmdebstrap qemu-system-x86 qemu-user-static zstd docker-registry skopeo nginx-light apache2-utils xorriso genisoimage python3-pip chromium minisign python3-jsonschema uidmap faketime \
 		crun podman bubblewrap db5.3-util buildah systemd-container
 
 # osimg compared with the shell pipeline of Ironic's documentation, alternating.

@@ -19,7 +19,9 @@ const REPORT: &str = "/var/tmp/osimg-openscap.html";
 /// A report has tens of MiB.
 const REPORT_LIMIT: u64 = 512 << 20;
 /// Rules may be named without it.
-const NAMESPACE: &str = "xccdf_org.ssgproject.content_rule_";
+const RULES: &str = "xccdf_org.ssgproject.content_rule_";
+/// So may profiles.
+const PROFILES: &str = "xccdf_org.ssgproject.content_profile_";
 const SUFFIX: &str = "_osbuild_tailoring";
 
 pub(super) fn apply(
@@ -47,9 +49,10 @@ pub(super) fn apply(
         "--report",
         REPORT,
     ];
-    let mut profile = settings.profile_id.clone();
+    let base = full(PROFILES, &settings.profile_id);
+    let mut profile = base.clone();
     if !settings.selected.is_empty() || !settings.unselected.is_empty() {
-        image.write(TAILORING, tailoring(settings, &datastream).as_bytes(), 0o644)?;
+        image.write(TAILORING, tailoring(settings, &base, &datastream).as_bytes(), 0o644)?;
         profile.push_str(SUFFIX);
         argv.extend(["--tailoring-file", TAILORING]);
     }
@@ -107,11 +110,13 @@ fn datastream(image: &Image<'_>) -> Result<String> {
     }
 }
 
+/// The identifier of a rule or profile that is written with or without its namespace.
+fn full(namespace: &str, name: &str) -> String {
+    if name.starts_with("xccdf_") { name.to_owned() } else { format!("{namespace}{name}") }
+}
+
 /// A tailoring in XCCDF 1.2 that extends the profile.
-fn tailoring(settings: &OpenScap, datastream: &str) -> String {
-    let full = |rule: &String| {
-        if rule.starts_with("xccdf_") { rule.clone() } else { format!("{NAMESPACE}{rule}") }
-    };
+fn tailoring(settings: &OpenScap, profile: &str, datastream: &str) -> String {
     let mut text = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <xccdf:Tailoring xmlns:xccdf=\"http://checklists.nist.gov/xccdf/1.2\" \
@@ -119,15 +124,14 @@ fn tailoring(settings: &OpenScap, datastream: &str) -> String {
          \x20 <xccdf:benchmark href=\"{datastream}\"/>\n\
          \x20 <xccdf:version time=\"1970-01-01T00:00:00\">1</xccdf:version>\n\
          \x20 <xccdf:Profile id=\"{profile}{SUFFIX}\" extends=\"{profile}\">\n\
-         \x20   <xccdf:title>{profile}, tailored</xccdf:title>\n",
-        profile = settings.profile_id
+         \x20   <xccdf:title>{profile}, tailored</xccdf:title>\n"
     );
     for (rules, selected) in [(&settings.selected, true), (&settings.unselected, false)] {
         for rule in rules {
             let _ = writeln!(
                 text,
                 "    <xccdf:select idref=\"{}\" selected=\"{selected}\"/>",
-                full(rule)
+                full(RULES, rule)
             );
         }
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests run the program as a user does")]
 
 mod nested;
+mod site;
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -53,6 +54,25 @@ fn directory() -> tempfile::TempDir {
         .expect("a temporary directory")
 }
 
+/// The settings of the demo distribution.
+fn demo_settings() -> Option<PathBuf> {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let directory =
+        std::env::var_os("OSIMG_DEMO_REPO").map_or_else(|| home.join(".demo/repo"), PathBuf::from);
+    let settings = directory.join("osimg-demo.toml");
+    if settings.is_file() {
+        return Some(settings);
+    }
+    skip("there is no demo distribution: make demo");
+    None
+}
+
+/// The failed units, without those that may fail here.
+fn failed_units(checks: &Value) -> Vec<&str> {
+    let failed = strings(&checks["failed_units"]);
+    failed.into_iter().filter(|unit| !MAY_FAIL.contains(unit)).collect()
+}
+
 /// The image of the demo distribution: from out/, or else built here from its repository.
 fn image(directory: &Path) -> Option<PathBuf> {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -62,11 +82,7 @@ fn image(directory: &Path) -> Option<PathBuf> {
     {
         return Some(found);
     }
-    let settings = home.join(".demo/repo/osimg-demo.toml");
-    if !settings.is_file() {
-        skip("there is no image under out/ and no demo distribution: make image");
-        return None;
-    }
+    let settings = demo_settings()?;
     let tarball = directory.join("image.tgz");
     let built = Command::new(OSIMG)
         .arg("build")
@@ -157,11 +173,7 @@ fn the_demo_image_boots_with_selinux_enforcing_and_has_its_labels_capabilities_a
         trial["seconds_to_login"].as_f64().is_some_and(|seconds| seconds > 0.0),
         "the login prompt appeared"
     );
-    let failed: Vec<_> = strings(&checks["failed_units"])
-        .into_iter()
-        .filter(|unit| !MAY_FAIL.contains(unit))
-        .collect();
-    assert_eq!(failed, [""; 0]);
+    assert_eq!(failed_units(checks), [""; 0]);
     assert_eq!(strings(&checks["inactive_units"]), [""; 0]);
 
     assert_eq!(checks["selinux"]["mode"], "enforcing");

@@ -15,6 +15,7 @@ mod cache;
 mod clones;
 mod customizations;
 mod demo;
+mod hardening;
 mod hostile;
 mod images;
 mod inputs;

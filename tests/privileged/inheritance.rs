@@ -72,7 +72,7 @@ for address in (("127.0.0.1", 80), ("192.0.2.1", 80)):
 print(os.path.exists("/etc/resolv.conf"))
 "#,
     );
-    assert_eq!(lines, ["['lo'] ['lo']", "ENETUNREACH", "ENETUNREACH", "False"]);
+    assert_eq!(lines, ["['lo'] ['lo']", "ECONNREFUSED", "ENETUNREACH", "False"]);
 }
 
 #[test]

@@ -39,6 +39,10 @@ pub(crate) fn main(network: Network, isolation: Isolation, parent: i32) -> Resul
         mount(None, Path::new("/"), None, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None)
             .context("making mounts private")?;
     }
+    if network == Network::None {
+        // Without CAP_NET_ADMIN, as in some containers, it stays down.
+        let _ = start_loopback();
+    }
     let tracees = tracing::Tracees::open()?;
     #[expect(clippy::disallowed_methods, reason = "this is the sandbox")]
     let pid1 = std::process::Command::new("/proc/self/exe")
@@ -63,6 +67,28 @@ pub(crate) fn main(network: Network, isolation: Isolation, parent: i32) -> Resul
         Status::Owners(owners).report()?;
     }
     Ok(traced.code)
+}
+
+/// Sets the loopback of a new network namespace up: it gets its addresses by that. OpenSCAP's
+/// scanner fails without any address, and other programs test whether they can bind one.
+fn start_loopback() -> rustix::io::Result<()> {
+    use rustix::net::{self, AddressFamily, SendFlags, SocketFlags, SocketType, netlink};
+    const RTM_NEWLINK: u16 = 16;
+    const NLM_F_REQUEST: u16 = 1;
+    /// The loopback's in every namespace.
+    const INDEX: u32 = 1;
+    const IFF_UP: u32 = 1;
+    let mut message = Vec::with_capacity(32);
+    message.extend(32_u32.to_ne_bytes());
+    message.extend([RTM_NEWLINK, NLM_F_REQUEST].map(u16::to_ne_bytes).concat());
+    // No sequence number, no sender; then no family and no type.
+    message.extend([0; 8 + 4]);
+    message.extend([INDEX, IFF_UP, IFF_UP].map(u32::to_ne_bytes).concat());
+    // NETLINK_ROUTE is the protocol of number 0.
+    let socket =
+        net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    let kernel = netlink::SocketAddrNetlink::new(0, 0);
+    net::sendto(&socket, &message, SendFlags::empty(), &kernel).map(drop)
 }
 
 /// Takes from the first stage what it has of its caller: descriptors, the session and the umask.

@@ -18,7 +18,7 @@ pub(crate) const HOSTNAME: &str = "localhost";
 pub enum Network {
     /// The host's, for downloads; no package code runs in the meantime.
     Host,
-    /// Only an unconfigured loopback.
+    /// Only a loopback.
     None,
 }
 
