@@ -24,7 +24,7 @@ use crate::report::Report;
 use crate::sandbox::{Access, Mount, remove_tree};
 use lock::{LOCK, lock_file};
 pub(super) use lock::{lock, sweep};
-pub(super) use paths::{CACHE, PACKAGES, below, downloaded, repository};
+pub(super) use paths::{CACHE, FILES, LOCKED, PACKAGES, below, downloaded, is_own, repository};
 
 /// The path of this build's view in the sandbox during the installation.
 const VIEW: &str = "/osimg/view";

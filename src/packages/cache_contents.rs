@@ -12,7 +12,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::cache::{PACKAGES, entries, lock, sweep};
+use super::cache::{PACKAGES, entries, is_own, lock, sweep};
 use crate::error::Result;
 use crate::openat::fd_path;
 use crate::private::{self, VIEWS, display_path};
@@ -99,10 +99,13 @@ impl CacheContents {
                     contents.builds =
                         entries(&fd_path(&views))?.iter().filter(|v| is_view(v)).count();
                 }
+                // Someone else's.
+                Some(_) if !is_own(&name) => {}
                 Some(_) => contents
                     .repositories
                     .push(RepositoryContents::from_files(&name, &files(cache, &name)?)),
-                None => contents.index_bytes += index_size(&entry),
+                None if is_own(&name) => contents.index_bytes += index_size(&entry),
+                None => {}
             }
         }
         contents.repositories.sort_by(|a, b| a.name.cmp(&b.name));
@@ -176,7 +179,7 @@ impl CacheContents {
         // Package managers recreate their index files from the metadata within a second.
         for entry in entries(directory)?
             .iter()
-            .filter(|e| is_regular(e) && !e.file_name().to_string_lossy().starts_with('.'))
+            .filter(|entry| is_regular(entry) && is_own(&entry.file_name()))
         {
             let metadata = entry
                 .metadata()
@@ -224,7 +227,7 @@ fn repositories(cache: &File) -> Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in entries(&fd_path(cache))? {
         let name = entry.file_name();
-        if name != VIEWS && private::directory(cache, Path::new(&name))?.is_some() {
+        if is_own(&name) && private::directory(cache, Path::new(&name))?.is_some() {
             names.push(name);
         }
     }
@@ -316,6 +319,23 @@ mod tests {
         let pruned = CacheContents::prune(directory.path(), nothing, &Report::silent()).unwrap();
         assert_eq!((pruned.packages, pruned.repositories), (2, 1));
         assert_eq!(CacheContents::read(directory.path()).unwrap().bytes, 0);
+    }
+
+    #[test]
+    fn what_others_put_into_a_cache_is_neither_counted_nor_removed() {
+        let (directory, _) = cache();
+        for path in ["precious/thesis.txt", "precious/packages/thesis.rpm", "thesis.txt"] {
+            let path = directory.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "years of work").unwrap();
+        }
+        let own = CacheContents::read(directory.path()).unwrap();
+        assert_eq!((own.repositories.len(), own.bytes), (1, 3100));
+        let all = Limit { bytes: Some(0), age: Some(Duration::ZERO) };
+        CacheContents::prune(directory.path(), all, &Report::silent()).unwrap();
+        for path in ["precious/thesis.txt", "precious/packages/thesis.rpm", "thesis.txt"] {
+            assert!(directory.path().join(path).exists(), "{path}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::cache::{CACHE, FillLock, PACKAGES, entries};
+use super::cache::{CACHE, FillLock, LOCKED, PACKAGES, entries};
 use super::digest;
 use super::events::{ErrorKind, GroupMatch, PlannedPackage, SpecMatch, TransactionPlan};
 use super::package_files::{self, FileSource};
@@ -21,8 +21,6 @@ use crate::recipe::lock::GIVEN;
 use crate::recipe::{Lock, LockedPackage, LockedTransaction, Transaction};
 use crate::report::Step;
 
-/// The suffix of the cache directories for packages that were fetched by their path.
-const FETCHED: &str = "-locked";
 /// The fix for a lock that is out of date.
 const AGAIN: &str = "create the lock again and check the difference: osimg lock RECIPE";
 
@@ -109,7 +107,7 @@ fn fetch(
     step: &Step<'_>,
 ) -> Result<Vec<PathBuf>> {
     let below = |package: &LockedPackage| {
-        Path::new(&format!("{}{FETCHED}", package.repository))
+        Path::new(&format!("{}{LOCKED}", package.repository))
             .join(PACKAGES)
             .join(package.file_name())
     };

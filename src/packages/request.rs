@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
-use super::cache::{CACHE, PACKAGES};
+use super::cache::{CACHE, FILES, PACKAGES};
 use super::package_files::{self, FileSource};
 use super::phase::Phase;
 use super::{Extent, Job, download_limits, host_repositories, rpm_sandbox};
@@ -110,7 +110,7 @@ fn package_files(job: &Job<'_>, transaction: &Transaction) -> Result<(Value, Vec
             }
             FileSource::Address(url) => {
                 let directory = hex::encode(Sha256::digest(url.as_bytes()));
-                json!({ "path": format!("{CACHE}/files/{directory}/{PACKAGES}/{name}"),
+                json!({ "path": format!("{CACHE}/{FILES}/{directory}/{PACKAGES}/{name}"),
                     "url": url })
             }
         };

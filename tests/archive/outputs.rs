@@ -110,3 +110,20 @@ fn only_a_file_is_replaced() {
         }
     }
 }
+
+#[test]
+fn reports_and_locks_do_not_replace_the_files_of_an_image() {
+    let directory = inputs();
+    let path = directory.path();
+    let packed = osimg(path, &["pack", "tree", "-o", "os-1.tgz", "--selinux", "none"]);
+    assert_eq!(packed.status.code(), Some(0), "{packed:?}");
+    for name in ["os-1.tgz", "os-1.tgz.sha256", "os-1.json", "os-1.vmlinuz", "os-1.tgz.ks.cfg"] {
+        fs::write(path.join(name), fs::read(path.join(name)).unwrap_or_default()).unwrap();
+        let before = fs::read(path.join(name)).unwrap();
+        let done = osimg(path, &["inspect", "tree", "--html", name]);
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(9), "{name}: {said}");
+        assert!(said.contains("a file of an image exists with this name"), "{said}");
+        assert_eq!(fs::read(path.join(name)).unwrap(), before, "{name}");
+    }
+}

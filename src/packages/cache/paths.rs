@@ -3,12 +3,16 @@
 use std::ffi::OsStr;
 use std::path::{Component, Path};
 
-use crate::private::VIEWS;
+use crate::private::{PIECES, VIEWS};
 
 /// The path of the package cache in the sandbox.
 pub(in crate::packages) const CACHE: &str = "/osimg/cache";
 /// The subdirectory for packages in a repository's directory.
 pub(in crate::packages) const PACKAGES: &str = "packages";
+/// The directory of packages that a recipe names by a path in a repository.
+pub(in crate::packages) const FILES: &str = "files";
+/// The suffix of the directories for packages that were fetched by their path.
+pub(in crate::packages) const LOCKED: &str = "-locked";
 
 /// The path below the cache for a path in the sandbox; `None` if it is in another directory of this
 /// host.
@@ -41,6 +45,14 @@ pub(in crate::packages) fn repository(entry: &OsStr) -> Option<&str> {
         .strip_suffix(".solv")
         .or_else(|| name.strip_suffix(".solvx")?.rsplit_once('-').map(|(id, _)| id))?;
     Some(id.rsplit_once('-').filter(|(_, hash)| is_hash(hash)).map_or(id, |(id, _)| id))
+}
+
+/// Whether package managers and osimg make directories and files of this name at the top of a
+/// cache. Pruning removes nothing else.
+pub(in crate::packages) fn is_own(entry: &OsStr) -> bool {
+    let locked = entry.to_str().is_some_and(|name| name.ends_with(LOCKED));
+    let index = Path::new(entry).extension().is_some_and(|kind| kind == "json");
+    repository(entry).is_some() || locked || index || entry == PIECES || entry == FILES
 }
 
 #[cfg(test)]

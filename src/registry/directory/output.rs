@@ -6,6 +6,7 @@ use super::pending::Pending;
 use super::store::{Directory, sync};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::files;
+use crate::naming;
 use crate::process;
 
 /// Fails if a file cannot be written at `path` because something else is there.
@@ -37,7 +38,12 @@ fn check(directory: &Directory, path: &Path, name: &str) -> Result<()> {
         ExitCode::Usage,
         writing(path),
         "use the name of a new file",
-    )
+    )?;
+    if naming::suffixes().any(|suffix| name.ends_with(&suffix)) {
+        let message = format!("{}: a file of an image exists with this name", writing(path));
+        return Err(Failure::new(ExitCode::Registry, message).hint("use another name").into());
+    }
+    Ok(())
 }
 
 fn name_of(path: &Path) -> Result<&str> {
