@@ -117,21 +117,42 @@ pub(crate) fn serialize_urls<S: serde::Serializer>(
     serializer.collect_seq(addresses.iter().map(|address| url(address)))
 }
 
-/// The message of a parser without the value that it found: `invalid type: string "...", expected
-/// a table` becomes `invalid type: string, expected a table`.
+/// The message of a parser in plain words, and without the value that it found: `invalid type:
+/// string "...", expected a sequence` becomes `expected a list, found a text`.
 #[must_use]
-pub(crate) fn without_value(message: &str) -> String {
+pub(crate) fn parser_message(message: &str) -> String {
+    let message = message.replace("unknown variant `", "unknown value `");
     let found = ["invalid type: ", "invalid value: "]
         .into_iter()
-        .find_map(|head| message.find(head).map(|at| at + head.len()));
+        .find_map(|head| message.find(head).map(|at| (at, head)));
     // The value may contain the words of the message.
-    let (Some(at), Some((_, expected))) = (found, message.rsplit_once(", expected ")) else {
-        return message.to_owned();
+    let (Some((at, head)), Some((_, expected))) = (found, message.rsplit_once(", expected "))
+    else {
+        return message;
     };
-    let (head, value) = message.split_at(at);
+    let (before, value) = (&message[..at], &message[at + head.len()..]);
     let kind = value.split(['"', '`']).next().unwrap_or_default();
-    let kind = kind.split(", expected ").next().unwrap_or_default().trim_end();
-    format!("{head}{kind}, expected {expected}")
+    let kind = plain_type(kind.split(", expected ").next().unwrap_or_default().trim());
+    let expected = plain_type(expected);
+    if head == "invalid value: " {
+        return format!("{before}expected {expected}, found a different value");
+    }
+    format!("{before}expected {expected}, found {kind}")
+}
+
+/// The words of serde for a type, as a user knows it.
+fn plain_type(words: &str) -> &str {
+    match words {
+        "a string" | "string" | "a borrowed string" => "a text",
+        "i8" | "i16" | "i32" | "i64" | "isize" | "integer" => "a whole number",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "a boolean" => "true or false",
+        "boolean" => "true or false without quotes",
+        "floating point" => "a number with a fraction",
+        "a sequence" | "sequence" => "a list",
+        "a map" | "map" => "a table",
+        words => words,
+    }
 }
 
 /// Text of another program, of a server, or of an error that quotes one. Known secrets and secrets

@@ -279,6 +279,12 @@ fn a_failure_as_json_is_one_object_with_error_code_and_hint() {
             assert!(!output.stderr.is_empty(), "{arguments:?}: the user reads it too");
         }
     }
+    let wrong = path("wrong.yum");
+    std::fs::write(&wrong, "instal bash\nts run\n").expect("a recipe");
+    let output = osimg(&["plan", &wrong, "--json"]);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(!document["error"].as_str().unwrap_or_default().contains("hint:"), "{document}");
+    assert!(document["hint"].as_str().is_some_and(|hint| hint.contains("install")), "{document}");
     let found = osimg(&["verify", "a", "--disk", "much", "--", "--json"]);
     assert!(found.stdout.is_empty(), "a word after -- is not an option: {found:?}");
 }

@@ -74,38 +74,39 @@ impl SyntaxErrors {
     pub fn iter(&self) -> impl Iterator<Item = &SyntaxError> {
         self.errors.iter().map(|(error, _)| error)
     }
+
+    fn place(&self, error: &SyntaxError) -> String {
+        format!("{}:{}", self.origins.shown(error.span.line), error.span.column)
+    }
+
+    /// An error with its line, without its hints.
+    fn lines(&self, error: &SyntaxError, excerpt: &Excerpt) -> Vec<String> {
+        let shown = [&excerpt.line, &excerpt.underline].into_iter().filter(|line| !line.is_empty());
+        std::iter::once(format!("{}: {}", self.place(error), error.message))
+            .chain(shown.map(|line| format!("  {line}")))
+            .collect()
+    }
+
+    /// The line after the last error if there are more.
+    fn end(&self) -> Option<String> {
+        let last = self.errors.last().map_or(1, |(error, _)| error.span.line);
+        let file = text::line(self.origins.place(last).0);
+        self.more.then(|| format!("{file}: stopped after {} errors", self.errors.len()))
+    }
 }
 
 impl fmt::Display for SyntaxErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (error, excerpt)) in self.errors.iter().enumerate() {
-            if index > 0 {
-                f.write_str("\n")?;
-            }
-            write!(
-                f,
-                "{}:{}: {}",
-                self.origins.shown(error.span.line),
-                error.span.column,
-                error.message
-            )?;
-            for line in [&excerpt.line, &excerpt.underline].into_iter().filter(|l| !l.is_empty()) {
-                write!(f, "\n  {line}")?;
-            }
-            for hint in &error.hints {
-                write!(f, "\nhint: {hint}")?;
-            }
-        }
-        if self.more {
-            let last = self.errors.last().map_or(1, |(error, _)| error.span.line);
-            write!(
-                f,
-                "\n{}: stopped after {} errors",
-                text::line(self.origins.place(last).0),
-                self.errors.len()
-            )?;
-        }
-        Ok(())
+        let lines: Vec<String> = self
+            .errors
+            .iter()
+            .flat_map(|(error, excerpt)| {
+                let hints = error.hints.iter().map(|hint| format!("hint: {hint}"));
+                self.lines(error, excerpt).into_iter().chain(hints)
+            })
+            .chain(self.end())
+            .collect();
+        f.write_str(&lines.join("\n"))
     }
 }
 
@@ -113,7 +114,16 @@ impl std::error::Error for SyntaxErrors {}
 
 impl From<SyntaxErrors> for Failure {
     fn from(errors: SyntaxErrors) -> Self {
-        Self::new(ExitCode::Recipe, errors.to_string())
+        let lines = errors.errors.iter().flat_map(|(error, excerpt)| errors.lines(error, excerpt));
+        let text = lines.chain(errors.end()).collect::<Vec<_>>().join("\n");
+        let several = errors.errors.len() > 1;
+        let hints =
+            errors.iter().flat_map(|error| error.hints.iter().map(move |hint| (error, hint)));
+        hints.fold(Self::new(ExitCode::Recipe, text), |failure, (error, hint)| {
+            // With several errors a hint names its own.
+            let place = if several { format!("{}: ", errors.place(error)) } else { String::new() };
+            failure.hint(format!("{place}{hint}"))
+        })
     }
 }
 

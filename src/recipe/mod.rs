@@ -97,6 +97,7 @@ impl Recipe {
             }
         }
         let sources = Sources::load(sources, &mut |included| read_text(included, "settings"))?;
+        sources.check_profiles(&choices.profiles)?;
         let Checked { settings, entries, variables, mut used, statements } =
             checked(&sources, choices).map_err(Failure::from)?;
         expand::with_variables(&mut expanded, &variables, &mut used).map_err(Failure::from)?;

@@ -12,7 +12,7 @@ use super::{GIVEN, Lock, LockedPackage, check};
 use crate::error::{ExitCode, Failure, Result, ResultExt};
 use crate::nevra::Nevra;
 use crate::recipe::{PackageSettings, RepositorySource};
-use crate::secrets::without_value;
+use crate::secrets::parser_message;
 
 /// The formats that can be read and written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,10 +133,10 @@ struct ManifestPackage {
 pub fn parse(text: &str, file: &str, arch: &str) -> Result<Vec<ListedPackage>> {
     let wrong = |why: String| Failure::new(ExitCode::Recipe, format!("reading {file}: {why}"));
     let value: serde_yaml_ng::Value =
-        serde_yaml_ng::from_str(text).map_err(|error| wrong(without_value(&error.to_string())))?;
+        serde_yaml_ng::from_str(text).map_err(|error| wrong(parser_message(&error.to_string())))?;
     let listed = if value.get("lockfileVersion").is_some() {
         let lock: RpmsLock = serde_yaml_ng::from_value(value)
-            .map_err(|error| wrong(without_value(&error.to_string())))?;
+            .map_err(|error| wrong(parser_message(&error.to_string())))?;
         if lock.lockfile_version != 1 {
             return Err(wrong(format!(
                 "lockfileVersion {} is not supported; 1 is",
@@ -158,7 +158,7 @@ pub fn parse(text: &str, file: &str, arch: &str) -> Result<Vec<ListedPackage>> {
         == Some("rpm-package-manifest")
     {
         let manifest: Manifest = serde_yaml_ng::from_value(value)
-            .map_err(|error| wrong(without_value(&error.to_string())))?;
+            .map_err(|error| wrong(parser_message(&error.to_string())))?;
         if !manifest.version.starts_with("0.") {
             return Err(wrong(format!(
                 "manifest version {} is not supported; 0.x is",

@@ -40,7 +40,7 @@ impl Lock {
             let line = before.matches('\n').count() + 1;
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
             let message = error.message().lines().next().unwrap_or_default();
-            let message = crate::secrets::without_value(message);
+            let message = crate::secrets::parser_message(message);
             Failure::new(ExitCode::Recipe, format!("{file}:{line}:{column}: {message}"))
                 .hint("create the lock again: osimg lock RECIPE")
         })?;

@@ -92,24 +92,47 @@ impl Check<'_> {
             let span = error.span().unwrap_or(0..0);
             return self.fail(span.start + shift..span.end + shift, message, hint);
         }
-        let hint = if message.contains("expected a string")
-            && (message.contains("integer") || message.contains("float"))
-        {
-            "put the value in quotes".to_owned()
-        } else if message.contains("expected a sequence") {
-            "write a list: the value between [ and ]".to_owned()
-        } else if let Some((_, list)) = message.split_once("expected one of ") {
-            let wrong = message.split('`').nth(1).unwrap_or_default();
-            let known = list.split('`').skip(1).step_by(2);
-            suggest::nearest(wrong, known)
-                .map(|near| format!("did you mean `{near}`?"))
-                .unwrap_or_default()
-        } else {
-            String::new()
-        };
         let span = error.span().unwrap_or(0..0);
-        let message = crate::secrets::without_value(message);
-        self.fail(span.start + shift..span.end + shift, message, &hint);
+        let span = span.start + shift..span.end + shift;
+        let message = crate::secrets::parser_message(message);
+        let hint = self.type_hint(&message, span.start);
+        self.fail(span, message, &hint);
+    }
+
+    /// How to fix a value of a wrong type at this byte; `message` is in plain words.
+    fn type_hint(&self, message: &str, at: usize) -> String {
+        if let Some((wrong, list)) = message.split_once(", expected ")
+            && let Some(wrong) = wrong.strip_prefix("unknown value `")
+        {
+            let wrong = wrong.trim_end_matches('`');
+            return match suggest::nearest(wrong, list.split('`').skip(1).step_by(2)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if wrong == "none" => "for none of them write an empty list: []".to_owned(),
+                None => String::new(),
+            };
+        }
+        let header = || {
+            let start = self.source.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
+            let line = self.source.get(start..)?.lines().next()?.trim();
+            let path = line.strip_prefix('[')?.strip_suffix(']')?;
+            // A text that is not meant for osimg is not repeated.
+            raw::keys(path).map(|_| path)
+        };
+        match message.strip_prefix("expected ").and_then(|text| text.split_once(", found ")) {
+            Some(("a text", "a whole number" | "a number with a fraction")) => {
+                "put the value in quotes".to_owned()
+            }
+            Some(("true or false", "a text")) => "write true or false, without quotes".to_owned(),
+            Some((number, "a text")) if number.starts_with("a whole number") => {
+                "write a number, without quotes".to_owned()
+            }
+            Some(("a list", "a table")) => header().map_or_else(
+                || "write a list of tables".to_owned(),
+                |path| format!("write [[{path}]]"),
+            ),
+            Some(("a list", _)) => "write a list: the value between [ and ]".to_owned(),
+            _ => String::new(),
+        }
     }
 
     pub(super) fn unknown_keys(&mut self, table: &DeTable<'_>, path: &str) {

@@ -13,7 +13,6 @@ use crate::recipe::diagnostic::{quoted, span_of};
 use crate::recipe::origins::Origins;
 use crate::recipe::variables;
 use crate::recipe::variables::Unset;
-use crate::suggest;
 
 /// The settings in which dnf expands its own variables.
 const ADDRESSES: [&str; 6] = [
@@ -64,16 +63,7 @@ impl Check<'_> {
     }
 
     fn profiles<'i>(&mut self, all: &mut DeTable<'i>, choices: &Choices) {
-        let Some(profiles) = all.remove("profile") else {
-            if let Some(name) = choices.profiles.first() {
-                self.fail(
-                    0..0,
-                    format!("there is no profile {}", quoted(name)),
-                    "write a table [profile.NAME]",
-                );
-            }
-            return;
-        };
+        let Some(profiles) = all.remove("profile") else { return };
         let span = profiles.span();
         let DeValue::Table(mut profiles) = profiles.into_inner() else {
             return self.fail(
@@ -82,7 +72,6 @@ impl Check<'_> {
                 "such as [profile.lab.image]",
             );
         };
-        let names: Vec<String> = profiles.keys().map(|name| name.get_ref().to_string()).collect();
         for (name, profile) in &profiles {
             match profile.get_ref() {
                 DeValue::Table(table) => self.unknown_keys(table, ""),
@@ -94,16 +83,10 @@ impl Check<'_> {
             }
         }
         for name in &choices.profiles {
-            match profiles.remove(name.as_str()).map(Spanned::into_inner) {
-                Some(DeValue::Table(table)) => merge(all, table),
-                Some(_) => {}
-                None => {
-                    let hint = match suggest::nearest(name, names.iter().map(String::as_str)) {
-                        Some(near) => format!("did you mean `{near}`?"),
-                        None => format!("the profiles are: {}", names.join(", ")),
-                    };
-                    self.fail(span.clone(), format!("there is no profile {}", quoted(name)), &hint);
-                }
+            if let Some(DeValue::Table(table)) =
+                profiles.remove(name.as_str()).map(Spanned::into_inner)
+            {
+                merge(all, table);
             }
         }
     }
@@ -135,6 +118,11 @@ impl Check<'_> {
                         "use letters, digits and `_`",
                     );
                 }
+                DeValue::String(_) if name.get_ref() == "from_environment" => self.fail(
+                    value.span(),
+                    "`from_environment` is a list of variables",
+                    "such as [\"SITE\"]",
+                ),
                 DeValue::String(text) => {
                     variables.insert(name.get_ref().to_string(), text.to_string());
                 }

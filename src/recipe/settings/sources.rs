@@ -8,7 +8,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::error::{ExitCode, Failure};
+use crate::recipe::diagnostic::quoted;
 use crate::recipe::origins::Origins;
+use crate::suggest;
 
 /// What the command line chooses among the settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -95,6 +97,37 @@ impl Sources {
             }
         }
         sources
+    }
+
+    /// Refuses a chosen profile that no file has.
+    ///
+    /// # Errors
+    /// Names the profile, and suggests another one.
+    pub(in crate::recipe) fn check_profiles(&self, chosen: &[String]) -> Result<(), Failure> {
+        let mut names = BTreeSet::new();
+        for (range, _) in self.ranges().into_iter().filter(|(_, blueprint)| !blueprint) {
+            let (table, errors) =
+                DeTable::parse_recoverable(self.text.get(range).unwrap_or_default());
+            if !errors.is_empty() {
+                // They are reported with their places later, and may hide a profile.
+                return Ok(());
+            }
+            if let Some(DeValue::Table(all)) = table.get_ref().get("profile").map(Spanned::get_ref)
+            {
+                names.extend(all.keys().map(|name| name.get_ref().to_string()));
+            }
+        }
+        let Some(name) = chosen.iter().find(|name| !names.contains(*name)) else { return Ok(()) };
+        let near = suggest::nearest(name, names.iter().map(String::as_str));
+        let listed = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let hint = match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if names.is_empty() => "the settings have no table [profile.NAME]".to_owned(),
+            None => format!("the profiles are: {listed}"),
+        };
+        let name = quoted(name);
+        Err(Failure::new(ExitCode::Recipe, format!("--profile: there is no profile {name}"))
+            .hint(hint))
     }
 
     /// The bytes of each file.
