@@ -25,7 +25,8 @@ pub(crate) type Counterpart<'a> = &'a dyn Fn(&Path) -> Result<()>;
 /// it as asked, and publishes that only when both are the same.
 ///
 /// # Errors
-/// [`ExitCode::Findings`] with the first difference and its cause; and as [`build`].
+/// [`Findings`](crate::error::ExitCode::Findings) with the first difference and its cause; and as
+/// [`build`].
 pub(crate) fn build_twice(
     recipe: &Recipe,
     transactions: &[Transaction],

@@ -74,7 +74,7 @@ use crate::sandbox::ToolRoot;
 /// Chooses a package manager in the tools' tree.
 ///
 /// # Errors
-/// [`ExitCode::Host`] with the command that installs one.
+/// [`Host`](crate::error::ExitCode::Host) with the command that installs one.
 pub fn open(manager: ManagerChoice, tools: &ToolRoot) -> Result<Driver> {
     let (found, missing) = match manager {
         ManagerChoice::Auto => (
@@ -91,7 +91,8 @@ pub fn open(manager: ManagerChoice, tools: &ToolRoot) -> Result<Driver> {
 /// them, uses the keys of the host's own repositories.
 ///
 /// # Errors
-/// [`ExitCode::Trust`] if a key does not match, [`ExitCode::Repository`] if one cannot be fetched.
+/// [`Trust`](crate::error::ExitCode::Trust) if a key does not match,
+/// [`Repository`](crate::error::ExitCode::Repository) if one cannot be fetched.
 pub fn pinned_keys(
     settings: &PackageSettings,
     transactions: &[Transaction],

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}:{line}: {problem}", file.display())]
 pub struct Error {
-    /// The name of the text, as given in [`Source::name`].
+    /// The name of the text, as given in [`Source::name`](crate::Source::name).
     pub file: PathBuf,
     /// The line, counted from 1.
     pub line: usize,
