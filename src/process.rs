@@ -81,7 +81,7 @@ const SHOWN_OUTPUT: u64 = 4096;
 /// The memory limit in bytes that the control groups (v1 or v2) of this process set; `None` if
 /// there is no limit.
 #[must_use]
-pub fn memory_limit() -> Option<u64> {
+pub(crate) fn memory_limit() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     smallest_limit(&groups, |path| std::fs::read_to_string(path).ok())
 }
@@ -166,7 +166,7 @@ pub enum Interrupt {
 ///
 /// # Errors
 /// If the handlers cannot be installed.
-pub fn catch_signals(interrupt: Interrupt) -> Result<()> {
+pub(crate) fn catch_signals(interrupt: Interrupt) -> Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::flag::{register, register_conditional_shutdown};
     let flags = FLAGS.get_or_init(Flags::default);
@@ -198,7 +198,7 @@ fn ignored_signals(status: &str) -> u64 {
 
 /// The exit code for a received signal, if any.
 #[must_use]
-pub fn stop_requested() -> Option<ExitCode> {
+pub(crate) fn stop_requested() -> Option<ExitCode> {
     let flags = FLAGS.get()?;
     if flags.interrupt.load(Ordering::Relaxed) {
         Some(ExitCode::Interrupted)
@@ -215,7 +215,7 @@ pub fn stop_requested() -> Option<ExitCode> {
 ///
 /// # Errors
 /// The failure names the signal and carries its exit code.
-pub fn check_stop() -> Result<()> {
+pub(crate) fn check_stop() -> Result<()> {
     match stop_requested() {
         None => Ok(()),
         Some(code) => Err(stopped(code).into()),

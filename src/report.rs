@@ -90,7 +90,7 @@ impl Report {
 
     /// Whether commands and details are shown.
     #[must_use]
-    pub fn is_verbose(&self) -> bool {
+    pub(crate) fn is_verbose(&self) -> bool {
         self.verbosity >= Verbosity::Verbose
     }
 
@@ -191,7 +191,7 @@ impl Report {
 
     /// The line that [`Report::verdict`] kept.
     #[must_use]
-    pub fn kept_verdict(&self) -> Option<String> {
+    pub(crate) fn kept_verdict(&self) -> Option<String> {
         lock(&self.verdict).clone()
     }
 
@@ -200,7 +200,7 @@ impl Report {
     ///
     /// # Errors
     /// When stdout cannot be written.
-    pub fn print_document(&self, failure: Option<&Failed>) -> std::io::Result<()> {
+    pub(crate) fn print_document(&self, failure: Option<&Failed>) -> std::io::Result<()> {
         match with_failure(lock(&self.document).take(), failure) {
             Some(document) => write_stdout(&text::json(&document)),
             None => Ok(()),
@@ -209,7 +209,7 @@ impl Report {
 
     /// The steps finished so far, in order.
     #[must_use]
-    pub fn timings(&self) -> Vec<Timing> {
+    pub(crate) fn timings(&self) -> Vec<Timing> {
         lock(&self.timings).clone()
     }
 

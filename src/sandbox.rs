@@ -19,7 +19,7 @@ pub use osimg_sandbox::{
 };
 
 /// osimg's own directory inside the sandbox: configuration, HOME, cache.
-pub const OWN: &str = "/osimg";
+pub(crate) const OWN: &str = "/osimg";
 
 /// The isolation of every run of this process.
 static CHOSEN: OnceLock<Isolation> = OnceLock::new();
@@ -35,7 +35,7 @@ pub fn isolation() -> Isolation {
 ///
 /// # Errors
 /// When nothing contains packages here, or not as well as demanded.
-pub fn choose_isolation(demanded: Option<Isolation>) -> Result<Vec<String>> {
+pub(crate) fn choose_isolation(demanded: Option<Isolation>) -> Result<Vec<String>> {
     let probe = osimg_sandbox::probe()?;
     let reasons = probe.reasons.join("; ");
     let failed = |doing: String| {
@@ -69,7 +69,7 @@ pub fn choose_isolation(demanded: Option<Isolation>) -> Result<Vec<String>> {
 
 /// Whether osimg may mount anything.
 #[must_use]
-pub fn may_mount() -> bool {
+pub(crate) fn may_mount() -> bool {
     isolation() != Isolation::Container
 }
 
@@ -87,7 +87,7 @@ pub fn enter_private_mounts() -> Result<()> {
 ///
 /// # Errors
 /// When the kernel refuses, and those of `work`.
-pub fn with_hostname<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn with_hostname<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     if may_mount() { osimg_sandbox::with_hostname(name, work) } else { work() }
 }
 
@@ -112,7 +112,7 @@ pub fn run(
 ///
 /// # Errors
 /// As [`run`], and those of `on_turn`.
-pub fn run_watched(
+pub(crate) fn run_watched(
     plan: &Plan,
     limits: Limits,
     on_turn: &mut dyn FnMut() -> Result<()>,

@@ -19,7 +19,8 @@ use leftovers::KEPT;
 pub use leftovers::{Leftover, LeftoverState, leftovers};
 use own::OwnDirectory;
 pub(crate) use own::is_own;
-pub use space::{available_memory, free_inodes, free_space, used_space};
+pub use space::{available_memory, free_space};
+pub(crate) use space::{free_inodes, used_space};
 
 /// Whether the workdir is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]

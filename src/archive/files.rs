@@ -15,7 +15,7 @@ use crate::error::{ExitCode, Result, ResultExt};
 ///
 /// # Errors
 /// As [`write_tree`], and when tar2sqfs is missing or fails.
-pub fn write_files(
+pub(crate) fn write_files(
     tree: &Path,
     files: &[(ImageFormat, &File)],
     arch: &str,

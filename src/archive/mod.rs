@@ -9,5 +9,6 @@ mod written;
 
 pub use crate::naming::ImageFormat;
 pub use osimg_tar::*;
-pub use size::parse_size;
-pub use written::{Written, file_sha256};
+pub(crate) use size::parse_size;
+pub use written::Written;
+pub(crate) use written::file_sha256;

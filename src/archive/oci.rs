@@ -18,7 +18,7 @@ use super::{Difference, ImageFormat, Packed};
 use crate::error::{ExitCode, Result, ResultExt};
 
 /// The media type of a tgz as a layer.
-pub const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+pub(crate) const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
@@ -26,7 +26,7 @@ const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 /// A header of a tar, and the unit of its members' sizes.
 const BLOCK: usize = 512;
 /// The directory of all content, named by its SHA-256.
-pub const BLOBS: &str = "blobs/sha256/";
+pub(crate) const BLOBS: &str = "blobs/sha256/";
 
 /// What a layer is made of.
 #[derive(Debug, Clone, Copy)]
@@ -250,7 +250,7 @@ pub fn layer(file: &File) -> Result<Option<Take<File>>> {
 ///
 /// # Errors
 /// When one of them cannot be read.
-pub fn first_difference(one: &File, other: &File) -> Result<Option<Difference>> {
+pub(crate) fn first_difference(one: &File, other: &File) -> Result<Option<Difference>> {
     let open = |file| layer(file)?.context("reading an OCI image: it has no layer of osimg's");
     osimg_tar::first_difference(open(one)?, open(other)?).context("comparing the two builds")
 }

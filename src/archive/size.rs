@@ -7,7 +7,7 @@ use crate::error::{ExitCode, Failure, Result};
 ///
 /// # Errors
 /// Fails for anything else.
-pub fn parse_size(text: &str) -> Result<u64> {
+pub(crate) fn parse_size(text: &str) -> Result<u64> {
     let wrong = || {
         Failure::new(
             ExitCode::Usage,

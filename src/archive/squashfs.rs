@@ -88,7 +88,7 @@ pub struct Image {
 ///
 /// # Errors
 /// When one of them cannot be read.
-pub fn first_difference(one: File, other: File) -> Result<Option<Difference>> {
+pub(crate) fn first_difference(one: File, other: File) -> Result<Option<Difference>> {
     let open = |file: &File| {
         Image::open(Path::new("of a build"), file)?
             .context("reading an image: it is not a squashfs")
@@ -183,7 +183,7 @@ fn stop(mut child: Child, name: &str) -> Result<()> {
 ///
 /// # Errors
 /// When it is.
-pub fn check_program() -> Result<()> {
+pub(crate) fn check_program() -> Result<()> {
     program("tar2sqfs").map(drop)
 }
 

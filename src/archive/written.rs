@@ -54,7 +54,7 @@ impl Written {
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn file_sha256(file: &File) -> Result<[u8; 32]> {
+pub(crate) fn file_sha256(file: &File) -> Result<[u8; 32]> {
     let mut sum = Sha256::new();
     read(file, |part| sum.update(part))?;
     Ok(sum.finalize().into())

@@ -16,7 +16,7 @@ impl Secret {
 
     /// The text, for a request.
     #[must_use]
-    pub fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 }

@@ -46,7 +46,7 @@ impl Contents {
     /// The member that carries the content and the attributes of `member`: of a hard link the one
     /// it points to.
     #[must_use]
-    pub fn carrier<'a>(&'a self, member: &'a Member) -> &'a Member {
+    pub(crate) fn carrier<'a>(&'a self, member: &'a Member) -> &'a Member {
         if member.kind != Kind::HardLink {
             return member;
         }
@@ -66,7 +66,7 @@ impl Contents {
     }
 
     /// All members below the directory with this path.
-    pub fn all_below<'a>(&'a self, directory: &'a str) -> impl Iterator<Item = &'a Member> {
+    pub(crate) fn all_below<'a>(&'a self, directory: &'a str) -> impl Iterator<Item = &'a Member> {
         self.members.iter().filter(move |member| {
             member
                 .path

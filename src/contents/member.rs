@@ -100,7 +100,7 @@ impl Member {
 
     /// Whether it is a sparse member.
     #[must_use]
-    pub fn is_sparse(&self) -> bool {
+    pub(crate) fn is_sparse(&self) -> bool {
         self.stored() != self.size
     }
 
@@ -112,7 +112,7 @@ impl Member {
 
     /// What it has in common with others.
     #[must_use]
-    pub fn traits(&self) -> &Arc<Traits> {
+    pub(crate) fn traits(&self) -> &Arc<Traits> {
         &self.traits
     }
 

@@ -32,7 +32,7 @@ pub use crate::archive::read::{Kind, Time};
 pub use list::Contents;
 pub use member::{Member, Traits};
 pub use options::{Digests, Options};
-pub use paths::normal;
+pub(crate) use paths::normal;
 pub use rpmdb::{FileState, Package, PackagedFile, Packages};
 pub use stored::Stored;
 
@@ -42,7 +42,7 @@ impl Contents {
     /// # Errors
     /// Fails with [`Reason::Damaged`](crate::archive::Reason) in the chain when it is cut off,
     /// altered or not understood, else when it cannot be read.
-    pub fn of_tarball(path: &Path, options: &Options<'_>) -> Result<Self> {
+    pub(crate) fn of_tarball(path: &Path, options: &Options<'_>) -> Result<Self> {
         let reading = || format!("reading the tarball {}", path.display());
         let file = crate::files::open(path).map_err(|error| {
             Failure::of_argument(reading(), error)
@@ -88,7 +88,7 @@ impl Contents {
     ///
     /// # Errors
     /// As [`Contents::of_tarball`].
-    pub fn of_stream(source: impl Read, options: &Options<'_>) -> Result<Self> {
+    pub(crate) fn of_stream(source: impl Read, options: &Options<'_>) -> Result<Self> {
         let read = Self::read(Checked { source, check: options.check }, options);
         if read.is_err() {
             // A decompressor may take the end of the bytes for damage.

@@ -4,7 +4,7 @@
 /// A member's name or a link's target as a path inside the image: no empty and no `.` components;
 /// `..` goes up, at most to the root.
 #[must_use]
-pub fn normal(name: &[u8]) -> Vec<u8> {
+pub(crate) fn normal(name: &[u8]) -> Vec<u8> {
     let mut path: Vec<&[u8]> = Vec::new();
     for part in name.split(|byte| *byte == b'/') {
         match part {

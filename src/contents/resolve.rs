@@ -66,7 +66,7 @@ impl Contents {
 
     /// As [`Contents::resolve`], but a link at the end is the answer.
     #[must_use]
-    pub fn resolve_parents(&self, path: impl AsRef<[u8]>) -> Option<&Member> {
+    pub(crate) fn resolve_parents(&self, path: impl AsRef<[u8]>) -> Option<&Member> {
         resolve(self, path.as_ref(), Last::Taken)
     }
 }

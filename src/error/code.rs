@@ -41,7 +41,7 @@ pub enum ExitCode {
 impl ExitCode {
     /// The code with this number, for the exit status of another osimg process.
     #[must_use]
-    pub fn from_number(number: i32) -> Option<Self> {
+    pub(crate) fn from_number(number: i32) -> Option<Self> {
         use ExitCode::{
             Done, Findings, Host, HungUp, Interrupted, Locked, Recipe, Registry, Repository, Space,
             Terminated, TimedOut, Transaction, Trust, Unexpected, Usage,

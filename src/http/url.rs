@@ -52,12 +52,6 @@ impl WebUrl {
         Ok(Self { path: scheme.len() + 3 + host.len(), text })
     }
 
-    /// Whether it uses TLS.
-    #[must_use]
-    pub fn is_https(&self) -> bool {
-        self.text.starts_with("https:")
-    }
-
     /// The host with its port.
     #[must_use]
     pub fn host(&self) -> &str {
@@ -121,10 +115,7 @@ mod tests {
     #[test]
     fn urls_are_split_and_joined() {
         let url = WebUrl::parse("HTTPS://mirror.example:8443/9/os/").expect("a url");
-        assert_eq!(
-            (url.host(), url.path(), url.is_https()),
-            ("mirror.example:8443", "/9/os/", true)
-        );
+        assert_eq!((url.host(), url.path()), ("mirror.example:8443", "/9/os/"));
         assert_eq!(
             url.join("images/pxeboot/vmlinuz").as_str(),
             "https://mirror.example:8443/9/os/images/pxeboot/vmlinuz"

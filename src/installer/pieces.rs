@@ -87,7 +87,7 @@ pub struct BootPieces {
 
 /// The names that let a boot piece pass although its first bytes do not identify it.
 #[must_use]
-pub fn unrecognised_names() -> Vec<String> {
+pub(crate) fn unrecognised_names() -> Vec<String> {
     [Role::Kernel, Role::Ramdisk, Role::Stage2].map(magic::unrecognised).to_vec()
 }
 
@@ -210,7 +210,7 @@ impl Source {
     ///
     /// # Errors
     /// As [`Source::choose`].
-    pub fn from_settings(settings: &DeploySettings) -> Result<Option<Self>> {
+    pub(crate) fn from_settings(settings: &DeploySettings) -> Result<Option<Self>> {
         let DeploySettings { kernel, ramdisk, stage2, tree, .. } = settings;
         Self::choose(kernel.as_deref(), ramdisk.as_deref(), stage2.as_deref(), tree.as_deref())
     }
@@ -219,7 +219,7 @@ impl Source {
     ///
     /// # Errors
     /// When a file or tree is missing or cannot be read.
-    pub fn check_files(&self) -> Result<()> {
+    pub(crate) fn check_files(&self) -> Result<()> {
         match self {
             Self::Files { kernel, ramdisk, stage2 } => {
                 let places = [Some(kernel), Some(ramdisk), stage2.as_ref()];

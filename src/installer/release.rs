@@ -22,7 +22,7 @@ pub struct ImageRelease {
 impl ImageRelease {
     /// The release from a set's properties.
     #[must_use]
-    pub fn from_set(set: &Set) -> Self {
+    pub(crate) fn from_set(set: &Set) -> Self {
         Self { id: set.os_distro.clone(), version: set.os_version.clone(), arch: set.arch.clone() }
     }
 

@@ -58,7 +58,7 @@ impl ImageFormat {
     ///
     /// # Errors
     /// When the name has the suffix of no format.
-    pub fn from_name(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn from_name(path: &Path) -> Result<Self, Error> {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         match suffix(&name) {
             Some(IMG) => Ok(Self::Img),

@@ -4,7 +4,7 @@ use crate::recipe::PackageSettings;
 
 /// The packages of a bootstrap root for a release.
 #[must_use]
-pub fn bootstrap_packages(settings: &PackageSettings) -> Vec<String> {
+pub(crate) fn bootstrap_packages(settings: &PackageSettings) -> Vec<String> {
     if !settings.bootstrap_packages.is_empty() {
         return settings.bootstrap_packages.clone();
     }

@@ -125,7 +125,7 @@ impl Cache {
 
     /// A cache for `osimg plan`: nothing is created, and the name of its view is unknown.
     #[must_use]
-    pub fn unopened(path: &Path) -> Self {
+    pub(crate) fn unopened(path: &Path) -> Self {
         let view = path.join(VIEWS).join("view-XXXXXX/view");
         Self {
             path: path.to_owned(),

@@ -11,7 +11,11 @@ use crate::sandbox::ToolRoot;
 ///
 /// # Errors
 /// If it cannot be run.
-pub fn tools_dbpath(tools: &ToolRoot, scratch: &Path, root: &Path) -> Result<Option<String>> {
+pub(crate) fn tools_dbpath(
+    tools: &ToolRoot,
+    scratch: &Path,
+    root: &Path,
+) -> Result<Option<String>> {
     let Some(database) = rpm_sandbox::tools_database(tools, scratch, root)? else {
         return Ok(None);
     };
@@ -28,7 +32,7 @@ pub fn tools_dbpath(tools: &ToolRoot, scratch: &Path, root: &Path) -> Result<Opt
 
 /// The path of the image's rpmdb, as far as it is known before any rpm runs.
 #[must_use]
-pub fn known_dbpath(settings: &PackageSettings) -> String {
+pub(crate) fn known_dbpath(settings: &PackageSettings) -> String {
     settings
         .dbpath
         .clone()
@@ -38,7 +42,7 @@ pub fn known_dbpath(settings: &PackageSettings) -> String {
 /// The default path of the image's rpmdb: that of the host's rpm, which on EL and Fedora is also
 /// the target's.
 #[must_use]
-pub fn default_dbpath(releasever: Option<&str>) -> &'static str {
+pub(crate) fn default_dbpath(releasever: Option<&str>) -> &'static str {
     // EL 10 and Fedora moved it below /usr; EL 8, 9 and all others use the old path.
     match releasever
         .and_then(|version| version.split(['.', '-']).next())

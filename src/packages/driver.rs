@@ -179,7 +179,7 @@ impl Driver {
     ///
     /// # Errors
     /// [`ExitCode::Host`] with the reason.
-    pub fn try_out(&self, root: &Path, scratch: &Path) -> Result<()> {
+    pub(crate) fn try_out(&self, root: &Path, scratch: &Path) -> Result<()> {
         let output = rpm_sandbox::run_python(
             &self.python,
             &[self.trial],

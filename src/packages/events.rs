@@ -271,20 +271,20 @@ pub struct RepositoryState {
 impl TransactionPlan {
     /// Total size of the package files in bytes.
     #[must_use]
-    pub fn download_size(&self) -> u64 {
+    pub(crate) fn download_size(&self) -> u64 {
         self.install.iter().map(|p| p.size).sum()
     }
 
     /// Total installed size in bytes.
     #[must_use]
-    pub fn installed_size(&self) -> u64 {
+    pub(crate) fn installed_size(&self) -> u64 {
         self.install.iter().map(|p| p.installed).sum()
     }
 
     /// The newest build time among the packages. It can date the image independently of the time of
     /// the build.
     #[must_use]
-    pub fn newest_build(&self) -> Option<i64> {
+    pub(crate) fn newest_build(&self) -> Option<i64> {
         self.install.iter().map(|p| p.built).max()
     }
 }

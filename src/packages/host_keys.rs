@@ -34,7 +34,7 @@ type Options = BTreeMap<String, BTreeMap<String, String>>;
 ///
 /// # Errors
 /// [`ExitCode::Trust`] with every enabled repository that has no check or no usable key.
-pub fn host_keys(
+pub(crate) fn host_keys(
     settings: &PackageSettings,
     transactions: &[Transaction],
 ) -> Result<Vec<PinnedKey>> {

@@ -17,7 +17,7 @@ use crate::recipe::{Key, KeySource, PackageSettings, Recipe, Transaction};
 /// # Errors
 /// [`ExitCode::Trust`] for another key, otherwise [`ExitCode::Recipe`] with the setting or the line
 /// of the recipe.
-pub fn check_inputs(recipe: &Recipe, transactions: &[Transaction]) -> Result<()> {
+pub(crate) fn check_inputs(recipe: &Recipe, transactions: &[Transaction]) -> Result<()> {
     let settings = &recipe.settings.packages;
     named(settings).into_iter().try_for_each(|(setting, path)| check(&setting, path))?;
     let local = settings.keys.iter().filter(|key| file_of(key).is_some());

@@ -58,7 +58,7 @@ impl PinnedKey {
 
     /// Whether `name` is the full fingerprint, or the end of the key id of the key or of a subkey.
     #[must_use]
-    pub fn has_id(&self, name: &str) -> bool {
+    pub(crate) fn has_id(&self, name: &str) -> bool {
         let name = name.to_ascii_uppercase();
         self.fingerprint == name
             || (name.len() >= 8 && self.key_ids.iter().any(|id| id.ends_with(&name)))
@@ -166,7 +166,7 @@ pub fn fetch(url: &str) -> Result<String> {
 ///
 /// # Errors
 /// If it cannot be read or is not text.
-pub fn read_file(path: &Path) -> Result<String> {
+pub(crate) fn read_file(path: &Path) -> Result<String> {
     crate::files::read_text(path, crate::files::TEXT).or_fail_hint(
         ExitCode::Recipe,
         format!("reading key {}", path.display()),

@@ -46,25 +46,25 @@ mod scriptlet;
 mod signatures;
 mod verdict;
 
-pub use bootstrap::bootstrap_packages;
+pub(crate) use bootstrap::bootstrap_packages;
 pub use cache::{Cache, Programs};
 pub use cache_contents::{CacheContents, Limit, Pruned};
-pub use dbpath::{default_dbpath, known_dbpath, tools_dbpath};
+pub(crate) use dbpath::{default_dbpath, known_dbpath, tools_dbpath};
 pub use digest::identify;
 pub use driver::Driver;
 pub use events::{
     AskedSpec, GroupMatch, PlannedPackage, RepositoryState, SpecMatch, TransactionPlan,
 };
 pub use fill::{FilledRoot, fill};
-pub use host_keys::host_keys;
-pub use inputs::check_inputs;
+pub(crate) use host_keys::host_keys;
+pub(crate) use inputs::check_inputs;
 pub use job::{Extent, Failed, Job, Purpose, Wanted};
 pub use keys::PinnedKey;
 pub use locking::{LockRequest, Signers, lock};
 pub use owners::{KnownOwners, PackagedFile};
 pub use provenance::{Provenance, provenance};
 pub use recorded_owners::RecordedOwners;
-pub use repositories::check_repositories;
+pub(crate) use repositories::check_repositories;
 pub use rpmdb::InstalledPackage;
 
 use crate::error::Result;
@@ -93,7 +93,7 @@ pub fn open(manager: ManagerChoice, tools: &ToolRoot) -> Result<Driver> {
 /// # Errors
 /// [`Trust`](crate::error::ExitCode::Trust) if a key does not match,
 /// [`Repository`](crate::error::ExitCode::Repository) if one cannot be fetched.
-pub fn pinned_keys(
+pub(crate) fn pinned_keys(
     settings: &PackageSettings,
     transactions: &[Transaction],
 ) -> Result<Vec<PinnedKey>> {

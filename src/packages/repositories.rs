@@ -10,7 +10,10 @@ use crate::recipe::{PackageSettings, RepositorySource, Transaction};
 ///
 /// # Errors
 /// [`ExitCode::Recipe`].
-pub fn check_repositories(settings: &PackageSettings, transactions: &[Transaction]) -> Result<()> {
+pub(crate) fn check_repositories(
+    settings: &PackageSettings,
+    transactions: &[Transaction],
+) -> Result<()> {
     check(Path::new("/"), settings, transactions)
 }
 

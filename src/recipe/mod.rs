@@ -33,8 +33,11 @@ pub use settings::{
     FinishSettings, Format, ImageSettings, Initramfs, InstallSettings, Key, KeySource, Layout,
     Level, MachineId, ManagerChoice, PackageSettings, RegistrySettings, Repository,
     RepositorySource, SbomKind, ScriptSettings, ScriptSource, SelinuxChoice, SelinuxMode, Settings,
-    Verify, Visibility, When, checked_dbpath, checked_fingerprint, checked_image_word,
-    checked_repository_id, checked_url, parse_duration, schema,
+    Verify, Visibility, When, schema,
+};
+pub(crate) use settings::{
+    checked_dbpath, checked_fingerprint, checked_image_word, checked_repository_id, checked_url,
+    parse_duration,
 };
 pub use statement::{GroupAction, ModuleAction, RepoAction, Spec, SpecKind, StatementKind};
 pub use transaction::{GroupScope, RepoChange, Transaction};
@@ -159,7 +162,7 @@ const INPUT: &str = "-";
 
 /// Whether a path stands for standard input.
 #[must_use]
-pub fn is_input(path: &Path) -> bool {
+pub(crate) fn is_input(path: &Path) -> bool {
     path == Path::new(INPUT)
 }
 

@@ -29,7 +29,7 @@ impl Script {
 
     /// The files of its lines.
     #[must_use]
-    pub fn origins(&self) -> &Origins {
+    pub(crate) fn origins(&self) -> &Origins {
         &self.origins
     }
 

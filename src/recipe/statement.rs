@@ -66,7 +66,7 @@ impl Spec {
 impl Spec {
     /// Whether it is a package file, on the build host or at a URL.
     #[must_use]
-    pub fn is_package_file(&self) -> bool {
+    pub(crate) fn is_package_file(&self) -> bool {
         matches!(self.kind(), SpecKind::File | SpecKind::Url)
     }
 }

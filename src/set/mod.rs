@@ -269,7 +269,7 @@ impl Set {
     ///
     /// # Errors
     /// Names the character that does not do.
-    pub fn check_name(&self) -> Result<()> {
+    pub(crate) fn check_name(&self) -> Result<()> {
         check_names(&self.name, &self.version)
     }
 }

@@ -46,7 +46,7 @@ impl Role {
 
     /// The role of a word.
     #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.word() == word)
     }
 }
@@ -118,7 +118,7 @@ impl Piece {
     ///
     /// # Errors
     /// When it cannot be read or written, has changed, and when a signal asks to stop.
-    pub fn copy_to(
+    pub(crate) fn copy_to(
         &self,
         copy: &mut File,
         target: &Path,

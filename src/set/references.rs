@@ -108,7 +108,7 @@ impl References {
 impl Reference {
     /// A piece by the name and id that it has there.
     #[must_use]
-    pub fn from_piece(
+    pub(crate) fn from_piece(
         piece: &Piece,
         name: &str,
         id: &str,
@@ -134,7 +134,7 @@ impl References {
     ///
     /// # Errors
     /// When the tarball is not among them.
-    pub fn from_set(
+    pub(crate) fn from_set(
         set: &Set,
         kind: Kind,
         registry: String,
@@ -181,7 +181,7 @@ impl References {
 
     /// Another tarball of the same version, which boots with the same pieces as `other`.
     #[must_use]
-    pub fn booting_as(&self, other: &Self) -> Self {
+    pub(crate) fn booting_as(&self, other: &Self) -> Self {
         let either =
             |new: &Option<Reference>, old: &Option<Reference>| new.clone().or_else(|| old.clone());
         Self {

@@ -60,7 +60,7 @@ impl Consumer {
     /// The installer that the image's os-release asks for; that of EL 9 when it has no known
     /// value.
     #[must_use]
-    pub fn from_os_release(os_release: &BTreeMap<String, String>) -> Self {
+    pub(crate) fn from_os_release(os_release: &BTreeMap<String, String>) -> Self {
         let value = |key: &str| os_release.get(key).map_or("", String::as_str);
         if value("ID") == "fedora" {
             return Self::Fedora;
@@ -94,13 +94,13 @@ impl Consumer {
 
     /// Whether it is Anaconda.
     #[must_use]
-    pub fn is_anaconda(self) -> bool {
+    pub(crate) fn is_anaconda(self) -> bool {
         self.class() == Class::Anaconda
     }
 
     /// Whether it is Anaconda of EL 9 or later.
     #[must_use]
-    pub fn is_newer_anaconda(self) -> bool {
+    pub(crate) fn is_newer_anaconda(self) -> bool {
         matches!(self, Self::AnacondaEl9 | Self::AnacondaEl10 | Self::Fedora)
     }
 

@@ -26,7 +26,7 @@ use crate::http::shown;
 pub use consumer::Consumer;
 pub(crate) use findings::DAMAGED;
 pub use findings::{Finding, Findings};
-pub use options::{Options, SMALLEST_DISK};
+pub use options::Options;
 pub use severity::Severity;
 
 use image::{Image, Place};
@@ -141,7 +141,7 @@ fn known(options: &Options<'_>) -> Result<()> {
 ///
 /// # Errors
 /// [`ExitCode::Usage`] with similar names.
-pub fn check_allowed(name: &str, names: &[&str]) -> Result<()> {
+pub(crate) fn check_allowed(name: &str, names: &[&str]) -> Result<()> {
     if names.contains(&name) {
         return Ok(());
     }

@@ -30,7 +30,7 @@ pub struct Options<'a> {
 }
 
 /// A root file system that the smallest bare metal has room for.
-pub const SMALLEST_DISK: u64 = 10 << 30;
+const SMALLEST_DISK: u64 = 10 << 30;
 
 impl Default for Options<'_> {
     fn default() -> Self {

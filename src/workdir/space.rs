@@ -19,7 +19,7 @@ pub fn free_space(path: &Path) -> Result<u64> {
 ///
 /// # Errors
 /// When the file system does not answer.
-pub fn free_inodes(path: &Path) -> Result<Option<u64>> {
+pub(crate) fn free_inodes(path: &Path) -> Result<Option<u64>> {
     let stat = nix::sys::statvfs::statvfs(path)
         .with_context(|| format!("asking for the free inodes of {}", path.display()))?;
     Ok((stat.files() > 0).then(|| stat.files_available() as u64))
@@ -29,7 +29,7 @@ pub fn free_inodes(path: &Path) -> Result<Option<u64>> {
 ///
 /// # Errors
 /// When the file system does not answer.
-pub fn used_space(path: &Path) -> Result<u64> {
+pub(crate) fn used_space(path: &Path) -> Result<u64> {
     let stat = nix::sys::statvfs::statvfs(path)
         .with_context(|| format!("asking for the used space of {}", path.display()))?;
     Ok((stat.blocks() as u64).saturating_sub(stat.blocks_free() as u64)

@@ -89,7 +89,7 @@ pub enum Scope {
 impl Auth {
     /// Whether Keystone knows users, projects and services.
     #[must_use]
-    pub fn has_keystone(&self) -> bool {
+    pub(crate) fn has_keystone(&self) -> bool {
         matches!(self, Self::Keystone { .. })
     }
 }

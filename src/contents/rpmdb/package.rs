@@ -159,13 +159,13 @@ pub struct PackagedFile {
 impl PackagedFile {
     /// Whether it is configuration, which its owner may change.
     #[must_use]
-    pub fn is_config(&self) -> bool {
+    pub(crate) fn is_config(&self) -> bool {
         self.flags & 1 != 0
     }
 
     /// Whether the package only claims the path without bringing the file.
     #[must_use]
-    pub fn is_ghost(&self) -> bool {
+    pub(crate) fn is_ghost(&self) -> bool {
         self.flags & 64 != 0
     }
 }

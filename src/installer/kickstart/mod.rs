@@ -118,7 +118,7 @@ impl Template {
 ///
 /// # Errors
 /// When the user's template cannot be read or would not work, or nothing can be written.
-pub fn for_set(
+pub(crate) fn for_set(
     set: &Set,
     own: Option<&Path>,
     install: &InstallSettings,

@@ -38,7 +38,10 @@ impl Options {
     ///
     /// # Errors
     /// When that cannot be read.
-    pub fn from_settings(settings: &InstallSettings, tarball: Option<Tarball>) -> Result<Self> {
+    pub(crate) fn from_settings(
+        settings: &InstallSettings,
+        tarball: Option<Tarball>,
+    ) -> Result<Self> {
         let authority = match &settings.authority {
             None => None,
             Some(path) => {

@@ -19,7 +19,7 @@ use ini::{Section, sections};
 pub use path::TreePath;
 
 /// Longest text that is read: real ones have 1 to 5 kB.
-pub const LONGEST: usize = 1 << 20;
+pub(crate) const LONGEST: usize = 1 << 20;
 
 /// The value of a checksum line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

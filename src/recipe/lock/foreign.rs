@@ -26,7 +26,7 @@ pub enum Form {
 impl Form {
     /// The format that is customary for this file name.
     #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         match name {
             _ if name.ends_with("rpms.lock.yaml") || name.ends_with("rpms.lock.yml") => {
                 Some(Self::RpmsLock)
@@ -391,7 +391,7 @@ fn substituted(text: &str, lock: &Lock, settings: &PackageSettings) -> String {
 
 /// The base architecture, which repositories use in their paths.
 #[must_use]
-pub fn base_arch(arch: &str) -> &str {
+pub(crate) fn base_arch(arch: &str) -> &str {
     match arch {
         "i386" | "i486" | "i586" | "i686" | "athlon" | "geode" => "i386",
         "amd64" | "ia32e" => "x86_64",

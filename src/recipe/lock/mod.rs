@@ -7,9 +7,9 @@ mod check;
 pub mod foreign;
 mod model;
 
+pub(crate) use model::{GIVEN, LOCK_VERSION};
 pub use model::{
-    GIVEN, LOCK_VERSION, Lock, LockedGroup, LockedPackage, LockedRepository, LockedSpec,
-    LockedTransaction,
+    Lock, LockedGroup, LockedPackage, LockedRepository, LockedSpec, LockedTransaction,
 };
 
 use sha2::{Digest, Sha256};
@@ -25,7 +25,7 @@ const HEAD: &str =
 impl Lock {
     /// The path of a recipe's lock, next to the recipe.
     #[must_use]
-    pub fn path_for(recipe: &Path) -> PathBuf {
+    pub(crate) fn path_for(recipe: &Path) -> PathBuf {
         recipe.with_extension("lock")
     }
 
@@ -96,7 +96,7 @@ impl Lock {
     ///
     /// # Errors
     /// [`ExitCode::Recipe`] with all changes since the lock was created.
-    pub fn belongs_to(
+    pub(crate) fn belongs_to(
         &self,
         script: &Script,
         settings: &PackageSettings,

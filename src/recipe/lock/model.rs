@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 /// The version of the lock format that is read and written.
-pub const LOCK_VERSION: u32 = 1;
+pub(crate) const LOCK_VERSION: u32 = 1;
 
 /// The repository of a package file that the recipe names by a path or an address.
-pub const GIVEN: &str = "@commandline";
+pub(crate) const GIVEN: &str = "@commandline";
 
 /// The state of a repository when the lock was created. It is informational and never compared:
 /// only the packages count.

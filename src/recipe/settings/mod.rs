@@ -31,9 +31,10 @@ pub use tables::{
     Bootstrap, DeploySettings, FinishSettings, ImageSettings, Initramfs, MachineId, ManagerChoice,
     PackageSettings, RegistrySettings, SbomKind, Settings, Verify, Visibility,
 };
-pub use values::{
-    DurationError, checked_dbpath, checked_fingerprint, checked_image_word, checked_repository_id,
-    checked_url, parse_duration,
+pub use values::DurationError;
+pub(crate) use values::{
+    checked_dbpath, checked_fingerprint, checked_image_word, checked_repository_id, checked_url,
+    parse_duration,
 };
 
 use super::diagnostic::SyntaxErrors;

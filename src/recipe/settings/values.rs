@@ -10,7 +10,7 @@ use crate::percent;
 ///
 /// # Errors
 /// Describes the problem.
-pub fn checked_repository_id(id: &str) -> Result<&str, String> {
+pub(crate) fn checked_repository_id(id: &str) -> Result<&str, String> {
     if id == "main" {
         // dnf reads a section with that name as its own settings, and ignores the repository.
         return Err("`main` cannot be a repository's id; dnf uses this name for its own settings"
@@ -37,7 +37,7 @@ pub(super) fn checked_id(id: &str) -> Result<&str, ()> {
 ///
 /// # Errors
 /// Describes the problem.
-pub fn checked_dbpath(path: &str) -> Result<&str, String> {
+pub(crate) fn checked_dbpath(path: &str) -> Result<&str, String> {
     let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+~@".contains(c));
     let parts = || path.split('/').skip(1);
     if !plain
@@ -56,7 +56,7 @@ pub fn checked_dbpath(path: &str) -> Result<&str, String> {
 ///
 /// # Errors
 /// Describes the problem.
-pub fn checked_image_word(text: &str) -> Result<String, String> {
+pub(crate) fn checked_image_word(text: &str) -> Result<String, String> {
     naming::check_word(text).map(|()| text.to_owned())
 }
 
@@ -65,7 +65,7 @@ pub fn checked_image_word(text: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// Describes the problem.
-pub fn checked_fingerprint(text: &str) -> Result<String, String> {
+pub(crate) fn checked_fingerprint(text: &str) -> Result<String, String> {
     let text = text.trim().trim_start_matches("0x");
     let digits: String = text.chars().filter(|c| !matches!(c, ' ' | '\t' | ':')).collect();
     if !digits.chars().all(|c| c.is_ascii_hexdigit()) {
@@ -85,7 +85,7 @@ pub fn checked_fingerprint(text: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// Describes the problem.
-pub fn checked_url(text: &str, directory: &Path) -> Result<String, String> {
+pub(crate) fn checked_url(text: &str, directory: &Path) -> Result<String, String> {
     if text.is_empty() {
         return Err("an empty URL".to_owned());
     }
@@ -146,7 +146,7 @@ pub struct DurationError;
 ///
 /// # Errors
 /// Fails for any other text, or if the time is too long.
-pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let mut seconds: u64 = 0;
     let mut number = String::new();
     for c in text.chars() {
