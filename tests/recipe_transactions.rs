@@ -174,7 +174,9 @@ fn statements_that_dnf_would_ignore_are_refused_with_position_and_fix() {
         );
     }
     let both = refused("remove a\nexit\n");
-    assert_eq!(both.matches("r.yum:").count(), 2, "{both}");
+    let (errors, hints) = both.split_once("hint: ").unwrap();
+    assert_eq!(errors.matches("r.yum:").count(), 2, "{both}");
+    assert_eq!(hints.matches("r.yum:").count(), 3, "each hint names its line: {both}");
 }
 
 #[test]
