@@ -129,7 +129,7 @@ fn a_power_cut_while_publishing_leaves_the_old_artifact_or_the_new_one() {
 /// files in it at the end.
 fn with_mount_on(stage: &Stage, directory: &Path, options: &str) -> crate::stage::Done {
     let line = format!(
-        "mount -t tmpfs -o {options} none {0}; if test {0} = {1}; then cp -a {2}/. {0} \
+        "mount -t tmpfs -o mode=0755,{options} none {0}; if test {0} = {1}; then cp -a {2}/. {0} \
          2>/dev/null || true; fi; set +e; \"$@\"; code=$?; ls -A {0}; exit $code",
         directory.display(),
         stage.out().display(),
