@@ -132,7 +132,8 @@ pub(crate) fn check_directory(path: &Path) -> Result<()> {
     Err(Error::new(ErrorKind::NotADirectory, why))
 }
 
-fn described(kind: FileType) -> &'static str {
+/// The type of a file, for messages.
+pub(crate) fn described(kind: FileType) -> &'static str {
     if kind.is_file() {
         "a file"
     } else if kind.is_dir() {

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 
-/// What is computed beside the listing.
+/// What is computed in addition to the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Digests {
     /// Nothing.

@@ -3,14 +3,13 @@
 //! It works on the install root from outside. A FIFO there would make it wait for ever while it
 //! holds the cache's lock, and a link would lead it to files that package code must not change.
 
-use std::fs::FileType;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use anyhow::Context;
 
 use crate::error::{ExitCode, Failure, Result};
+use crate::files::described;
 
 /// What dnf and rpm keep in an install root, besides the rpmdb.
 const DIRECTORIES: [&str; 6] = [
@@ -54,8 +53,9 @@ fn whole(directory: &Path, root: &Path, name: &dyn Fn(&Path) -> String) -> Resul
     for entry in WalkDir::new(&start) {
         let entry = entry.with_context(|| format!("reading {}", directory.display()))?;
         let path = directory.join(entry.path().strip_prefix(&start).unwrap_or(entry.path()));
-        if let Some(kind) = special(entry.file_type()) {
-            return Err(refused(&format!("{} is {kind}", name(&path))));
+        let kind = entry.file_type();
+        if !(kind.is_file() || kind.is_dir() || kind.is_symlink()) {
+            return Err(refused(&format!("{} is {}", name(&path), described(kind))));
         }
         inside(entry.path(), root, &|| name(&path))?;
     }
@@ -71,18 +71,6 @@ fn inside(path: &Path, root: &Path, name: &dyn Fn() -> String) -> Result<()> {
         },
         // The rest is looked at when the link's own parents are.
         _ => Ok(()),
-    }
-}
-
-fn special(kind: FileType) -> Option<&'static str> {
-    if kind.is_fifo() {
-        Some("a FIFO")
-    } else if kind.is_socket() {
-        Some("a socket")
-    } else if kind.is_char_device() || kind.is_block_device() {
-        Some("a device")
-    } else {
-        None
     }
 }
 

@@ -19,7 +19,7 @@ pub struct Options<'a> {
     pub removed: Vec<String>,
     /// Bytes of the smallest disk that it is to be installed to.
     pub smallest_disk: u64,
-    /// Whether contents are compared with the digests that the packages tell.
+    /// Whether contents are compared with the digests in the rpmdb.
     pub digests: Digests,
     /// How the certificate of a server is checked.
     pub trust: Trust,

@@ -69,7 +69,7 @@ impl Oci {
         .into())
     }
 
-    /// Removes a claim; where the registry deletes nothing, its tag stays and is no claim any more.
+    /// Removes a claim. In a registry that deletes nothing, its tag stays but is not a claim.
     pub(super) fn release(&self, claim: &Claim) -> Result<()> {
         if self.delete_manifest(&claim.digest)?.is(&[202, 404]) {
             return Ok(());

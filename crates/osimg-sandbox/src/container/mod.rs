@@ -15,7 +15,7 @@ mod calls;
 mod changes;
 mod layout;
 mod places;
-mod reach;
+mod restriction;
 mod server;
 
 use nix::poll::{PollTimeout, poll};
@@ -217,7 +217,7 @@ fn become_command(socket: &UnixStream) -> Result<Status> {
         nix::unistd::chroot(".").context("changing the root")?;
     }
     std::env::set_current_dir("/").context("entering the root")?;
-    reach::restrict(&plan)?;
+    restriction::apply(&plan)?;
     confine::apply(ChownCalls::Real)?;
     confine::apply_in_container(plan.network)?;
     let filter = confine::asking(calls::rules()?, notify::PLACEHOLDER)?;

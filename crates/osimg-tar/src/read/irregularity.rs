@@ -17,7 +17,7 @@ pub enum Irregularity {
     Labels,
     /// A header that says something follows although nothing of its type does.
     Size,
-    /// A volume label, which is no member.
+    /// A volume label, which is not a member.
     Volume,
     /// Bytes other than zeros behind the end of the archive.
     Trailing,

@@ -20,7 +20,7 @@ const NEWEST: ABI = ABI::V6;
 /// They write only to the install root, the scratch and temporary directories, and what the plan
 /// lets them write to; with the view of the image they reach nothing but the install root. They
 /// signal only each other, and connect to no abstract socket of others.
-pub(super) fn restrict(plan: &Plan) -> Result<()> {
+pub(super) fn apply(plan: &Plan) -> Result<()> {
     // Without this right files could not be moved between directories.
     let required = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
